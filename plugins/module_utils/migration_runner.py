@@ -1,0 +1,213 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Write the SQL that carries out a migration plan, as lists of statements for one autocommit connection each.
+
+The statements are calls of the functions in files/sql/runner/session.sql, whose text is given to each function here as
+`session_sql`. Every value in a call is quoted by `sql_text`, so that the lists need no parameters and read the same
+under psycopg2 and psycopg 3.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .migrations import MigrationFile, SqlFile, checksum
+from .sql_text import quote_identifier, quote_literal, split_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Arbitrary; the same for every run against one database.
+LOCK_KEY = 7883946205731421
+PRICE_LIST_PREFIX = "prices:"
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How a plan is carried out.
+
+    Attributes:
+        schema: the PostgreSQL schema that holds everything.
+        owner_role: NOLOGIN role that owns the objects.
+        audit_role: NOLOGIN role that owns the audit log.
+        lock_timeout_ms: how long a statement of a migration waits for a lock, in milliseconds.
+        lock_attempts: how often a file is tried that did not get its locks.
+    """
+
+    schema: str
+    owner_role: str
+    audit_role: str
+    lock_timeout_ms: int = 5000
+    lock_attempts: int = 5
+
+    def role_name(self, file: SqlFile) -> str:
+        """Name of the database role that executes a file."""
+        return self.audit_role if file.role == "audit" else self.owner_role
+
+
+@dataclass(frozen=True)
+class PriceList:
+    """A list of prices for apply_provider_prices().
+
+    Attributes:
+        origin: `seed`, or `user` for a homelab's own prices, which the seed never overwrites.
+        prices: entries as the function takes them.
+    """
+
+    origin: str
+    prices: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Under which name the list is recorded."""
+        return PRICE_LIST_PREFIX + self.origin
+
+    @property
+    def text(self) -> str:
+        """The list as JSON. Numbers in it stay what they were: decimals are given as text."""
+        return json.dumps(list(self.prices), sort_keys=True, ensure_ascii=False)
+
+
+def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
+    """Statements of which the last returns what the database has recorded, in one column `history`.
+
+    They write nothing that stays.
+    """
+    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
+    return [session_sql, f"SELECT pg_temp.read_history({schema}, {owner}) AS history"]
+
+
+def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settings: RunnerSettings) -> list[list[str]]:
+    """Lists of statements, each for one connection in autocommit, to be carried out in order while none fails.
+
+    Files that run in a transaction share a list. Each of their statements returns a column `outcome`, the first one
+    whether the lock was to be had. A `-- no-transaction` file has a list of its own, which raises where the others
+    return.
+    """
+    batches: list[list[str]] = []
+    shared: list[str] | None = None
+    for file in pending:
+        if file.transactional:
+            if shared is None:
+                shared = _opening(session_sql, settings)
+                batches.append(shared)
+            shared.append(_apply_call(file, settings))
+        else:
+            shared = None
+            batches.append(_opening(session_sql, settings) + _no_transaction(file, settings))
+    return batches
+
+
+def pending_repeatables(
+    repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList], recorded: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Names of the repeatable files and price lists that are not recorded as they are now."""
+    known = {row["name"]: row["checksum"] for row in recorded}
+    return [name for name, digest in _checksums(repeatables, price_lists) if known.get(name) != digest]
+
+
+def repeatable_script(
+    session_sql: str,
+    repeatables: Sequence[SqlFile],
+    price_lists: Sequence[PriceList],
+    settings: RunnerSettings,
+    run_id: str,
+) -> str:
+    """One script, to be sent as one string and so in one implicit transaction, that applies all of them and records it.
+
+    All are applied when one changed, since functions and views use each other. A row is recorded only where its
+    checksum is new, with the run's id: so a run that came second, after waiting for the lock, can see that it changed
+    nothing.
+    """
+    parts = [
+        "SET LOCAL application_name = 'mission_control migrations'",
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL client_min_messages = warning",
+        f"SET LOCAL lock_timeout = {int(settings.lock_timeout_ms)}",
+        session_sql,
+        f"SELECT pg_temp.require_lock({LOCK_KEY})",
+    ]
+    search_path = f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp"
+    for file in repeatables:
+        parts += [f"-- {file.name}", *_as_role(settings.role_name(file), [search_path, file.body])]
+    records = [
+        f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})"
+        for prices in price_lists
+    ]
+    records += [
+        "INSERT INTO schema_repeatables AS recorded (name, checksum, run_id) "  # noqa: S608 - quoted
+        f"VALUES ({quote_literal(name)}, {quote_literal(digest)}, {quote_literal(run_id)}) "
+        "ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, run_id = excluded.run_id, "
+        "applied_at = now(), applied_by = session_user WHERE recorded.checksum <> excluded.checksum"
+        for name, digest in _checksums(repeatables, price_lists)
+    ]
+    parts += _as_role(settings.owner_role, [search_path, *records])
+    return "\n;\n".join(parts) + "\n"
+
+
+def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList]) -> list[tuple[str, str]]:
+    return [(file.name, file.checksum) for file in repeatables] + [
+        (prices.name, checksum(prices.text)) for prices in price_lists
+    ]
+
+
+def _as_role(role: str, statements: Sequence[str]) -> list[str]:
+    return [
+        f"SELECT pg_temp.assume_role({quote_literal(role)})",
+        *statements,
+        f"SELECT pg_temp.leave_role({quote_literal(role)})",
+    ]
+
+
+def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
+    return [
+        "SET application_name = 'mission_control migrations'",
+        "SET statement_timeout = 0",
+        "SET idle_in_transaction_session_timeout = 0",
+        "SET client_min_messages = warning",
+        "SET default_transaction_isolation = 'read committed'",
+        "SET default_transaction_read_only = off",
+        f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
+        # The server notices a killed run during a long statement and rolls back, where its platform is able to.
+        "DO $$ BEGIN SET client_connection_check_interval = '1s'; "
+        "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
+        session_sql,
+        f"SELECT pg_temp.begin_run({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, {LOCK_KEY}) "
+        "AS outcome",
+    ]
+
+
+def _file_key(file: MigrationFile) -> str:
+    return f"{quote_literal(file.origin)}, {int(file.version)}"
+
+
+def _apply_call(file: MigrationFile, settings: RunnerSettings) -> str:
+    return (
+        f"SELECT pg_temp.apply_migration({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, "
+        f"{quote_literal(settings.role_name(file))}, {int(settings.lock_attempts)}, {_file_key(file)}, "
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(file.body)}) AS outcome"
+    )
+
+
+def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
+    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
+    role = quote_literal(settings.role_name(file))
+    (statement,) = split_statements(file.body)
+    return [
+        f"SELECT pg_temp.require_pending({schema}, {owner}, {_file_key(file)}, {quote_literal(file.checksum)})",
+        f"SELECT pg_temp.require_valid_indexes({schema})",
+        f"SET search_path = {quote_identifier(settings.schema)}, pg_temp",
+        f"SELECT pg_temp.assume_role({role})",
+        f"SET ROLE {quote_identifier(settings.role_name(file))}",
+        "SELECT set_config('mission_control.started', clock_timestamp()::text, false)",
+        statement.text,
+        "RESET ROLE",
+        f"SELECT pg_temp.leave_role({role})",
+        f"SELECT pg_temp.require_valid_indexes({schema})",
+        f"SELECT pg_temp.record_migration({schema}, {owner}, {_file_key(file)}, "
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, "
+        "current_setting('mission_control.started')::timestamptz)",
+        f"SELECT jsonb_build_object('outcome', 'applied', 'name', {quote_literal(file.name)}) AS outcome",
+    ]
