@@ -10,6 +10,7 @@ under psycopg2 and psycopg 3.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,8 @@ class PriceList:
 
     @property
     def text(self) -> str:
-        """The list as JSON. Numbers in it stay what they were: decimals are given as text."""
-        return json.dumps(list(self.prices), sort_keys=True, ensure_ascii=False)
+        """The list as JSON. YAML reads a date as a date, which JSON has only as text."""
+        return json.dumps(list(self.prices), sort_keys=True, ensure_ascii=False, default=str)
 
 
 def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
@@ -100,6 +101,56 @@ def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settin
     return batches
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a list of statements, or of the script.
+
+    Attributes:
+        locked_out: another run holds the lock; nothing was done, and it may be tried again.
+        applied: names of the migrations that were applied.
+        failure: what went wrong, with the file's name where one was being applied; empty where nothing did.
+    """
+
+    locked_out: bool
+    applied: tuple[str, ...]
+    failure: str
+
+
+_RAISED = re.compile(r"mission_control_outcome<(.*)>", re.DOTALL)
+
+
+def read_outcome(result: Mapping[str, Any]) -> Outcome:
+    """Read the outcome from what postgresql_query or postgresql_script returned, failed or not.
+
+    Args:
+        result: the module's result: `query_all_results` of a success, `msg` of a failure.
+    """
+    if "query_all_results" in result:
+        rows = [rows[0]["outcome"] for rows in result["query_all_results"] if rows and "outcome" in rows[0]]
+        applied = tuple(row["name"] for row in rows if row.get("outcome") == "applied")
+        failed = [row for row in rows if row.get("outcome") == "failed"]
+        failure = (
+            f"{failed[0]['name']} failed: {failed[0]['message']} (SQLSTATE {failed[0]['sqlstate']})" if failed else ""
+        )
+        return Outcome(any(row.get("locked") is False for row in rows), applied, failure)
+    if not result.get("failed", False) and "msg" not in result:
+        return Outcome(False, (), "")
+    message = error_text(str(result.get("msg", "no message")))
+    raised = _RAISED.search(message)
+    if raised is None:
+        return Outcome(False, (), message)
+    reason = raised.group(1)
+    if reason == "already applied":
+        return Outcome(False, (), "")
+    return Outcome(reason in ("locked", "not tried"), (), "" if reason in ("locked", "not tried") else reason)
+
+
+def error_text(message: str) -> str:
+    """PostgreSQL's own words from a module's message, which holds the whole SQL before and after them."""
+    words = message.rpartition(", query list: [")[0] or message
+    return words.rpartition("' None: ")[2].strip()
+
+
 def pending_repeatables(
     repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList], recorded: Sequence[Mapping[str, Any]]
 ) -> list[str]:
@@ -129,35 +180,34 @@ def repeatable_script(
         session_sql,
         f"SELECT pg_temp.require_lock({LOCK_KEY})",
     ]
-    search_path = f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp"
-    for file in repeatables:
-        parts += [f"-- {file.name}", *_as_role(settings.role_name(file), [search_path, file.body])]
-    records = [
+    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
+    parts += [
+        f"SELECT pg_temp.apply_repeatable({schema}, {quote_literal(settings.role_name(file))}, "
+        f"{quote_literal(file.name)}, {quote_literal(file.body)})"
+        for file in repeatables
+    ]
+    parts += [
+        f"SELECT pg_temp.assume_role({owner})",
+        f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
+    ]
+    parts += [
         f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})"
         for prices in price_lists
     ]
-    records += [
+    parts += [
         "INSERT INTO schema_repeatables AS recorded (name, checksum, run_id) "  # noqa: S608 - quoted
         f"VALUES ({quote_literal(name)}, {quote_literal(digest)}, {quote_literal(run_id)}) "
         "ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, run_id = excluded.run_id, "
         "applied_at = now(), applied_by = session_user WHERE recorded.checksum <> excluded.checksum"
         for name, digest in _checksums(repeatables, price_lists)
     ]
-    parts += _as_role(settings.owner_role, [search_path, *records])
+    parts.append(f"SELECT pg_temp.leave_role({owner})")
     return "\n;\n".join(parts) + "\n"
 
 
 def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList]) -> list[tuple[str, str]]:
     return [(file.name, file.checksum) for file in repeatables] + [
         (prices.name, checksum(prices.text)) for prices in price_lists
-    ]
-
-
-def _as_role(role: str, statements: Sequence[str]) -> list[str]:
-    return [
-        f"SELECT pg_temp.assume_role({quote_literal(role)})",
-        *statements,
-        f"SELECT pg_temp.leave_role({quote_literal(role)})",
     ]
 
 

@@ -49,7 +49,8 @@ BEGIN
 END
 $runner$;
 
--- What is recorded, as {"server_version_num": …, "migrations": […], "repeatables": […]}; empty lists where nothing was ever applied.
+-- What is recorded, as {"server_version": …, "server_version_num": …, "migrations": […], "repeatables": […]}; the lists are empty where
+-- nothing was ever applied.
 CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name)
 RETURNS jsonb
 LANGUAGE plpgsql
@@ -71,6 +72,7 @@ BEGIN
     PERFORM pg_temp.leave_role(p_owner);
   END IF;
   RETURN jsonb_build_object(
+    'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::integer,
     'migrations', v_migrations,
     'repeatables', v_repeatables);
@@ -270,5 +272,31 @@ BEGIN
   IF v_names IS NOT NULL THEN
     PERFORM pg_temp.raise_outcome('invalid index: ' || v_names);
   END IF;
+END
+$runner$;
+
+-- Replace functions and views, or pass on what went wrong with the name of the file before it.
+CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_name text, p_body text)
+RETURNS void
+LANGUAGE plpgsql
+AS $runner$
+DECLARE
+  v_message text;
+  v_detail text;
+BEGIN
+  PERFORM pg_temp.assume_role(p_role);
+  PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
+  BEGIN
+    EXECUTE p_body;
+  EXCEPTION
+    WHEN OTHERS THEN
+      GET STACKED DIAGNOSTICS v_message = MESSAGE_TEXT, v_detail = PG_EXCEPTION_DETAIL;
+      v_message := concat_ws('; ', v_message, nullif(v_detail, ''));
+  END;
+  IF v_message IS NOT NULL THEN
+    PERFORM set_config('role', 'none', true);
+    PERFORM pg_temp.raise_outcome(format('%s failed: %s', p_name, v_message));
+  END IF;
+  PERFORM pg_temp.leave_role(p_role);
 END
 $runner$

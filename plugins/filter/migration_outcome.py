@@ -1,0 +1,56 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: migration_outcome
+author: Mission Control maintainers (@homelab)
+version_added: 0.1.0
+short_description: Read what became of a migration run
+description:
+  - Reads the result of the task that carried out statements of P(homelab.mission_control.migration_plan#lookup), failed or not.
+options:
+  _input:
+    description: The registered result.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Say which migrations were applied
+  ansible.builtin.debug:
+    msg: "{{ (result | homelab.mission_control.migration_outcome).applied }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The outcome.
+  type: dict
+  contains:
+    locked_out:
+      description: Whether another run held the lock, so that nothing was done.
+      type: bool
+    applied:
+      description: Names of the migrations that were applied.
+      type: list
+      elements: str
+    failure:
+      description: One sentence on what failed, with PostgreSQL's message; empty where nothing did.
+      type: str
+"""
+
+from dataclasses import asdict
+
+from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import read_outcome
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {
+            "migration_outcome": lambda result: {
+                **asdict(outcome := read_outcome(result)),
+                "applied": list(outcome.applied),
+            }
+        }

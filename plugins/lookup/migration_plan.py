@@ -1,0 +1,180 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: migration_plan
+author: Mission Control maintainers (@homelab)
+version_added: 0.1.0
+short_description: Compare the SQL files of the schema with what a database has recorded
+description:
+  - Reads the migrations, the repeatable files and the price lists on the controller, compares them with the history that a database
+    returned, and returns what is to be done and the SQL that does it. It connects to nothing and changes nothing.
+  - Without O(history) it reads no file and returns only the statements that read the history.
+options:
+  _terms:
+    description: Directory that holds C(migrations/), C(repeatable/), C(seed/) and C(runner/) of the collection.
+    type: list
+    elements: path
+    required: true
+  history:
+    description: What the statements in RV(_raw[].history_statements) returned in the column C(history).
+    type: dict
+  site_directory:
+    description: Directory of a homelab's own migrations, numbered from C(001) by themselves; empty for none.
+    type: str
+    default: ""
+  prices:
+    description: A homelab's own prices, in the form of C(seed/provider_pricing.yml). They are never overwritten by the seed.
+    type: list
+    elements: dict
+    default: []
+  schema:
+    description: PostgreSQL schema of all objects.
+    type: str
+    default: public
+  owner_role:
+    description: NOLOGIN role that owns the objects.
+    type: str
+    default: mission_control_owner
+  audit_role:
+    description: NOLOGIN role that owns the audit log.
+    type: str
+    default: mission_control_audit
+  lock_timeout:
+    description: How long a statement of a migration waits for a lock, in milliseconds, before the whole file is tried again.
+    type: int
+    default: 5000
+  run_id:
+    description: UUID under which what is applied is recorded.
+    type: str
+    default: 00000000-0000-0000-0000-000000000000
+"""
+
+EXAMPLES = r"""
+- name: Show how many migrations the collection brings
+  ansible.builtin.debug:
+    msg: "{{ (lookup('homelab.mission_control.migration_plan', 'files/sql', history={'migrations': [], 'repeatables': []})).pending | length }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: One plan.
+  type: list
+  elements: dict
+  contains:
+    history_statements:
+      description: Statements for one connection; the last returns the history in a column C(history).
+      type: list
+      elements: str
+    problems:
+      description: Sentences. Where there is one, nothing may be done.
+      type: list
+      elements: str
+    applied:
+      description: Number of migrations that are applied.
+      type: int
+    pending:
+      description: Names of the migrations to apply, in order.
+      type: list
+      elements: str
+    pending_repeatables:
+      description: Names of the repeatable files and price lists that are not recorded as they are now.
+      type: list
+      elements: str
+    batches:
+      description: Lists of statements that apply the pending migrations, each for one connection in autocommit.
+      type: list
+      elements: list
+    repeatable_script:
+      description: One script that applies the repeatable files and price lists; empty when none is pending.
+      type: str
+    status:
+      description: The state of every migration, as lines of a table.
+      type: list
+      elements: str
+"""
+
+import os
+
+import yaml
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+    PriceList,
+    RunnerSettings,
+    history_statements,
+    migration_batches,
+    pending_repeatables,
+    repeatable_script,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+    SITE,
+    PlanError,
+    applied_from_rows,
+    plan_migrations,
+    read_migrations,
+    read_repeatables,
+    status_table,
+)
+
+
+class LookupModule(LookupBase):
+    """Read the files, compare, and return the plan."""
+
+    def run(self, terms, variables=None, **kwargs):
+        self.set_options(var_options=variables, direct=kwargs)
+        try:
+            return [self._plan(directory) for directory in terms]
+        except OSError as error:
+            raise AnsibleLookupError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    def _plan(self, directory: str) -> dict:
+        with open(os.path.join(directory, "runner", "session.sql"), encoding="utf-8") as file:
+            session_sql = file.read()
+        settings = RunnerSettings(
+            schema=self.get_option("schema"),
+            owner_role=self.get_option("owner_role"),
+            audit_role=self.get_option("audit_role"),
+            lock_timeout_ms=self.get_option("lock_timeout"),
+        )
+        result = {
+            "history_statements": history_statements(session_sql, settings),
+            "problems": [],
+            "applied": 0,
+            "pending": [],
+            "pending_repeatables": [],
+            "batches": [],
+            "repeatable_script": "",
+            "status": [],
+        }
+        history = self.get_option("history")
+        if history is None:
+            return result
+        try:
+            files = read_migrations(os.path.join(directory, "migrations"))
+            if self.get_option("site_directory"):
+                files += read_migrations(self.get_option("site_directory"), SITE)
+            repeatables = read_repeatables(os.path.join(directory, "repeatable"))
+            price_lists = self._price_lists(directory)
+        except PlanError as error:
+            return {**result, "problems": [str(error)]}
+
+        plan = plan_migrations(files, applied_from_rows(history["migrations"]))
+        repeatable = pending_repeatables(repeatables, price_lists, history["repeatables"])
+        result["status"] = status_table(files, history["migrations"])
+        result["applied"] = len(plan.applied)
+        if plan.problems:
+            return {**result, "problems": list(plan.problems)}
+        result["pending"] = [file.name for file in plan.pending]
+        result["pending_repeatables"] = repeatable
+        result["batches"] = migration_batches(session_sql, plan.pending, settings)
+        if repeatable:
+            run_id = self.get_option("run_id")
+            result["repeatable_script"] = repeatable_script(session_sql, repeatables, price_lists, settings, run_id)
+        return result
+
+    def _price_lists(self, directory: str) -> list[PriceList]:
+        with open(os.path.join(directory, "seed", "provider_pricing.yml"), encoding="utf-8") as file:
+            seed = yaml.safe_load(file)
+        return [PriceList("seed", seed), PriceList("user", self.get_option("prices"))]
