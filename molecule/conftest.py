@@ -1,0 +1,81 @@
+"""Testinfra on the hosts of the scenario that Molecule verifies, over Podman instead of one Ansible run per command."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import testinfra
+import yaml
+
+SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+INVENTORIES = [PROJECT / "molecule/shared/inventory", SCENARIO / "inventory"]
+
+
+def inventory_hosts() -> list[str]:
+    """The names under every `hosts:` of the scenario's inventory."""
+
+    def names(group: dict) -> set[str]:
+        found = set((group or {}).get("hosts") or {})
+        for child in ((group or {}).get("children") or {}).values():
+            found |= names(child)
+        return found
+
+    groups = yaml.safe_load((SCENARIO / "inventory/hosts.yml").read_text())
+    return sorted(set().union(*(names(group) for group in groups.values())))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `host` on every host, or on those that its module names in `testinfra_hosts`."""
+    if "host" in metafunc.fixturenames:
+        hosts = getattr(metafunc.module, "testinfra_hosts", None) or inventory_hosts()
+        metafunc.parametrize("host", hosts, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def host(request: pytest.FixtureRequest) -> testinfra.host.Host:
+    return testinfra.get_host(f"podman://mission-control-{SCENARIO.name}-{request.param}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """A failed test shows what PostgreSQL said last on its host."""
+    report = yield
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.failed and host is not None:
+        journal = host.run("journalctl --boot --no-pager --lines 40 --unit 'postgresql*'; tail --lines 40 /var/log/postgresql/*.log")
+        report.sections.append((f"PostgreSQL on {host.backend.name}", journal.stdout + journal.stderr))
+    return report
+
+
+class Run(NamedTuple):
+    returncode: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.output))
+
+
+@pytest.fixture(scope="session")
+def run_playbook():
+    """Run a playbook of the project, or of the scenario, on the scenario's hosts: run_playbook(path, *arguments)."""
+
+    def run(playbook: Path, *arguments: str) -> Run:
+        inventories = [f"--inventory={directory}" for directory in INVENTORIES]
+        process = subprocess.run(
+            ["ansible-playbook", *inventories, str(playbook), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            cwd=SCENARIO,
+        )
+        return Run(process.returncode, process.stdout)
+
+    return run
