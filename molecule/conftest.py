@@ -48,7 +48,9 @@ def pytest_runtest_makereport(item: pytest.Item):
     report = yield
     host = getattr(item, "funcargs", {}).get("host")
     if report.failed and host is not None:
-        journal = host.run("journalctl --boot --no-pager --lines 40 --unit 'postgresql*'; tail --lines 40 /var/log/postgresql/*.log")
+        journal = host.run(
+            "journalctl --boot --no-pager --lines 40 --unit 'postgresql*'; tail --lines 40 /var/log/postgresql/*.log"
+        )
         report.sections.append((f"PostgreSQL on {host.backend.name}", journal.stdout + journal.stderr))
     return report
 

@@ -26,7 +26,7 @@ print(json.dumps(answer, default=str))
 """
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """PostgreSQL refused the connection (no SQLSTATE) or the statement."""
 
     def __init__(self, sqlstate: str | None, message: str) -> None:
@@ -60,7 +60,7 @@ class Login:
         }
         answer = json.loads(self.host.check_output("python3 -c %s %s", CLIENT, json.dumps(request)))
         if "error" in answer:
-            raise Refused(answer["sqlstate"], answer["error"])
+            raise RefusedError(answer["sqlstate"], answer["error"])
         return answer["rows"]
 
     def value(self, statement: str, *parameters: object, commit: bool = False) -> object:
