@@ -67,6 +67,9 @@ _raw:
       description: Statements for one connection; the last returns the history in a column C(history).
       type: list
       elements: str
+    is_current:
+      description: Whether there is nothing to do and no problem.
+      type: bool
     problems:
       description: Sentences. Where there is one, nothing may be done.
       type: list
@@ -140,6 +143,7 @@ class LookupModule(LookupBase):
         )
         result = {
             "history_statements": history_statements(session_sql, settings),
+            "is_current": False,
             "problems": [],
             "applied": 0,
             "pending": [],
@@ -168,6 +172,7 @@ class LookupModule(LookupBase):
             return {**result, "problems": list(plan.problems)}
         result["pending"] = [file.name for file in plan.pending]
         result["pending_repeatables"] = repeatable
+        result["is_current"] = not plan.pending and not repeatable
         result["batches"] = migration_batches(session_sql, plan.pending, settings)
         if repeatable:
             run_id = self.get_option("run_id")

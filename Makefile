@@ -1,0 +1,47 @@
+# The two commands of the README are `make site` and `make test`; the others are their parts.
+SHELL := /bin/bash
+# Ansible refuses to run in a locale that is not UTF-8.
+export LC_ALL := C.UTF-8
+BIN := .venv/bin
+SCENARIOS ?=
+ARGS ?=
+
+.PHONY: help site test lint molecule pytest bench docs test-venv clean
+
+help: ## Say what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+site: ## Provision this machine (ARGS="--check --diff" and the like are handed on)
+	@scripts/site $(ARGS)
+
+test: lint molecule pytest ## Run everything: lint, Molecule on booted hosts, unit and integration tests
+
+test-venv:
+	@scripts/venv requirements-test.txt
+
+lint: test-venv ## ansible-lint (production), yamllint, ruff, squawk, shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
+	$(BIN)/squawk $$(git ls-files 'files/sql/migrations/*.sql' 'files/sql/repeatable/*.sql' 'files/sql/runner/*.sql')
+	$(BIN)/shellcheck $$(git ls-files scripts .ci | xargs grep -lE '^#!.*bash')
+
+molecule: test-venv ## Booted Debian hosts under Podman (SCENARIOS="default homelab" for some of them)
+	@scripts/install-test-packages
+	@scripts/molecule $(SCENARIOS)
+
+pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (ARGS are handed to pytest)
+	@scripts/install-test-packages
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+bench: test-venv ## Print figures; asserts nothing
+	@scripts/install-test-packages
+	@scripts/bench
+
+docs: test-venv ## Write again what is generated: the README's variables and the picture of the tables
+	$(BIN)/python scripts/variables.py README.md
+	$(BIN)/python scripts/er_diagram.py
+
+clean: ## Remove what the targets above have made in this directory
+	rm -rf .venv .cache .ansible dist .pytest_cache .ruff_cache .hypothesis
