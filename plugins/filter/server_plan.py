@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: server_plan
+short_description: Decide what a host needs so that it runs the wanted PostgreSQL cluster
+version_added: "0.1.0"
+description:
+  - Compares what M(homelab.mission_control.cluster_info) found with what is wanted.
+positional: wanted
+options:
+  _input:
+    description: What the module returned.
+    type: dict
+    required: true
+  wanted:
+    description: The inputs of the role, as C(vars/main.yml) of P(homelab.mission_control.mission_control_postgresql#role) lists them.
+    type: dict
+    required: true
+author:
+  - Mission Control maintainers (@homelab)
+"""
+
+EXAMPLES = r"""
+- name: Say what would be done
+  ansible.builtin.debug:
+    msg: "{{ (found | homelab.mission_control.server_plan(wanted)).actions }}"
+"""
+
+RETURN = r"""
+_value:
+  description: RV(_value.problems) with a sentence for each reason to do nothing, else RV(_value.actions) and the details of each action.
+  type: dict
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"server_plan": plan_server}

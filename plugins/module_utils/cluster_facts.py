@@ -1,0 +1,322 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a Debian-like host says about itself and its PostgreSQL clusters, read without changing anything.
+
+Pure Python without Ansible. Functions that read files take the root directory, so that tests hand them made-up ones.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import subprocess
+from typing import Any, NamedTuple
+
+CONFIGURATION_ROOT = "etc/postgresql"
+DATA_ROOT = "var/lib/postgresql"
+# cgroup v1 writes "no limit" as the largest multiple of the page size.
+NO_LIMIT = 1 << 60
+
+
+class ProbeError(Exception):
+    """A sentence that says why the host cannot be described."""
+
+
+class Cluster(NamedTuple):
+    """One line of pg_lsclusters."""
+
+    version: str
+    name: str
+    port: int | None
+    running: bool
+    binaries: bool
+    owner: str
+    data_directory: str
+    log: str
+
+
+def read_text(path: str) -> str | None:
+    """Return the file's content, None if there is no such file."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+            return handle.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ProbeError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def distribution(root: str = "/") -> dict[str, str]:
+    text = read_text(os.path.join(root, "etc/os-release")) or ""
+    fields = dict(re.findall(r"^([A-Z_]+)=[\"']?(.*?)[\"']?$", text, re.MULTILINE))
+    return {
+        "id": fields.get("ID", ""),
+        "version": fields.get("VERSION_ID", ""),
+        "codename": fields.get("VERSION_CODENAME", ""),
+        "name": fields.get("PRETTY_NAME", "this operating system"),
+    }
+
+
+def memory_bytes(root: str = "/") -> int:
+    """Return the smallest of the memory that the kernel reports and the limits of the control groups the server will live in."""
+    meminfo = read_text(os.path.join(root, "proc/meminfo")) or ""
+    total = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    if total is None:
+        raise ProbeError("/proc/meminfo does not tell how much memory there is.")
+    return min([int(total.group(1)) * 1024, *_cgroup_limits(root)])
+
+
+def _cgroup_limits(root: str) -> list[int]:
+    # Under systemd the server runs below the slice beside init, not in the control group of the login session that asks.
+    systemd = systemd_runs(root)
+    membership = read_text(os.path.join(root, "proc/1/cgroup" if systemd else "proc/self/cgroup")) or ""
+    limits = []
+    for line in membership.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if controllers == "":
+            mounts, limit_file = ("sys/fs/cgroup", "sys/fs/cgroup/unified"), "memory.max"
+        elif "memory" in controllers.split(","):
+            mounts, limit_file = ("sys/fs/cgroup/memory",), "memory.limit_in_bytes"
+        else:
+            continue
+        if systemd:
+            path = re.sub(r"/init\.scope$", "", path) + "/system.slice"
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts) + 1):
+                text = read_text(os.path.join(root, mount, *parts[:depth], limit_file))
+                if text is not None and text.strip().isdigit() and int(text) < NO_LIMIT:
+                    limits.append(int(text))
+    return limits
+
+
+def systemd_runs(root: str = "/") -> bool:
+    """Tell whether systemd is the running service manager; that its tools are installed says nothing."""
+    return os.path.isdir(os.path.join(root, "run/systemd/system"))
+
+
+def service_enabled(root: str = "/") -> bool:
+    return os.path.lexists(os.path.join(root, "etc/systemd/system/multi-user.target.wants/postgresql.service"))
+
+
+def dpkg_interrupted(root: str = "/") -> bool:
+    """Tell whether a killed dpkg left work behind, which apt refuses to go on from."""
+    return any(name.isdigit() for name in _names(os.path.join(root, "var/lib/dpkg/updates")))
+
+
+def parse_packages(output: str) -> dict[str, str]:
+    """Read lines of `name TAB status TAB version`; the version of every package that is installed."""
+    lines = (line.split("\t") for line in output.splitlines())
+    return {name: version for name, status, version in lines if status == "installed"}
+
+
+def parse_clusters(output: str) -> list[Cluster]:
+    """Read what `pg_lsclusters --no-header` prints; its JSON form needs a Perl module that may be missing."""
+    pattern = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(.*?)\s+(\S+)$")
+    clusters = []
+    for line in filter(None, map(str.strip, output.splitlines())):
+        match = pattern.match(line)
+        if match is None:
+            raise ProbeError(f"pg_lsclusters printed a line that cannot be understood: {line}")
+        version, name, port, status, owner, data, log = match.groups()
+        flags = status.split(",")
+        clusters.append(
+            Cluster(
+                version=version,
+                name=name,
+                port=int(port) if port.isdigit() else None,
+                running=flags[0] == "online",
+                binaries="binaries_missing" not in flags,
+                owner=owner,
+                data_directory=data,
+                log=log,
+            )
+        )
+    return clusters
+
+
+def unregistered_data_directories(clusters: list[Cluster], root: str = "/") -> list[str]:
+    """Return data directories at the usual place that no cluster uses: somebody's data, until shown otherwise."""
+    known = {cluster.data_directory for cluster in clusters}
+    found = glob.glob(os.path.join(root, DATA_ROOT, "*", "*", "PG_VERSION"))
+    directories = ("/" + os.path.relpath(os.path.dirname(path), root) for path in found)
+    return sorted(directory for directory in directories if directory not in known)
+
+
+def read_settings(path: str, skip: str = "") -> tuple[dict[str, str], list[str]]:
+    """Return the settings that a configuration file makes, and the directories it includes; the file `skip` is left out."""
+    settings: dict[str, str] = {}
+    directories: list[str] = []
+    pattern = re.compile(r"^\s*([A-Za-z_][\w.$]*)\s*(?:=|\s)\s*(?:'((?:[^'\\]|''|\\.)*)'|([^#'\s]+))")
+    for line in (read_text(path) or "").splitlines():
+        match = pattern.match(line)
+        if match is None:
+            continue
+        name = match.group(1).lower()
+        value = match.group(3) if match.group(2) is None else match.group(2).replace("''", "'")
+        target = os.path.join(os.path.dirname(path), value)
+        if name == "include_dir":
+            directories.append(target)
+            included = [os.path.join(target, entry) for entry in sorted(_names(target)) if entry.endswith(".conf")]
+        elif name in ("include", "include_if_exists"):
+            included = [target]
+        else:
+            settings[name] = value
+            continue
+        for entry in included:
+            if entry == skip or os.path.basename(entry).startswith("."):
+                continue
+            more, deeper = read_settings(entry, skip)
+            settings.update(more)
+            directories += deeper
+    return settings, directories
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
+    """Return the process that listens on the TCP port, None if none does."""
+    sockets = set()
+    for table in ("tcp", "tcp6"):
+        for line in (read_text(os.path.join(root, "proc/net", table)) or "").splitlines()[1:]:
+            fields = line.split()
+            listening = fields[3] == "0A"
+            if listening and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                sockets.add(f"socket:[{fields[9]}]")
+    if not sockets:
+        return None
+    for pid in sorted(filter(str.isdigit, _names(os.path.join(root, "proc"))), key=int):
+        directory = os.path.join(root, "proc", pid, "fd")
+        try:
+            links = {os.readlink(os.path.join(directory, fd)) for fd in os.listdir(directory)}
+        except OSError:
+            continue  # the process ended meanwhile
+        if links & sockets:
+            return {"pid": int(pid), "name": (read_text(os.path.join(root, "proc", pid, "comm")) or "?").strip()}
+    return {"pid": None, "name": "a process that is not visible from here"}
+
+
+def postmaster(data_directory: str) -> dict[str, Any] | None:
+    """Return where the running server can be reached; its own word, since the configuration may have changed after the start."""
+    lines = (read_text(os.path.join(data_directory, "postmaster.pid")) or "").splitlines()
+    if len(lines) < 6:
+        return None
+    return {"pid": int(lines[0]), "port": int(lines[3]), "socket_directory": lines[4].strip()}
+
+
+# One row of JSON. Not among the errors are settings that need a restart: the view reports every pending one, and (without a
+# file) every one that was taken out, as an error.
+SERVER_QUERY = """
+SELECT json_build_object(
+    'version', current_setting('server_version'),
+    'version_number', current_setting('server_version_num')::int,
+    'databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_database),
+    'hba_file', current_setting('hba_file'),
+    'ssl', current_setting('ssl')::boolean,
+    'data_checksums', current_setting('data_checksums')::boolean,
+    'in_recovery', pg_is_in_recovery(),
+    'loaded_at', extract(epoch FROM pg_conf_load_time()),
+    'pending_restart', (
+        SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings
+        WHERE pending_restart AND (
+            sourcefile = :'drop_in' OR name IN (SELECT name FROM pg_file_settings WHERE sourcefile = :'drop_in'))),
+    'configuration_errors', (
+        SELECT coalesce(json_agg(format('%s line %s: %s', sourcefile, sourceline, error)), '[]') FROM pg_file_settings
+        WHERE error IS NOT NULL AND sourcefile IS NOT NULL
+            AND lower(coalesce(name, '')) NOT IN (SELECT lower(name) FROM pg_settings WHERE context = 'postmaster')),
+    'hba_errors', (
+        SELECT coalesce(json_agg(format('line %s: %s', line_number, error)), '[]') FROM pg_hba_file_rules
+        WHERE error IS NOT NULL))
+"""
+
+
+def ask_server(cluster: Cluster, drop_in: str) -> tuple[dict[str, Any] | None, str]:
+    """Ask a running cluster as the operating-system user that owns it; return the answer, or None and why there is none."""
+    where = postmaster(cluster.data_directory)
+    if where is None or not where["socket_directory"]:
+        return None, "it listens on no Unix socket"
+    psql = f"/usr/lib/postgresql/{cluster.version}/bin/psql"
+    command = [psql if os.path.exists(psql) else "psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"drop_in={drop_in}"]
+    command += ["-h", where["socket_directory"], "-p", str(where["port"]), "-d", "postgres"]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "LC_ALL": "C",
+        "PGCONNECT_TIMEOUT": "10",
+        "PGOPTIONS": "-c statement_timeout=10s",
+    }
+    try:
+        answer = subprocess.run(  # noqa: S603 - a fixed program; names go through psql's own quoting
+            command,
+            input=SERVER_QUERY,
+            env=environment,
+            cwd="/",
+            user=cluster.owner,
+            group=_group_of(cluster.owner),
+            extra_groups=[],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=30,
+            check=False,
+        )
+    except (OSError, KeyError, subprocess.TimeoutExpired) as error:
+        return None, f"psql cannot ask it ({error})"
+    if answer.returncode != 0:
+        return None, " ".join(answer.stderr.split())
+    return {**where, **json.loads(answer.stdout)}, ""
+
+
+def _group_of(user: str) -> int:
+    import pwd  # not there on every system that may import this module
+
+    return pwd.getpwnam(user).pw_gid
+
+
+def describe_cluster(cluster: Cluster, drop_in_name: str, root: str = "/") -> dict[str, Any]:
+    """Describe one cluster: its files, the settings that others made in them, and what the server says if it runs."""
+    configuration = os.path.join(root, CONFIGURATION_ROOT, cluster.version, cluster.name)
+    drop_in = os.path.join(configuration, "conf.d", drop_in_name)
+    hba_file = os.path.join(configuration, "pg_hba.conf")
+    settings, included = read_settings(os.path.join(configuration, "postgresql.conf"), skip=drop_in)
+    settings.update(read_settings(os.path.join(cluster.data_directory, "postgresql.auto.conf"))[0])
+    start = re.search(
+        r"^\s*(auto|manual|disabled)\b", read_text(os.path.join(configuration, "start.conf")) or "", re.MULTILINE
+    )
+    server, problem = ask_server(cluster, drop_in) if cluster.running else (None, "it is not running")
+    if server is not None:
+        changed_at = [os.stat(path).st_mtime for path in (drop_in, hba_file) if os.path.exists(path)]
+        server["reload_pending"] = any(moment > server["loaded_at"] for moment in changed_at)
+    return {
+        **cluster._asdict(),
+        "start": start.group(1) if start else "auto",
+        "configuration_directory": configuration,
+        "reads_conf_d": os.path.dirname(drop_in) in included,
+        "settings": settings,
+        "drop_in": drop_in,
+        "drop_in_content": read_text(drop_in),
+        "hba_file": hba_file,
+        "hba_content": read_text(hba_file),
+        "server": server,
+        "server_problem": problem,
+    }
+
+
+def unfinished_creation(marker: str) -> dict[str, Any] | None:
+    """Return the cluster whose creation was interrupted, and whether it has been started since, in which case it is complete."""
+    text = read_text(marker)
+    if text is None:
+        return None
+    version, _slash, name = text.strip().partition("/")
+    data_directory = os.path.join("/", DATA_ROOT, version, name)
+    return {
+        "version": version,
+        "name": name,
+        "data_directory": data_directory,
+        "started": os.path.exists(os.path.join(data_directory, "postmaster.opts")),
+    }

@@ -1,0 +1,318 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be done to a host so that it runs the wanted PostgreSQL cluster, or the sentences that say why not.
+
+Pure functions: they take what the module cluster_info found and what the role was given, and decide; nothing is read or changed here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from .server_files import hba_content, hba_problem, memory_settings, setting_problems, settings_content
+
+Info = dict[str, Any]
+Wanted = dict[str, Any]
+
+OLDEST_VERSION = 14
+# What initdb writes into postgresql.conf: a setting that still has this value was not chosen by anybody.
+INITIAL_SETTINGS = {"shared_buffers": "128MB"}
+# These have a variable of their own, or moving them would take the cluster out of reach of the distribution's tools.
+RESERVED_SETTINGS = {
+    "port": "mission_control_postgresql_port",
+    "listen_addresses": "mission_control_postgresql_listen_addresses",
+    "password_encryption": "",
+    "data_directory": "",
+    "config_file": "",
+    "hba_file": "",
+    "ident_file": "",
+    "external_pid_file": "",
+}
+
+
+def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
+    """Return what is to be done, in `actions` as sentences, or `problems`: then nothing may be done."""
+    problems = input_problems(wanted)
+    platform = f"{info['distribution']['id']}-{info['distribution']['version']}"
+    if platform not in wanted["supported"]:
+        name = info["distribution"]["name"]
+        return {
+            "problems": [
+                f"{name} is not supported: install PostgreSQL yourself and use the mode 'existing'.",
+                *problems,
+            ]
+        }
+    version = wanted["version"] or str(wanted["supported"][platform])
+    label = f"{version}/{wanted['cluster']}"
+    target = next(
+        (each for each in info["clusters"] if (each["version"], each["name"]) == (version, wanted["cluster"])), None
+    )
+    leftover = _leftover(info, version, wanted)
+    if leftover:
+        target = None
+    if not problems:
+        problems = [
+            *_package_problems(info, wanted, platform, version),
+            *_memory_problems(info, wanted),
+            *_target_problems(info, wanted, label, target),
+            *_other_holder_problems(info, wanted, label, target),
+        ]
+    if problems:
+        return {"problems": problems}
+
+    packages = [
+        name
+        for name in ("postgresql-common", f"postgresql-{version}", "python3-psycopg2")
+        if name not in info["packages"]
+    ]
+    drop_in = wanted_drop_in(info, wanted, target)
+    old_hba = (target or {}).get("hba_content") or ""
+    hba = hba_content(old_hba, wanted)
+    server = (target or {}).get("server")
+    plan = {
+        "problems": [],
+        "version": version,
+        "label": label,
+        # Hands over to systemctl where systemd runs and works where it does not.
+        "control": ["pg_ctlcluster", version, wanted["cluster"]],
+        "packages": packages,
+        "create": target is None,
+        "leftover": leftover,
+        "configuration_directory": f"/etc/postgresql/{version}/{wanted['cluster']}",
+        "drop_in": drop_in,
+        "drop_in_before": (target or {}).get("drop_in_content"),
+        "write_drop_in": target is None or target["drop_in_content"] != drop_in,
+        "hba": hba,
+        "hba_before": old_hba,
+        "write_hba": target is None or old_hba != hba,
+        "start": server is None,
+        "reload": bool(server and server["reload_pending"]),
+        "restart": server["pending_restart"] if server else [],
+        "enable": info["systemd"] and not info["service_enabled"],
+        "server": server,
+        "data_directory": (target or {}).get("data_directory", ""),
+        "owner": (target or {}).get("owner", "postgres"),
+        "log": (target or {}).get("log", ""),
+    }
+    plan["configure"] = any(plan[key] for key in ("write_drop_in", "write_hba", "start", "reload", "restart", "enable"))
+    plan["actions"] = _actions(plan)
+    return plan
+
+
+def _actions(plan: dict[str, Any]) -> list[str]:
+    label = plan["label"]
+    sentences = (
+        (plan["packages"], f"Install {', '.join(plan['packages'])}."),
+        (plan["leftover"], f"Remove what an interrupted creation of {label} left."),
+        (plan["create"], f"Create the cluster {label}."),
+        (plan["write_drop_in"], f"Write the settings of {label}."),
+        (plan["write_hba"], f"Write the client authentication of {label}."),
+        (plan["start"], f"Start {label}."),
+        (plan["reload"], f"Have {label} read its changed configuration."),
+        (plan["restart"], f"Restart {label}, which {', '.join(plan['restart'])} waits for."),
+        (plan["enable"], "Start PostgreSQL when the host boots."),
+    )
+    return [sentence for condition, sentence in sentences if condition]
+
+
+def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None) -> str:
+    """Return the drop-in: what was asked for, and what is derived unless somebody else chose it on an adopted cluster."""
+    others = (target or {}).get("settings", {})
+    chosen = wanted["settings"]
+    connections = int(chosen.get("max_connections") or others.get("max_connections") or 100)
+    derived: dict[str, Any] = {"listen_addresses": "localhost"}
+    if wanted["memory_mb"] != "0":
+        megabytes = int(wanted["memory_mb"] or 0) or info["memory_bytes"] // 2**20
+        derived.update(memory_settings(megabytes, connections))
+    kept = {name: others[name] for name in derived if name in others and others[name] != INITIAL_SETTINGS.get(name)}
+    settings = {name: value for name, value in derived.items() if name not in kept}
+    settings["port"] = wanted["port"]
+    settings["password_encryption"] = "scram-sha-256"  # noqa: S105 - a method's name
+    if wanted["listen_addresses"]:
+        settings["listen_addresses"] = wanted["listen_addresses"]
+    settings.update(chosen)
+    return settings_content(settings, {name: value for name, value in kept.items() if name not in settings})
+
+
+def input_problems(wanted: Wanted) -> list[str]:
+    """Return a sentence for each input that cannot be used, whatever the host looks like."""
+    problems = []
+    version = wanted["version"]
+    if version and not re.fullmatch(r"[1-9]\d?", version):
+        problems.append(f"mission_control_postgresql_version is {version!r}, but a major version such as 17 is needed.")
+    elif version and int(version) < OLDEST_VERSION:
+        problems.append(
+            f"mission_control_postgresql_version is {version}, but PostgreSQL {OLDEST_VERSION} or newer is needed."
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", wanted["cluster"]):
+        problems.append(
+            f"{wanted['cluster']!r} is no name for a cluster: use lower-case letters, digits and underscores."
+        )
+    if not 1024 <= wanted["port"] <= 65535:
+        problems.append(f"mission_control_postgresql_port is {wanted['port']}, but it must lie between 1024 and 65535.")
+    if wanted["repository"] == "pgdg":
+        for part in ("uri", "key"):
+            if not wanted[f"repository_{part}"]:
+                problems.append(
+                    f"mission_control_postgresql_repository is pgdg, but mission_control_postgresql_repository_{part} is empty."
+                )
+    problems += [
+        problem
+        for name in (wanted["database"], wanted["administrator"], *wanted["logins"])
+        for problem in _name_problems(name)
+    ]
+    problems += [problem for network in wanted["client_networks"] for problem in _network_problems(network)]
+    if not re.fullmatch(r"\d*", wanted["memory_mb"]):
+        problems.append(
+            f"mission_control_postgresql_memory_mb is {wanted['memory_mb']!r}, but a number of megabytes is needed."
+        )
+    for name in sorted(set(wanted["settings"]) & set(RESERVED_SETTINGS)):
+        instead = f"; use {RESERVED_SETTINGS[name]}" if RESERVED_SETTINGS[name] else ""
+        problems.append(f"{name} cannot be set in mission_control_postgresql_settings{instead}.")
+    return problems
+
+
+def _name_problems(name: str) -> list[str]:
+    if not name:
+        return ["A name of a database or role is empty."]
+    if len(name.encode()) > 63:
+        return [f"The name {name} is longer than the 63 bytes that PostgreSQL allows."]
+    if re.search(r'["\x00-\x1f]', name):
+        return [f"The name {name!r} has a double quote or a control character in it."]
+    return []
+
+
+def _network_problems(network: str) -> list[str]:
+    try:
+        ipaddress.ip_network(network)
+    except ValueError as error:
+        return [f"{network!r} in mission_control_postgresql_client_networks is not a network: {error}."]
+    return []
+
+
+def _package_problems(info: Info, wanted: Wanted, platform: str, version: str) -> list[str]:
+    carried = str(wanted["supported"][platform])
+    if (
+        wanted["repository"] == "distribution"
+        and version != carried
+        and f"postgresql-{version}" not in info["packages"]
+    ):
+        return [
+            f"{info['distribution']['name']} carries PostgreSQL {carried}, not {version}: set mission_control_postgresql_repository to "
+            "pgdg, or to none if the host's own package sources have it."
+        ]
+    return []
+
+
+def _memory_problems(info: Info, wanted: Wanted) -> list[str]:
+    available = info["memory_bytes"]
+    problems = setting_problems(wanted["settings"], available)
+    megabytes = int(wanted["memory_mb"] or 0)
+    if megabytes and not 64 <= megabytes <= available // 2**20:
+        problems.append(
+            f"mission_control_postgresql_memory_mb is {megabytes}, but it must lie between 64 and the {available // 2**20} MB of this host."
+        )
+    return problems
+
+
+def _leftover(info: Info, version: str, wanted: Wanted) -> str:
+    unfinished = info["unfinished_creation"]
+    if (
+        unfinished
+        and not unfinished["started"]
+        and (unfinished["version"], unfinished["name"]) == (version, wanted["cluster"])
+    ):
+        return unfinished["data_directory"]
+    return ""
+
+
+def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, Any] | None) -> list[str]:
+    """Return why the cluster cannot be created, or adopted as it is."""
+    port, holder = wanted["port"], info["port_holder"]
+    server = (target or {}).get("server")
+    problems = []
+    if holder and (target is None or not target["running"] or (server and server["port"] != port)):
+        process = f"{holder['name']} (process {holder['pid']})" if holder["pid"] else holder["name"]
+        problems.append(
+            f"Port {port} is held by {process}: stop that, or set mission_control_postgresql_port to a free one."
+        )
+    addresses = ",".join(wanted["listen_addresses"]) or (target or {}).get("settings", {}).get(
+        "listen_addresses", "localhost"
+    )
+    if wanted["client_networks"] and set(re.split(r"\s*,\s*", addresses)) <= {"localhost", "127.0.0.1", "::1", ""}:
+        problems.append(
+            "mission_control_postgresql_client_networks is given, but the server listens on this host only: set "
+            "mission_control_postgresql_listen_addresses too."
+        )
+    if target is None:
+        return problems
+    if target["port"] != port and target["drop_in_content"] is None:
+        problems.append(
+            f"The cluster {label} was there before and has port {target['port']}, not {port}: set mission_control_postgresql_port to "
+            f"{target['port']}, since others may use it there."
+        )
+    if target["start"] == "disabled":
+        problems.append(f"The cluster {label} is disabled in its start.conf.")
+    if not target["reads_conf_d"]:
+        problems.append(
+            f"The postgresql.conf of {label} does not include conf.d: add the line include_dir = 'conf.d' to it."
+        )
+    if target["running"] and server is None:
+        problems.append(f"The cluster {label} runs but cannot be asked: {target['server_problem']}.")
+    if server and server["in_recovery"]:
+        problems.append(f"The cluster {label} is a standby: provision its primary.")
+    if server and server["hba_file"] != target["hba_file"]:
+        problems.append(
+            f"The cluster {label} uses {server['hba_file']} instead of {target['hba_file']} for client authentication."
+        )
+    broken = [*server["configuration_errors"], *server["hba_errors"]] if server else []
+    if broken:
+        problems.append(f"The configuration of {label} has an error: {broken[0]}.")
+    unpaired = hba_problem(target["hba_content"] or "")
+    if unpaired:
+        problems.append(f"{target['hba_file']} {unpaired}")
+    if (
+        wanted["client_networks"]
+        and wanted["client_tls"]
+        and server
+        and not server["ssl"]
+        and not wanted["settings"].get("ssl")
+    ):
+        problems.append(
+            f"The cluster {label} offers no TLS, which mission_control_postgresql_client_tls wants for other hosts."
+        )
+    return problems
+
+
+def _other_holder_problems(info: Info, wanted: Wanted, label: str, target: dict[str, Any] | None) -> list[str]:
+    """Return which other cluster holds, or may hold, the database: a second, empty one beside it would look like loss of data."""
+    database = wanted["database"]
+    if target and target["server"] and database in target["server"]["databases"]:
+        return []
+    settled = target is not None and target["drop_in_content"] is not None
+    problems = []
+    for other in info["clusters"]:
+        name = f"{other['version']}/{other['name']}"
+        if other is target or name == label or name in wanted["ignored_clusters"]:
+            continue
+        if other["server"] and database in other["server"]["databases"]:
+            problems.append(
+                f"The cluster {name} already holds the database {database}: set mission_control_postgresql_version and _cluster to it, "
+                "or move it with playbooks/upgrade_postgresql.yml."
+            )
+        elif other["server"] is None and not settled:
+            problems.append(
+                f"The cluster {name} cannot be looked into ({other['server_problem']}) and may hold the database {database}: start it, "
+                f"or name it in mission_control_postgresql_ignored_clusters."
+            )
+    if target is None:
+        leftover = (info["unfinished_creation"] or {}).get("data_directory")
+        for directory in info["unregistered_data_directories"]:
+            if directory != leftover and directory not in wanted["ignored_clusters"]:
+                problems.append(
+                    f"{directory} holds PostgreSQL data that belongs to no cluster: move it away, or name the directory in "
+                    "mission_control_postgresql_ignored_clusters."
+                )
+    return problems

@@ -1,0 +1,212 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_info
+short_description: Describe a Debian-like host and its PostgreSQL clusters
+version_added: "0.1.0"
+description:
+  - Returns in one call what the role P(homelab.mission_control.mission_control_postgresql#role) decides on, so that it gathers no facts.
+  - Reads files, asks C(dpkg-query) and C(pg_lsclusters), and asks every running cluster by C(psql) as the operating-system user that owns it.
+    It changes nothing and works when no part of PostgreSQL is installed.
+  - Must run as root, since the configuration and the sockets belong to other users.
+options:
+  packages:
+    description: Names or patterns of Debian packages whose installed version is wanted.
+    type: list
+    elements: str
+    default: []
+  port:
+    description: TCP port of which to tell who listens on it.
+    type: int
+    required: true
+  drop_in:
+    description: Name of the file in the directory C(conf.d) of a cluster that the caller keeps. Its content is returned, and its settings do
+      not count among those that others made.
+    type: str
+    default: mission_control.conf
+  creation_marker:
+    description: Path of the file that the caller keeps while it creates a cluster. It holds C(version/name).
+    type: path
+    default: /var/lib/postgresql/mission_control-creating
+requirements:
+  - Debian or a distribution made from it
+attributes:
+  check_mode:
+    description: Runs and returns the same in check mode.
+    support: full
+  diff_mode:
+    description: There is no difference to show, since nothing is changed.
+    support: none
+author:
+  - Mission Control maintainers (@homelab)
+"""
+
+EXAMPLES = r"""
+- name: Look at the clusters of this host
+  homelab.mission_control.cluster_info:
+    packages: ["postgresql-[0-9]*", python3-psycopg2]
+    port: 5432
+  become: true
+  register: server
+
+- name: Say which clusters need a restart for a setting of ours
+  ansible.builtin.debug:
+    msg: "{{ item.version }}/{{ item.name }}: {{ item.server.pending_restart | join(', ') }}"
+  loop: "{{ server.clusters | selectattr('server') | selectattr('server.pending_restart') }}"
+"""
+
+RETURN = r"""
+distribution:
+  description: The fields C(id), C(version), C(codename) and C(name) from C(/etc/os-release).
+  type: dict
+  returned: success
+  sample: {id: debian, version: "13", codename: trixie, name: Debian GNU/Linux 13 (trixie)}
+systemd:
+  description: Whether systemd is the running service manager.
+  type: bool
+  returned: success
+service_enabled:
+  description: Whether C(postgresql.service) starts when the host boots.
+  type: bool
+  returned: success
+memory_bytes:
+  description: The smaller of the host's memory and the limits of the control groups that the server runs in.
+  type: int
+  returned: success
+packages:
+  description: Versions of the asked packages that are installed, by name.
+  type: dict
+  returned: success
+  sample: {postgresql-17: 17.5-1}
+dpkg_interrupted:
+  description: Whether C(dpkg --configure -a) must be run before apt works again.
+  type: bool
+  returned: success
+port_holder:
+  description: Process id and name of who listens on O(port), V(null) if nobody does.
+  type: dict
+  returned: success
+unregistered_data_directories:
+  description: Directories with PostgreSQL data at the distribution's place that no cluster uses.
+  type: list
+  elements: str
+  returned: success
+unfinished_creation:
+  description: Version, name and data directory of the cluster that O(creation_marker) names, and whether it has been started since;
+    V(null) without that file.
+  type: dict
+  returned: success
+clusters:
+  description: Every cluster that C(pg_lsclusters) knows.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    version: {description: Major version., type: str, sample: "17"}
+    name: {description: Name of the cluster., type: str, sample: main}
+    port: {description: Configured port., type: int}
+    running: {description: Whether the server process runs., type: bool}
+    binaries: {description: Whether the programs of this major version are installed., type: bool}
+    owner: {description: Operating-system user that owns the cluster., type: str}
+    start: {description: "V(auto), V(manual) or V(disabled), from C(start.conf).", type: str}
+    data_directory: {description: Path of the data., type: str}
+    configuration_directory: {description: Path of the configuration., type: str}
+    log: {description: Where the server writes its log., type: str}
+    reads_conf_d: {description: Whether C(postgresql.conf) includes the directory C(conf.d)., type: bool}
+    settings: {description: "Settings that the files of the cluster make, O(drop_in) left out.", type: dict}
+    drop_in: {description: Path of O(drop_in)., type: str}
+    drop_in_content: {description: "Its content, V(null) if there is no such file.", type: str}
+    hba_file: {description: Path of the distribution's C(pg_hba.conf)., type: str}
+    hba_content: {description: Its content., type: str}
+    server_problem: {description: Why RV(clusters[].server) is V(null)., type: str}
+    server:
+      description: What the running server says, V(null) if it does not run or cannot be asked.
+      type: dict
+      contains:
+        version: {description: Full version., type: str}
+        version_number: {description: "The same as a number, 170005 for 17.5.", type: int}
+        pid: {description: Process id of the postmaster., type: int}
+        port: {description: Port that it was started with., type: int}
+        socket_directory: {description: Directory of its Unix socket., type: str}
+        databases: {description: Names of its databases., type: list, elements: str}
+        hba_file: {description: Client authentication file in use., type: str}
+        ssl: {description: Whether it offers TLS., type: bool}
+        data_checksums: {description: Whether data pages carry checksums., type: bool}
+        in_recovery: {description: Whether it is a standby., type: bool}
+        loaded_at: {description: "When it last read its configuration, in seconds since 1970.", type: float}
+        reload_pending: {description: Whether O(drop_in) or C(pg_hba.conf) changed since., type: bool}
+        pending_restart: {description: Settings of O(drop_in) that wait for a restart., type: list, elements: str}
+        configuration_errors: {description: What is wrong in its configuration files., type: list, elements: str}
+        hba_errors: {description: What is wrong in its client authentication file., type: list, elements: str}
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import cluster_facts as facts
+
+
+def describe_host(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    packages = (
+        facts.parse_packages(_output_of(module, "dpkg-query", _dpkg_query(params["packages"])))
+        if params["packages"]
+        else {}
+    )
+    clusters = facts.parse_clusters(_output_of(module, "pg_lsclusters", ["--no-header"]))
+    return {
+        "distribution": facts.distribution(),
+        "systemd": facts.systemd_runs(),
+        "service_enabled": facts.service_enabled(),
+        "memory_bytes": facts.memory_bytes(),
+        "packages": packages,
+        "dpkg_interrupted": facts.dpkg_interrupted(),
+        "port_holder": facts.port_holder(params["port"]),
+        "unregistered_data_directories": facts.unregistered_data_directories(clusters),
+        "unfinished_creation": facts.unfinished_creation(params["creation_marker"]),
+        "clusters": [facts.describe_cluster(cluster, params["drop_in"]) for cluster in clusters],
+    }
+
+
+def _dpkg_query(patterns: list[str]) -> list[str]:
+    return ["--show", "--showformat=${Package}\t${db:Status-Status}\t${Version}\n", *patterns]
+
+
+def _output_of(module: AnsibleModule, program: str, arguments: list[str]) -> str:
+    """Return what the program prints, nothing if it is not installed; dpkg-query fails when a package is unknown, which is an answer."""
+    path = module.get_bin_path(program)
+    if path is None:
+        return ""
+    code, output, errors = module.run_command([path, *arguments], environ_update={"LC_ALL": "C"})
+    if code != 0 and program != "dpkg-query":
+        raise facts.ProbeError(f"{program} failed: {' '.join(errors.split())}")
+    return output
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "port": {"type": "int", "required": True},
+            "drop_in": {"type": "str", "default": "mission_control.conf"},
+            "creation_marker": {"type": "path", "default": "/var/lib/postgresql/mission_control-creating"},
+        },
+        supports_check_mode=True,
+    )
+    if os.geteuid() != 0:
+        module.fail_json(msg="cluster_info must run as root: set become to true for its task.")
+    try:
+        description = describe_host(module)
+    except (facts.ProbeError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **description)
+
+
+if __name__ == "__main__":
+    main()
