@@ -31,7 +31,9 @@ class PlaybookRun:
     @property
     def sentence(self) -> str:
         """The message of the task that failed, as one line."""
-        messages = re.findall(r'^fatal: .*?"msg": "(.*?)"[,}]|^\s+msg: (.+?)(?=\n\s{0,4}\S|\Z)', self.output, re.MULTILINE | re.DOTALL)
+        messages = re.findall(
+            r'^fatal: .*?"msg": "(.*?)"[,}]|^\s+msg: (.+?)(?=\n\s{0,4}\S|\Z)', self.output, re.MULTILINE | re.DOTALL
+        )
         texts = [" ".join((one or other).strip("|->' ").split()) for one, other in messages]
         return texts[-1] if texts else ""
 
@@ -41,7 +43,28 @@ class PlaybookRun:
         return self
 
 
-def run_playbook(playbook: str | Path, variables: dict[str, Any], *arguments: str, home: Path | None = None) -> PlaybookRun:
+def playbook_command(
+    playbook: str | Path, variables: dict[str, Any], *arguments: str, home: Path
+) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of run_playbook(), for a test that starts it in a way of its own."""
+    hosts = home / "hosts.ini"
+    hosts.write_text(
+        f"[mission_control]\nlocalhost ansible_connection=local ansible_python_interpreter={sys.executable}\n",
+        encoding="utf-8",
+    )
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_NOCOLOR": "1",
+        "HOME": str(home),
+    }
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    command = [program, "-i", str(hosts), str(ROOT / playbook), "--extra-vars", json.dumps(variables), *arguments]
+    return command, environment
+
+
+def run_playbook(playbook: str | Path, variables: dict[str, Any], *arguments: str, home: Path) -> PlaybookRun:
     """Run a playbook against this machine over the local connection, as the user that runs the tests.
 
     Args:
@@ -50,19 +73,10 @@ def run_playbook(playbook: str | Path, variables: dict[str, Any], *arguments: st
         arguments: further arguments of ansible-playbook, such as "--check".
         home: home directory of the run, where Ansible and the roles keep what they keep.
     """
-    inventory = "localhost ansible_connection=local ansible_python_interpreter=" + sys.executable
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "False"}
-    if home is not None:
-        environment["HOME"] = str(home)
-        hosts = home / "hosts.ini"
-        hosts.write_text(f"[mission_control]\n{inventory}\n", encoding="utf-8")
-    else:
-        raise ValueError("a run needs a home of its own")
+    command, environment = playbook_command(playbook, variables, *arguments, home=home)
     result = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(hosts), str(ROOT / playbook)]
-        + ["--extra-vars", json.dumps(variables), *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     counters = re.search(r"^localhost\s*: (.*)$", result.stdout, re.MULTILINE)
     recap = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counters.group(1))} if counters else {}
     return PlaybookRun(result.returncode, result.stdout + result.stderr, recap)

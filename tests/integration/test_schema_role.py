@@ -1,0 +1,402 @@
+"""The schema role against a server: what it applies, what it refuses, and that it leaves nothing half done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from playbook import ROOT, playbook_command, run_playbook
+from throwaway_cluster import ThrowawayCluster
+
+ROLES = ("owner", "audit", "readonly", "monitor")
+MINIMAL = {
+    "migrations/001_first.sql": "CREATE TABLE first (id integer PRIMARY KEY);",
+    "migrations/002_second.sql": "CREATE TABLE second (id integer PRIMARY KEY);",
+    "migrations/003_third.sql": "CREATE TABLE third (id integer PRIMARY KEY);",
+    "repeatable/001_prices.sql": """
+        CREATE OR REPLACE FUNCTION apply_provider_prices(prices jsonb, origin text) RETURNS integer
+        LANGUAGE sql SET search_path FROM CURRENT AS $$ SELECT jsonb_array_length(prices) $$;
+        """,
+    "seed/provider_pricing.yml": "[]\n",
+    "privileges.yml": "defaults: {tables: {}, sequences: {}, functions: {}}\nobjects: []\n",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ThrowawayCluster() as server:
+        connection = server.connect()
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE postgres PASSWORD 'administrator'")
+            cursor.execute("CREATE ROLE mission_control LOGIN")
+            for role in ROLES:
+                cursor.execute(f"CREATE ROLE mission_control_{role} NOLOGIN")
+        connection.close()
+        yield server
+
+
+@pytest.fixture
+def lab(cluster, tmp_path):
+    return Lab(cluster, tmp_path)
+
+
+class Lab:
+    """A database of its own and a directory of SQL files of its own."""
+
+    def __init__(self, cluster, tmp_path: Path) -> None:
+        self.cluster = cluster
+        self.database = f"lab_{uuid.uuid4().hex[:12]}"
+        self.sql = tmp_path / "sql"
+        self.home = tmp_path
+        connection = cluster.connect()
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {self.database}")
+        connection.close()
+        self.query("GRANT USAGE, CREATE ON SCHEMA public TO mission_control_owner, mission_control_audit")
+        self.write(MINIMAL)
+        (self.sql / "runner").symlink_to(ROOT / "files/sql/runner")
+        (self.sql / "plan").symlink_to(ROOT / "files/sql/plan")
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = self.sql / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        (self.sql / name).unlink()
+
+    def query(self, sql: str) -> list[tuple]:
+        connection = self.cluster.connect(self.database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def tables(self) -> set[str]:
+        names = self.query(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname NOT LIKE 'schema\\_%'"
+        )
+        return {name for (name,) in names}
+
+    def applied(self) -> list[str]:
+        if self.query("SELECT to_regclass('public.schema_migrations')") == [(None,)]:
+            return []
+        return [name for (name,) in self.query("SELECT name FROM schema_migrations ORDER BY origin, version")]
+
+    def variables(self, **more) -> dict:
+        return {
+            "mission_control_postgresql_mode": "existing",
+            "mission_control_postgresql_login_host": "127.0.0.1",
+            "mission_control_postgresql_port": self.cluster.port,
+            "mission_control_postgresql_login_password": "administrator",
+            "mission_control_database_name": self.database,
+            "__mission_control_schema_sql": str(self.sql),
+            **more,
+        }
+
+    def run(self, *arguments: str, playbook: str = "playbooks/migrate.yml", **more):
+        return run_playbook(playbook, self.variables(**more), *arguments, home=self.home)
+
+
+def test_files_are_applied_once_and_a_second_run_changes_nothing(lab):
+    first = lab.run().succeeded()
+    assert first.recap["changed"] > 0
+    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
+    assert lab.query("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [
+        ("mission_control_owner",)
+    ]
+    assert lab.run().succeeded().recap["changed"] == 0
+
+
+def test_what_fails_leaves_no_trace_and_a_rerun_continues(lab):
+    lab.write({"migrations/002_second.sql": "CREATE TABLE second (id integer); INSERT INTO second SELECT 1 / 0;"})
+    run = lab.run()
+    assert run.returncode != 0
+    assert "002_second.sql failed: division by zero (SQLSTATE 22012)" in run.sentence
+    assert "CREATE TABLE" not in run.output
+    assert lab.applied() == ["001_first.sql"]
+    assert lab.tables() == {"first"}
+
+    lab.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
+    lab.run().succeeded()
+    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
+
+
+def test_a_deferred_constraint_fails_with_the_file_it_belongs_to(lab):
+    lab.write(
+        {
+            "migrations/002_second.sql": "CREATE TABLE second (id integer REFERENCES first DEFERRABLE INITIALLY DEFERRED);"
+            "INSERT INTO second VALUES (7);"
+        }
+    )
+    assert "002_second.sql failed" in lab.run().sentence
+    assert lab.tables() == {"first"}
+
+
+@pytest.mark.parametrize(
+    ("files", "removed", "words"),
+    [
+        ({"migrations/001_first.sql": "SELECT 'edited'"}, [], "001_first.sql was changed after it was applied"),
+        ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not bring"),
+        ({"migrations/005_fifth.sql": "SELECT 1"}, [], "no migration 004"),
+        ({"migrations/003_other.sql": "SELECT 1"}, [], "same number"),
+        ({"migrations/004_fourth.sql": "SELECT 1; COMMIT; SELECT 2"}, [], "controls the transaction itself (COMMIT)"),
+        ({"migrations/fourth.sql": "SELECT 1"}, [], "rename it"),
+    ],
+)
+def test_every_refusal_is_one_sentence_and_changes_nothing(lab, files, removed, words):
+    lab.run().succeeded()
+    before = lab.query("SELECT xmin::text, * FROM schema_migrations ORDER BY version")
+    lab.write({"repeatable/002_new.sql": "CREATE FUNCTION never() RETURNS integer LANGUAGE sql RETURN 1;", **files})
+    for name in removed:
+        lab.remove(name)
+    run = lab.run()
+    assert run.returncode != 0
+    assert words in run.sentence
+    assert "Traceback" not in run.output
+    assert run.recap["changed"] == 0
+    assert lab.query("SELECT xmin::text, * FROM schema_migrations ORDER BY version") == before
+    assert lab.query("SELECT to_regproc('never')") == [(None,)]
+
+
+def test_an_out_of_order_file_is_refused(lab):
+    lab.run().succeeded()
+    lab.query("DELETE FROM schema_migrations WHERE version = 2")
+    assert "002_second.sql is out of order: 003 is already applied" in lab.run().sentence
+
+
+def test_site_local_migrations_come_after_the_collections_and_survive_its_upgrade(lab, tmp_path):
+    site = tmp_path / "own"
+    site.mkdir()
+    (site / "001_ups.sql").write_text("CREATE TABLE ups (host integer REFERENCES first);")
+    lab.run(mission_control_schema_site_directory=str(site)).succeeded()
+    lab.write({"migrations/004_fourth.sql": "CREATE TABLE fourth (id integer);"})
+    lab.run(mission_control_schema_site_directory=str(site)).succeeded()
+    assert {"ups", "fourth"} <= lab.tables()
+    assert "001_ups.sql, which is not in the given directory" in lab.run().sentence
+
+
+def test_eight_runs_at_once_apply_everything_once(lab):
+    lab.write({"migrations/004_slow.sql": "CREATE TABLE slow AS SELECT pg_sleep(1);"})
+    homes = [lab.home / f"run{number}" for number in range(8)]
+    for home in homes:
+        home.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda home: run_playbook("playbooks/migrate.yml", lab.variables(), home=home), homes))
+    assert [run.returncode for run in runs] == [0] * 8, [run.sentence for run in runs]
+    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql", "004_slow.sql"]
+    assert lab.query("SELECT count(DISTINCT run_id) FROM schema_repeatables") == [(1,)]
+    applied_by = [
+        run
+        for run in runs
+        if "changed: [localhost]" in run.output.partition("Apply pending migrations]")[2].partition("TASK")[0]
+    ]
+    assert len(applied_by) == 1
+
+
+def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
+    lab.write({"migrations/002_second.sql": "CREATE TABLE second (id integer); SELECT pg_sleep(30);"})
+    command, environment = playbook_command("playbooks/migrate.yml", lab.variables(), home=lab.home)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        sleeping = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event = 'PgSleep'"
+        wait_for(lambda: lab.query(sleeping) == [(1,)])
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    # The server notices within a second, although its statement would take 30.
+    wait_for(lambda: lab.query(sleeping) == [(0,)])
+    assert lab.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    assert lab.applied() == ["001_first.sql"]
+    assert lab.tables() == {"first"}
+    lab.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
+    lab.run().succeeded()
+    assert lab.run().succeeded().recap["changed"] == 0
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.1)
+
+
+def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(lab):
+    lab.run().succeeded()
+    lab.write({"migrations/004_wider.sql": "ALTER TABLE first ADD COLUMN note text;"})
+    holder = lab.cluster.connect(lab.database)
+    holder.autocommit = False
+    with holder.cursor() as cursor:
+        cursor.execute("LOCK TABLE first IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(lab.run, mission_control_schema_lock_timeout=1000)
+            waiting = (
+                f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event_type = 'Lock'"
+            )
+            wait_for(lambda: lab.query(waiting) == [(1,)])
+            time.sleep(1.5)  # longer than the lock_timeout, so that the first try has failed
+            holder.rollback()
+            run.result().succeeded()
+    holder.close()
+    assert lab.applied()[-1] == "004_wider.sql"
+
+
+def test_a_lock_that_is_never_to_be_had_is_named(lab):
+    lab.run().succeeded()
+    lab.write({"migrations/004_wider.sql": "ALTER TABLE first ADD COLUMN note text;"})
+    holder = lab.cluster.connect(lab.database)
+    holder.autocommit = False
+    with holder.cursor() as cursor:
+        cursor.execute("LOCK TABLE first IN ACCESS EXCLUSIVE MODE")
+        run = lab.run(mission_control_schema_lock_timeout=100)
+    holder.close()
+    assert "004_wider.sql failed: canceling statement due to lock timeout (SQLSTATE 55P03)" in run.sentence
+
+
+def test_an_index_is_built_concurrently_and_checked(lab):
+    lab.write(
+        {
+            "migrations/004_index.sql": "-- no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY ix_first_note ON first (note);",
+            "migrations/003_third.sql": "ALTER TABLE first ADD COLUMN note text; INSERT INTO first VALUES (1, 'a'), (2, 'a');",
+            "migrations/005_after.sql": "CREATE TABLE after (id integer);",
+        }
+    )
+    run = lab.run()
+    assert run.returncode != 0
+    assert "ix_first_note" in run.sentence
+    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
+
+    lab.query("DELETE FROM first WHERE id = 2")
+    assert "invalid index: public.ix_first_note" in lab.run().sentence
+    lab.query("DROP INDEX ix_first_note")
+    lab.run().succeeded()
+    assert lab.applied()[-2:] == ["004_index.sql", "005_after.sql"]
+    assert lab.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_first_note'::regclass") == [(True,)]
+    assert lab.query("SELECT tableowner FROM pg_tables WHERE tablename = 'after'") == [("mission_control_owner",)]
+    assert lab.run().succeeded().recap["changed"] == 0
+
+
+def test_functions_and_views_are_replaced_when_a_file_changed(lab):
+    lab.write({"repeatable/002_view.sql": "CREATE OR REPLACE VIEW answer AS SELECT 41 AS answer;"})
+    lab.run().succeeded()
+    lab.write({"repeatable/002_view.sql": "CREATE OR REPLACE VIEW answer AS SELECT 42 AS answer;"})
+    assert lab.run().succeeded().recap["changed"] > 0
+    assert lab.query("SELECT * FROM answer") == [(42,)]
+    assert lab.run().succeeded().recap["changed"] == 0
+
+
+def test_a_view_that_fails_leaves_all_functions_and_views_as_they_were(lab):
+    lab.write({"repeatable/002_view.sql": "CREATE OR REPLACE VIEW answer AS SELECT 41 AS answer;"})
+    lab.run().succeeded()
+    lab.write(
+        {
+            "repeatable/002_view.sql": "CREATE OR REPLACE VIEW answer AS SELECT 42 AS answer;",
+            "repeatable/003_bad.sql": "CREATE VIEW bad AS SELECT nowhere FROM first;",
+        }
+    )
+    run = lab.run()
+    assert '003_bad.sql failed: column "nowhere" does not exist' in run.sentence
+    assert "CREATE VIEW" not in run.output
+    assert lab.query("SELECT * FROM answer") == [(41,)]
+
+
+def test_check_mode_shows_the_plan_where_there_is_no_database_yet(lab):
+    run = lab.run("--check", "--diff", mission_control_database_name="not_yet").succeeded()
+    assert all(name in run.output for name in ("001_first.sql", "003_third.sql", "001_prices.sql"))
+    assert run.recap["changed"] > 0
+
+
+def test_check_mode_changes_nothing_and_then_says_so(lab):
+    assert lab.run("--check", "--diff").succeeded().recap["changed"] > 0
+    assert lab.applied() == []
+    lab.run().succeeded()
+    assert lab.run("--check", "--diff").succeeded().recap["changed"] == 0
+
+
+def test_the_status_is_a_table_and_changes_nothing(lab):
+    lab.run().succeeded()
+    lab.write({"migrations/001_first.sql": "SELECT 'edited'", "migrations/004_fourth.sql": "SELECT 1"})
+    run = lab.run(playbook="playbooks/status.yml").succeeded()
+    rows = [line.split()[2:5] for line in run.output.splitlines() if line.strip().startswith("- bundle")]
+    assert [row[1:] for row in rows] == [
+        ["001_first.sql", "DRIFTED"],
+        ["002_second.sql", "applied"],
+        ["003_third.sql", "applied"],
+        ["004_fourth.sql", "pending"],
+    ]
+    assert run.recap["changed"] == 0
+    assert len(lab.applied()) == 3
+
+
+def test_dumps_are_made_before_an_upgrade_and_the_oldest_removed(lab, tmp_path):
+    dumps = tmp_path / "dumps"
+    dumped = {"mission_control_schema_dump_directory": str(dumps), "mission_control_schema_dump_keep": 2}
+    lab.run(**dumped).succeeded()
+    assert not dumps.exists()  # there was nothing to lose
+    for number in range(4, 7):
+        lab.write({f"migrations/{number:03d}_more.sql": f"CREATE TABLE more_{number} (id integer);"})
+        lab.run(**dumped).succeeded()
+    kept = sorted(dumps.iterdir())
+    assert len(kept) == 2
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    listing = subprocess.run(["pg_restore", "--list", str(kept[-1])], capture_output=True, text=True, check=True).stdout
+    assert "more_5" in listing
+    assert "more_6" not in listing
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"mission_control_postgresql_login_password": "wrong-and-secret"}, "cannot be read as postgres"),
+        ({"mission_control_postgresql_port": 1}, "cannot be read as postgres"),
+        ({"mission_control_database_name": "nowhere"}, "Database nowhere"),
+        ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout (0)"),
+        ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
+    ],
+)
+def test_wrong_input_is_named_in_a_sentence(lab, variables, words):
+    run = lab.run(**variables)
+    assert run.returncode != 0
+    assert words in run.sentence
+    assert "Traceback" not in run.output
+    assert "wrong-and-secret" not in run.output
+    assert lab.applied() == []
+
+
+def test_an_administrator_without_superuser_owns_nothing_and_stays_no_member(lab):
+    lab.query("DROP ROLE IF EXISTS keeper")
+    lab.query("CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'")
+    lab.query(f"ALTER DATABASE {lab.database} OWNER TO keeper")
+    if int(lab.query("SHOW server_version_num")[0][0]) >= 160000:
+        lab.query(
+            "GRANT mission_control_owner, mission_control_audit TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+        )
+    lab.write({"migrations/003_third.sql": "-- role: audit\nCREATE TABLE third (id integer);"})
+    keeper = {"mission_control_postgresql_login_user": "keeper", "mission_control_postgresql_login_password": "keeper"}
+    try:
+        lab.run(**keeper).succeeded()
+        owners = dict(lab.query("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'"))
+        assert owners["third"] == "mission_control_audit"
+        assert owners["first"] == "mission_control_owner"
+        assert lab.query("SELECT pg_has_role('keeper', 'mission_control_audit', 'USAGE')") == [(False,)]
+        assert lab.run(**keeper).succeeded().recap["changed"] == 0
+    finally:
+        lab.query("REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP ROLE keeper")
+
+
+def test_five_hundred_applied_migrations_are_read_in_one_query(lab):
+    lab.write({f"migrations/{number:03d}_x.sql": f"SELECT {number};" for number in range(4, 501)})
+    lab.run().succeeded()
+    assert len(lab.applied()) == 500
+    assert lab.run().succeeded().recap["changed"] == 0
