@@ -1,0 +1,168 @@
+"""A PostgreSQL server for one test run: made in a temporary directory, on a free port, stopped by its process id."""
+
+import ctypes
+import glob
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import psycopg2
+
+BINDIR_VARIABLE = "MISSION_CONTROL_TEST_PG_BINDIR"
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "max_prepared_transactions": "5",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_min_messages": "warning",
+}
+_PR_SET_PDEATHSIG = 1
+
+
+def server_bindir():
+    """Directory of the newest server programs, or the one that the environment names."""
+    chosen = os.environ.get(BINDIR_VARIABLE)
+    if chosen:
+        return chosen
+    found = sorted(
+        (path for path in glob.glob("/usr/lib/postgresql/*/bin") if os.access(os.path.join(path, "initdb"), os.X_OK)),
+        key=lambda path: float(path.split("/")[-2]),
+    )
+    if not found:
+        raise RuntimeError(
+            f"No PostgreSQL server programs in /usr/lib/postgresql: install postgresql, or name their directory in {BINDIR_VARIABLE}."
+        )
+    return found[-1]
+
+
+class ThrowawayCluster:
+    """Context manager around a server that is nobody else's.
+
+    PostgreSQL refuses to run as root; the process is then that of the system user postgres.
+    """
+
+    def __init__(self, **settings):
+        self.settings = {**_SETTINGS, **settings}
+        self.port = 0
+        self._directory = None
+        self._server = None
+        self._identity = {}
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            self._identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+    @property
+    def socket_directory(self):
+        return self._directory
+
+    @property
+    def pid(self):
+        return self._server.pid
+
+    def __enter__(self):
+        self._directory = tempfile.mkdtemp(prefix="mission-control-pg-")
+        try:
+            if self._identity:
+                os.chown(self._directory, self._identity["user"], self._identity["group"])
+            self._initdb()
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(timeout=30)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def connection_parameters(self, dbname="postgres", user="postgres", **more):
+        return {"host": self.socket_directory, "port": self.port, "dbname": dbname, "user": user, **more}
+
+    def connect(self, dbname="postgres", user="postgres", **more):
+        """A psycopg2 connection in autocommit mode over the Unix socket, where every role may log in."""
+        connection = psycopg2.connect(**self.connection_parameters(dbname, user, **more))
+        connection.autocommit = True
+        return connection
+
+    def _initdb(self):
+        subprocess.run(
+            [
+                os.path.join(server_bindir(), "initdb"),
+                f"--pgdata={self._data}",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--data-checksums",
+                "--no-sync",
+                "--auth-local=trust",
+                "--auth-host=scram-sha-256",
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self._directory,
+            **self._identity,
+        )
+
+    def _start(self):
+        # Between the choice of a free port and its use another process may take it, so the start is tried a few times.
+        for _ in range(5):
+            self.port = _free_port()
+            if self._started_on_port():
+                return
+        with open(self._log, encoding="utf-8", errors="replace") as log:
+            raise RuntimeError(f"The throw-away PostgreSQL server did not start: {log.read()[-2000:]}")
+
+    def _started_on_port(self):
+        settings = {**self.settings, "port": str(self.port), "unix_socket_directories": self.socket_directory}
+        command = [os.path.join(server_bindir(), "postgres"), "-D", self._data]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        with open(self._log, "ab") as log:
+            self._server = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self._directory,
+                preexec_fn=_stop_with_parent,
+                **self._identity,
+            )
+        for _ in range(600):
+            if self._server.poll() is not None:
+                return False
+            try:
+                self.connect().close()
+                return True
+            except psycopg2.OperationalError:
+                time.sleep(0.05)
+        return False
+
+    @property
+    def _data(self):
+        return os.path.join(self._directory, "data")
+
+    @property
+    def _log(self):
+        return os.path.join(self._directory, "server.log")
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _stop_with_parent():
+    """Run in the server's process before it becomes the server: a killed test run leaves no server behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
