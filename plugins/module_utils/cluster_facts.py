@@ -177,8 +177,15 @@ def read_settings(path: str, skip: str = "") -> tuple[dict[str, str], list[str]]
 def _names(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ProcessLookupError):
         return []
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""  # closed meanwhile
 
 
 def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
@@ -194,11 +201,7 @@ def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
         return None
     for pid in sorted(filter(str.isdigit, _names(os.path.join(root, "proc"))), key=int):
         directory = os.path.join(root, "proc", pid, "fd")
-        try:
-            links = {os.readlink(os.path.join(directory, fd)) for fd in os.listdir(directory)}
-        except OSError:
-            continue  # the process ended meanwhile
-        if links & sockets:
+        if any(_link(os.path.join(directory, fd)) in sockets for fd in _names(directory)):
             return {"pid": int(pid), "name": (read_text(os.path.join(root, "proc", pid, "comm")) or "?").strip()}
     return {"pid": None, "name": "a process that is not visible from here"}
 

@@ -23,8 +23,8 @@ MEMORY_SETTINGS = {
 
 
 def memory_settings(megabytes: int, connections: int) -> dict[str, str]:
-    """Derive the memory settings. The memory is rounded to about a tenth first, so that another kernel does not mean another value."""
-    step = max(2 ** (megabytes.bit_length() - 4), 1)
+    """Derive the memory settings. The memory is rounded coarsely first, so that a newer kernel means no new value."""
+    step = max(2 ** (megabytes.bit_length() - 3), 1)
     rounded = (megabytes + step // 2) // step * step
     shared_buffers = _between(32, rounded // 4, 16 * 1024)
     return {

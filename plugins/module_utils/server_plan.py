@@ -71,6 +71,7 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     old_hba = (target or {}).get("hba_content") or ""
     hba = hba_content(old_hba, wanted)
     server = (target or {}).get("server")
+    configuration = f"/etc/postgresql/{version}/{wanted['cluster']}"
     plan = {
         "problems": [],
         "version": version,
@@ -80,7 +81,9 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
         "packages": packages,
         "create": target is None,
         "leftover": leftover,
-        "configuration_directory": f"/etc/postgresql/{version}/{wanted['cluster']}",
+        "configuration_directory": configuration,
+        "drop_in_path": f"{configuration}/conf.d/mission_control.conf",
+        "hba_path": f"{configuration}/pg_hba.conf",
         "drop_in": drop_in,
         "drop_in_before": (target or {}).get("drop_in_content"),
         "write_drop_in": target is None or target["drop_in_content"] != drop_in,

@@ -1,0 +1,372 @@
+"""What the server role decides: every refusal, and each action only when it is needed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.filter.existing_server_problem import existing_server_problem
+from ansible_collections.homelab.mission_control.plugins.module_utils import server_files
+from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+from hypothesis import given
+from hypothesis import strategies as st
+
+GIB = 2**30
+WANTED = {
+    "supported": {"debian-12": 15, "debian-13": 17},
+    "version": "",
+    "cluster": "main",
+    "port": 5432,
+    "repository": "distribution",
+    "repository_uri": "",
+    "repository_key": "",
+    "listen_addresses": [],
+    "client_networks": [],
+    "client_tls": True,
+    "memory_mb": "",
+    "settings": {},
+    "ignored_clusters": [],
+    "administrator": "postgres",
+    "database": "mission_control",
+    "logins": ["mission_control"],
+}
+PACKAGES = {"postgresql-common": "1", "postgresql-17": "17.5", "python3-psycopg2": "2.9"}
+
+
+def server(**changes):
+    return {
+        "port": 5432,
+        "databases": ["postgres", "template0", "template1"],
+        "hba_file": "/etc/postgresql/17/main/pg_hba.conf",
+        "ssl": True,
+        "in_recovery": False,
+        "reload_pending": False,
+        "pending_restart": [],
+        "configuration_errors": [],
+        "hba_errors": [],
+        **changes,
+    }
+
+
+def cluster(version="17", name="main", **changes):
+    return {
+        "version": version,
+        "name": name,
+        "port": 5432,
+        "running": True,
+        "owner": "postgres",
+        "start": "auto",
+        "data_directory": f"/var/lib/postgresql/{version}/{name}",
+        "log": "/var/log/postgresql/x.log",
+        "reads_conf_d": True,
+        "settings": {"shared_buffers": "128MB", "max_connections": "100"},
+        "drop_in_content": None,
+        "hba_file": f"/etc/postgresql/{version}/{name}/pg_hba.conf",
+        "hba_content": "local all all peer\n",
+        "server": server(),
+        "server_problem": "",
+        **changes,
+    }
+
+
+def stopped(version="15", name="main", **changes):
+    return cluster(version, name, **{"port": 5433, "running": False, "server": None, "server_problem": "it is not running", **changes})
+
+
+def host(*clusters, **changes):
+    return {
+        "distribution": {"id": "debian", "version": "13", "codename": "trixie", "name": "Debian GNU/Linux 13 (trixie)"},
+        "systemd": True,
+        "service_enabled": True,
+        "memory_bytes": 8 * GIB,
+        "packages": PACKAGES,
+        "dpkg_interrupted": False,
+        "port_holder": {"pid": 7, "name": "postgres"} if any(each["running"] for each in clusters) else None,
+        "unregistered_data_directories": [],
+        "unfinished_creation": None,
+        "clusters": list(clusters),
+        **changes,
+    }
+
+
+def provisioned(**changes):
+    """Return a cluster as the role leaves it."""
+    plan = plan_server(host(cluster()), WANTED)
+    return cluster(drop_in_content=plan["drop_in"], hba_content=plan["hba"], **changes)
+
+
+def problem_of(info, **wanted):
+    problems = plan_server(info, {**WANTED, **wanted})["problems"]
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_a_fresh_host_gets_everything():
+    plan = plan_server(host(packages={}, service_enabled=False), WANTED)
+    assert plan["problems"] == []
+    assert plan["packages"] == ["postgresql-common", "postgresql-17", "python3-psycopg2"]
+    assert (plan["label"], plan["create"], plan["start"], plan["enable"]) == ("17/main", True, True, True)
+
+
+def test_a_provisioned_host_gets_nothing():
+    plan = plan_server(host(provisioned()), WANTED)
+    assert (plan["problems"], plan["actions"], plan["configure"], plan["create"]) == ([], [], False, False)
+
+
+def test_without_systemd_nothing_is_enabled():
+    plan = plan_server(host(provisioned(), systemd=False, service_enabled=False), WANTED)
+    assert plan["actions"] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "actions"),
+    [
+        ({"reload_pending": True}, ["Have 17/main read its changed configuration."]),
+        ({"pending_restart": ["shared_buffers"]}, ["Restart 17/main, which shared_buffers waits for."]),
+    ],
+)
+def test_a_killed_run_is_caught_up_with(changes, actions):
+    assert plan_server(host(provisioned(server=server(**changes))), WANTED)["actions"] == actions
+
+
+def test_a_stopped_cluster_is_adopted_and_started():
+    plan = plan_server(host(stopped("17", port=5432)), WANTED)
+    assert plan["actions"] == ["Write the settings of 17/main.", "Write the client authentication of 17/main.", "Start 17/main."]
+
+
+def test_what_somebody_chose_on_an_adopted_cluster_stays():
+    theirs = {"shared_buffers": "3GB", "listen_addresses": "*", "max_connections": "500"}
+    drop_in = plan_server(host(cluster(settings=theirs)), WANTED)["drop_in"]
+    assert "\nshared_buffers" not in drop_in
+    assert "\nlisten_addresses" not in drop_in
+    assert "# Left alone, since another file of this cluster sets it: shared_buffers = 3GB" in drop_in
+    assert "\neffective_cache_size = '6144MB'\n" in drop_in
+
+
+def test_what_is_asked_for_wins_over_what_somebody_chose():
+    theirs = {"shared_buffers": "3GB", "listen_addresses": "*"}
+    wanted = {**WANTED, "settings": {"shared_buffers": "1GB"}, "listen_addresses": ["localhost"]}
+    drop_in = plan_server(host(cluster(settings=theirs)), wanted)["drop_in"]
+    assert "shared_buffers = '1GB'" in drop_in
+    assert "listen_addresses = 'localhost'" in drop_in
+    assert "Left alone" not in drop_in
+
+
+def test_a_null_setting_is_left_out():
+    drop_in = plan_server(host(), {**WANTED, "settings": {"work_mem": None}})["drop_in"]
+    assert "work_mem" not in drop_in.replace("maintenance_work_mem", "")
+
+
+def test_memory_can_be_given_or_left_alone():
+    assert "shared_buffers = '512MB'" in plan_server(host(), {**WANTED, "memory_mb": "2048"})["drop_in"]
+    assert "shared_buffers" not in plan_server(host(), {**WANTED, "memory_mb": "0"})["drop_in"]
+
+
+def test_an_interrupted_creation_is_done_again_but_never_one_that_was_started():
+    unfinished = {"version": "17", "name": "main", "data_directory": "/var/lib/postgresql/17/main", "started": False}
+    half_made = stopped("17", port=5432)
+    plan = plan_server(host(half_made, unfinished_creation=unfinished), WANTED)
+    assert (plan["create"], plan["leftover"]) == (True, "/var/lib/postgresql/17/main")
+    plan = plan_server(host(half_made, unfinished_creation={**unfinished, "started": True}), WANTED)
+    assert (plan["create"], plan["leftover"]) == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({"version": "13"}, "mission_control_postgresql_version is 13, but PostgreSQL 14 or newer is needed."),
+        ({"version": "new"}, "mission_control_postgresql_version is 'new', but a major version such as 17 is needed."),
+        ({"version": "16"}, "Debian GNU/Linux 13 (trixie) carries PostgreSQL 17, not 16: set mission_control_postgresql_repository to pgdg, "
+                            "or to none if the host's own package sources have it."),
+        ({"port": 80}, "mission_control_postgresql_port is 80, but it must lie between 1024 and 65535."),
+        ({"port": 65536}, "mission_control_postgresql_port is 65536, but it must lie between 1024 and 65535."),
+        ({"cluster": "my-main"}, "'my-main' is no name for a cluster: use lower-case letters, digits and underscores."),
+        ({"database": 'a"b'}, "The name 'a\"b' has a double quote or a control character in it."),
+        ({"database": "ä" * 32}, f"The name {'ä' * 32} is longer than the 63 bytes that PostgreSQL allows."),
+        ({"logins": [""]}, "A name of a database or role is empty."),
+        ({"memory_mb": "9000"}, "mission_control_postgresql_memory_mb is 9000, but it must lie between 64 and the 8192 MB of this host."),
+        ({"memory_mb": "8g"}, "mission_control_postgresql_memory_mb is '8g', but a number of megabytes is needed."),
+        ({"settings": {"shared_buffers": "9GB"}}, "The setting shared_buffers is 9GB, but it must lie between 128kB and the 8192MB of this host."),
+        ({"settings": {"shared_buffers": 8}}, "The setting shared_buffers is 8, but it must lie between 128kB and the 8192MB of this host."),
+        ({"settings": {"work_mem": "lots"}}, "The setting work_mem is 'lots', but a size such as 512MB is needed."),
+        ({"settings": {"max_connections": 0}}, "The setting max_connections is 0, but a number of connections is needed."),
+        ({"settings": {"work mem": 1}}, "'work mem' in mission_control_postgresql_settings is no name of a setting."),
+        ({"settings": {"log_line_prefix": "a\nport = 1"}}, "The setting log_line_prefix must be one value on one line."),
+        ({"settings": {"port": 1}}, "port cannot be set in mission_control_postgresql_settings; use mission_control_postgresql_port."),
+        ({"settings": {"hba_file": "x"}}, "hba_file cannot be set in mission_control_postgresql_settings."),
+        ({"repository": "pgdg", "repository_uri": "x"},
+         "mission_control_postgresql_repository is pgdg, but mission_control_postgresql_repository_key is empty."),
+        ({"client_networks": ["10.0.0.1/24"], "listen_addresses": ["*"]},
+         "'10.0.0.1/24' in mission_control_postgresql_client_networks is not a network: 10.0.0.1/24 has host bits set."),
+        ({"client_networks": ["10.0.0.0/24"]},
+         "mission_control_postgresql_client_networks is given, but the server listens on this host only: "
+         "set mission_control_postgresql_listen_addresses too."),
+    ],
+)  # fmt: skip
+def test_an_input_that_cannot_be_used_is_one_sentence(wanted, sentence):
+    assert problem_of(host(), **wanted) == sentence
+
+
+def test_an_unsupported_distribution_is_one_sentence():
+    info = host(distribution={"id": "debian", "version": "11", "codename": "bullseye", "name": "Debian GNU/Linux 11 (bullseye)"})
+    assert problem_of(info) == (
+        "Debian GNU/Linux 11 (bullseye) is not supported: install PostgreSQL yourself and use the mode 'existing'."
+    )
+
+
+def test_another_process_on_the_port_is_named():
+    expected = "Port 5432 is held by nginx (process 42): stop that, or set mission_control_postgresql_port to a free one."
+    assert problem_of(host(port_holder={"pid": 42, "name": "nginx"})) == expected
+
+
+def test_an_adopted_cluster_keeps_its_port_and_ours_may_move():
+    adopted = stopped("17", port=5433)
+    assert "has port 5433, not 5432" in problem_of(host(adopted))
+    ours = provisioned()
+    plan = plan_server(host(ours, port_holder=None), {**WANTED, "port": 5499})
+    assert plan["actions"] == ["Write the settings of 17/main."]
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"start": "disabled"}, "is disabled in its start.conf"),
+        ({"reads_conf_d": False}, "does not include conf.d"),
+        ({"server": None, "server_problem": "peer failed"}, "runs but cannot be asked: peer failed."),
+        ({"server": server(in_recovery=True)}, "is a standby"),
+        ({"server": server(hba_file="/etc/other")}, "uses /etc/other instead of"),
+        ({"server": server(hba_errors=["line 3: bad"])}, "has an error: line 3: bad."),
+        ({"server": server(configuration_errors=["a line 1: bad"])}, "has an error: a line 1: bad."),
+        ({"hba_content": f"{server_files.BEGIN}\nlocal all all peer\n"}, "without its partner"),
+    ],
+)
+def test_a_cluster_that_cannot_be_adopted_is_one_sentence(changes, part):
+    assert part in problem_of(host(cluster(**changes)))
+
+
+def test_clients_that_must_use_tls_need_a_server_that_offers_it():
+    info = host(cluster(server=server(ssl=False)))
+    wanted = {"client_networks": ["10.0.0.0/24"], "listen_addresses": ["*"]}
+    assert "offers no TLS" in problem_of(info, **wanted)
+    assert plan_server(info, {**WANTED, **wanted, "client_tls": False})["problems"] == []
+
+
+def test_another_cluster_with_the_database_stops_the_run():
+    holder = cluster("15", port=5433, server=server(port=5433, databases=["mission_control"]))
+    assert "15/main already holds the database mission_control" in problem_of(host(holder, port_holder=None))
+
+
+def test_the_holder_itself_is_not_held_up_by_a_copy_elsewhere():
+    holder = provisioned(server=server(databases=["mission_control"]))
+    copy_of_it = cluster("15", port=5433, server=server(port=5433, databases=["mission_control"]))
+    assert plan_server(host(holder, copy_of_it, stopped("16")), WANTED)["actions"] == []
+
+
+def test_a_cluster_that_cannot_be_looked_into_stops_the_run_until_it_is_named():
+    assert "15/main cannot be looked into (it is not running)" in problem_of(host(stopped()))
+    assert plan_server(host(stopped()), {**WANTED, "ignored_clusters": ["15/main"]})["problems"] == []
+
+
+def test_a_stopped_cluster_does_not_hold_up_one_that_was_provisioned_before():
+    ours = {**provisioned(), "running": False, "server": None, "server_problem": "it is not running"}
+    assert plan_server(host(ours, stopped(), port_holder=None), WANTED)["actions"] == ["Start 17/main."]
+
+
+def test_data_that_belongs_to_no_cluster_stops_a_creation_until_it_is_named():
+    info = host(unregistered_data_directories=["/var/lib/postgresql/17/main"])
+    assert "/var/lib/postgresql/17/main holds PostgreSQL data that belongs to no cluster" in problem_of(info)
+    assert plan_server(info, {**WANTED, "ignored_clusters": ["/var/lib/postgresql/17/main"]})["problems"] == []
+
+
+def test_the_plan_leaves_its_inputs_as_they_are():
+    info, wanted = host(cluster()), copy.deepcopy(WANTED)
+    before = copy.deepcopy(info)
+    plan_server(info, wanted)
+    assert (info, wanted) == (before, WANTED)
+
+
+def test_client_authentication_is_exactly_what_was_asked_for():
+    wanted = {**WANTED, "logins": ["app", "reader"], "client_networks": ["10.0.0.0/24"]}
+    assert server_files.hba_rules(wanted) == [
+        'local all "postgres" peer',
+        'local "mission_control" "app","reader" scram-sha-256',
+        'host "mission_control" "app","reader" 127.0.0.1/32 scram-sha-256',
+        'host "mission_control" "app","reader" ::1/128 scram-sha-256',
+        'hostssl "mission_control" "app","reader" 10.0.0.0/24 scram-sha-256',
+        'local "mission_control" all reject',
+        'host "mission_control" all all reject',
+        'local all "app","reader" reject',
+        'host all "app","reader" all reject',
+    ]
+
+
+@given(st.text(alphabet="ab #\n", max_size=40), st.text(alphabet="ab #\n", max_size=40))
+def test_the_block_goes_first_and_every_other_line_stays(above, below):
+    wanted, other = WANTED, {**WANTED, "client_networks": ["10.0.0.0/24"]}
+    once = server_files.hba_content(below, wanted)
+    assert once.endswith(below)
+    assert once.startswith(server_files.BEGIN)
+    assert server_files.hba_content(once, wanted) == server_files.hba_content(server_files.hba_content(once, other), wanted)
+    moved = server_files.hba_content(f"{above}\n{once}", wanted)
+    assert moved.startswith(server_files.BEGIN)
+    assert moved.count(server_files.BEGIN) == 1
+    assert sorted(filter(None, moved.splitlines())) == sorted(filter(None, [*above.splitlines(), *once.splitlines()]))
+
+
+@pytest.mark.parametrize("nominal", [512, 1024, 2048, 3072, 4096, 6144, 8192, 16384, 24576, 32768, 65536])
+def test_memory_settings_do_not_follow_a_kernels_small_change(nominal):
+    # A kernel keeps about 2 to 5 % of a machine's nominal memory for itself, more or less from one release to the next.
+    values = {tuple(server_files.memory_settings(int(nominal * share), 100).items()) for share in (0.95, 0.96, 0.97, 0.98)}
+    assert len(values) == 1
+
+
+@given(st.integers(min_value=64, max_value=4 * 2**20), st.integers(min_value=1, max_value=5000))
+def test_memory_settings_stay_within_bounds(megabytes, connections):
+    values = {name: int(value[:-2]) for name, value in server_files.memory_settings(megabytes, connections).items()}
+    assert 32 <= values["shared_buffers"] <= max(32, megabytes * 0.3)
+    assert values["shared_buffers"] <= values["effective_cache_size"] <= max(megabytes, 32)
+    assert 16 <= values["maintenance_work_mem"] <= 1024
+    assert 4 <= values["work_mem"] <= 64
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "on"), (False, "off"), (3, "3"), (0.9, "0.9"), ("it's", "'it''s'"), ("a\\b", "'a\\\\b'"), (["a", "b"], "'a, b'")],
+)
+def test_settings_are_written_as_postgresql_reads_them(value, text):
+    assert server_files.settings_content({"x": value}, {}).endswith(f"x = {text}\n")
+
+
+ROW = {
+    "version": "15.3",
+    "version_number": 150003,
+    "in_recovery": False,
+    "superuser": False,
+    "may_create_roles": True,
+    "may_create_databases": True,
+    "has_database": False,
+}
+REACH = {"host": "db", "port": 5432, "administrator": "admin"}
+
+
+@pytest.mark.parametrize(
+    ("row", "part"),
+    [
+        ({}, ""),
+        ({"superuser": True, "may_create_roles": False, "may_create_databases": False}, ""),
+        ({"may_create_databases": False, "has_database": True}, ""),
+        ({"version": "13.9", "version_number": 130009}, "is PostgreSQL 13.9, but 14 or newer is needed."),
+        ({"in_recovery": True}, "is a standby"),
+        ({"may_create_roles": False}, "is no superuser and lacks CREATEROLE."),
+        ({"may_create_databases": False}, "lacks CREATEDB, and the database does not exist yet."),
+    ],
+)
+def test_an_existing_server_is_judged_by_version_and_rights(row, part):
+    problem = existing_server_problem({"query_result": [[{**ROW, **row}]]}, REACH)
+    assert part in problem
+    assert bool(part) == bool(problem)
+
+
+@pytest.mark.parametrize("answer", [{"msg": "no\n route"}, {"msg": "no\n route", "query_result": {}}])
+def test_an_existing_server_that_gives_no_answer_is_one_sentence(answer):
+    assert existing_server_problem(answer, REACH) == "The server at db, port 5432, cannot be used as admin: no route"
