@@ -1,0 +1,245 @@
+-- Price lists, and the costs of usage whose price became known later.
+
+CREATE OR REPLACE FUNCTION price_list_number(p_entry jsonb, p_key text) RETURNS numeric
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path FROM CURRENT
+AS $$
+DECLARE
+    amount numeric;
+BEGIN
+    BEGIN
+        amount := (p_entry ->> p_key)::numeric;
+    EXCEPTION
+        WHEN invalid_text_representation OR numeric_value_out_of_range THEN
+            amount := 'NaN';
+    END;
+    IF amount < 0 OR amount >= 1000000 OR scale(trim_scale(amount)) > 6 THEN
+        RAISE EXCEPTION 'price of % %: % must be USD per 1,000,000 tokens, from 0 to below 1,000,000 with at most 6 decimals, not %',
+            p_entry ->> 'provider', p_entry ->> 'model', p_key, p_entry -> p_key
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN amount;
+END
+$$;
+COMMENT ON FUNCTION price_list_number(jsonb, text) IS 'A price of an entry of a price list; NULL if it is not given, an error if it would be rounded.';
+
+CREATE OR REPLACE FUNCTION price_list_rows(p_prices jsonb, p_origin text) RETURNS SETOF provider_pricing
+    LANGUAGE plpgsql STABLE
+    SET search_path FROM CURRENT
+    -- A time without a zone is UTC, whatever the session says.
+    SET timezone = 'UTC'
+    SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    entry jsonb;
+    price provider_pricing;
+    label text;
+    strange text;
+BEGIN
+    IF jsonb_typeof(p_prices) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'a price list must be a list' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR entry IN SELECT e.value FROM jsonb_array_elements(p_prices) AS e LOOP
+        IF jsonb_typeof(entry) <> 'object' THEN
+            RAISE EXCEPTION 'an entry of a price list must be a mapping, not %', entry USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        label := format('price of %s %s', entry ->> 'provider', entry ->> 'model');
+        SELECT string_agg(k.key, ', ' ORDER BY k.key) INTO strange
+        FROM jsonb_object_keys(entry) AS k (key)
+        WHERE k.key <> ALL (ARRAY[
+            'provider', 'model', 'aliases', 'billing_mode', 'above_input_tokens', 'input', 'output', 'cache_read',
+            'cache_write_5m', 'cache_write_1h', 'reasoning', 'valid_from', 'valid_to', 'local', 'source'
+        ]);
+        IF strange IS NOT NULL THEN
+            RAISE EXCEPTION '%: unknown key %', label, strange USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF num_nulls(entry ->> 'provider', entry ->> 'model', entry ->> 'input', entry ->> 'output') > 0 THEN
+            RAISE EXCEPTION '%: provider, model, input and output are needed', label USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        IF jsonb_typeof(coalesce(entry -> 'aliases', '[]')) <> 'array' THEN
+            RAISE EXCEPTION '%: aliases must be a list of model names', label USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        BEGIN
+            price.provider := entry ->> 'provider';
+            price.billing_mode := coalesce(entry ->> 'billing_mode', 'standard');
+            price.above_input_tokens := coalesce((entry ->> 'above_input_tokens')::bigint, 0);
+            price.is_local := coalesce((entry ->> 'local')::boolean, false);
+            price.valid_from := coalesce((entry ->> 'valid_from')::timestamptz, '1970-01-01T00:00:00Z');
+            price.valid_to := (entry ->> 'valid_to')::timestamptz;
+        EXCEPTION
+            WHEN data_exception THEN
+                RAISE EXCEPTION '%: %', label, SQLERRM USING ERRCODE = 'invalid_parameter_value';
+        END;
+        IF price.valid_to <= price.valid_from THEN
+            RAISE EXCEPTION '%: valid_to must be later than valid_from', label USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        price.input_usd_per_mtok := price_list_number(entry, 'input');
+        price.output_usd_per_mtok := price_list_number(entry, 'output');
+        price.cache_read_usd_per_mtok := price_list_number(entry, 'cache_read');
+        price.cache_write_5m_usd_per_mtok := price_list_number(entry, 'cache_write_5m');
+        price.cache_write_1h_usd_per_mtok := price_list_number(entry, 'cache_write_1h');
+        price.reasoning_usd_per_mtok := price_list_number(entry, 'reasoning');
+        price.origin := p_origin;
+        price.source := coalesce(entry ->> 'source', p_origin);
+        FOR price.model IN
+            SELECT entry ->> 'model'
+            UNION
+            SELECT a.value FROM jsonb_array_elements_text(coalesce(entry -> 'aliases', '[]')) AS a
+        LOOP
+            RETURN NEXT price;
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION price_list_rows(jsonb, text) IS
+    'The entries of a price list as rows of provider_pricing without id, one for the model and one for each of its aliases; an error names a bad entry.';
+
+CREATE OR REPLACE FUNCTION same_price(p_one provider_pricing, p_other provider_pricing) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN p_one.above_input_tokens = p_other.above_input_tokens
+        AND p_one.is_local = p_other.is_local
+        AND (
+            p_one.input_usd_per_mtok, p_one.output_usd_per_mtok, p_one.cache_read_usd_per_mtok,
+            p_one.cache_write_5m_usd_per_mtok, p_one.cache_write_1h_usd_per_mtok, p_one.reasoning_usd_per_mtok
+        ) IS NOT DISTINCT FROM (
+            p_other.input_usd_per_mtok, p_other.output_usd_per_mtok, p_other.cache_read_usd_per_mtok,
+            p_other.cache_write_5m_usd_per_mtok, p_other.cache_write_1h_usd_per_mtok, p_other.reasoning_usd_per_mtok
+        );
+COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether two prices of one model are the same tier and the same amounts.';
+
+-- A list speaks for the models that it names, each in a billing mode with all its tiers:
+--   what is past stays as it was; from now on the list counts
+--   a price of the same origin that the list does not confirm ends now, or is removed if it has not begun
+--   a user's price replaces the seed's for the time it declares; the seed keeps out of the time in which the user has prices
+--   a declared period is filled in where nothing else stands, also in the past
+-- Models that the list does not name keep their prices. The same list again changes nothing.
+CREATE OR REPLACE FUNCTION apply_provider_prices(prices jsonb, origin text) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    p_origin CONSTANT text := apply_provider_prices.origin;
+    future CONSTANT tstzmultirange := tstzmultirange(tstzrange(now(), NULL));
+    wanted provider_pricing[];
+    row provider_pricing;
+    other provider_pricing;
+    span tstzmultirange;
+    declared tstzmultirange;
+    removed tstzmultirange;
+    taken tstzmultirange;
+    piece tstzrange;
+    changed integer := 0;
+BEGIN
+    IF p_origin IS NULL OR p_origin NOT IN ('seed', 'user') THEN
+        RAISE EXCEPTION 'the origin of a price list is seed or user, not %', p_origin USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE provider_pricing IN SHARE ROW EXCLUSIVE MODE;
+    wanted := ARRAY(SELECT w FROM price_list_rows(apply_provider_prices.prices, p_origin) AS w);
+
+    SELECT w.* INTO row
+    FROM unnest(wanted) WITH ORDINALITY AS w
+    JOIN unnest(wanted) WITH ORDINALITY AS v
+        ON (v.provider, v.model, v.billing_mode, v.above_input_tokens) = (w.provider, w.model, w.billing_mode, w.above_input_tokens)
+        AND v.ordinality < w.ordinality
+        AND tstzrange(v.valid_from, v.valid_to) && tstzrange(w.valid_from, w.valid_to)
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'price of % %: two entries of the list overlap in time', row.provider, row.model
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    FOR row IN
+        SELECT p.*
+        FROM provider_pricing AS p
+        WHERE (p_origin = 'user' OR p.origin = 'seed')
+            AND (p.valid_to IS NULL OR p.valid_to > now())
+            AND EXISTS (
+                SELECT FROM unnest(wanted) AS w
+                WHERE (w.provider, w.model, w.billing_mode) = (p.provider, p.model, p.billing_mode)
+            )
+    LOOP
+        span := tstzmultirange(tstzrange(row.valid_from, row.valid_to));
+        SELECT coalesce(range_agg(tstzrange(w.valid_from, w.valid_to)), '{}') INTO declared
+        FROM unnest(wanted) AS w
+        WHERE (w.provider, w.model, w.billing_mode) = (row.provider, row.model, row.billing_mode)
+            AND (row.origin <> p_origin OR same_price(row, w));
+        removed := CASE WHEN row.origin = p_origin THEN span * future - declared ELSE span * future * declared END;
+        CONTINUE WHEN isempty(removed);
+        changed := changed + 1;
+        span := span - removed;
+        IF lower(span) = row.valid_from THEN
+            UPDATE provider_pricing SET valid_to = upper(p.piece)
+            FROM unnest(span) AS p (piece)
+            WHERE id = row.id AND lower(p.piece) = row.valid_from;
+            span := span - (SELECT tstzmultirange(p.piece) FROM unnest(span) AS p (piece) WHERE lower(p.piece) = row.valid_from);
+        ELSE
+            DELETE FROM provider_pricing WHERE id = row.id;
+        END IF;
+        FOR piece IN SELECT p.piece FROM unnest(span) AS p (piece) LOOP
+            other := row;
+            other.id := gen_random_uuid();
+            other.valid_from := lower(piece);
+            other.valid_to := upper(piece);
+            other.created_at := now();
+            INSERT INTO provider_pricing SELECT other.*;
+        END LOOP;
+    END LOOP;
+
+    FOREACH row IN ARRAY wanted LOOP
+        SELECT coalesce(range_agg(tstzrange(p.valid_from, p.valid_to)), '{}') INTO taken
+        FROM provider_pricing AS p
+        WHERE (p.provider, p.model, p.billing_mode) = (row.provider, row.model, row.billing_mode)
+            AND (p.above_input_tokens = row.above_input_tokens OR (p_origin = 'seed' AND p.origin = 'user'));
+        FOR piece IN
+            SELECT g.gap
+            FROM unnest(tstzmultirange(tstzrange(row.valid_from, row.valid_to)) - taken) AS g (gap)
+        LOOP
+            row.id := gen_random_uuid();
+            row.created_at := now();
+            row.valid_from := lower(piece);
+            row.valid_to := upper(piece);
+            INSERT INTO provider_pricing SELECT row.*;
+            changed := changed + 1;
+        END LOOP;
+    END LOOP;
+    RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION apply_provider_prices(jsonb, text) IS
+    'Apply a price list of origin seed or user; returns how many rows it changed, 0 for a list that is in force already. See the file for the rules.';
+
+CREATE OR REPLACE FUNCTION fill_unpriced_token_usage() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path FROM CURRENT
+AS $$
+DECLARE
+    filled bigint;
+BEGIN
+    WITH priced AS (
+        SELECT u.id, p.id AS price_id, p.is_local,
+            token_cost_usd(
+                p, u.input_tokens, u.output_tokens, u.cache_read_tokens, u.cache_write_5m_tokens,
+                u.cache_write_1h_tokens, u.reasoning_tokens
+            ) AS cost
+        FROM token_usage AS u
+        CROSS JOIN LATERAL provider_price_at(
+            u.provider, u.model, u.billing_mode,
+            u.input_tokens + u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens,
+            u.occurred_at
+        ) AS p
+        WHERE u.cost_source = 'unpriced'
+    )
+    UPDATE token_usage AS u
+    SET estimated_cost_usd = priced.cost,
+        price_id = priced.price_id,
+        cost_source = CASE WHEN priced.is_local THEN 'local' ELSE 'computed' END
+    FROM priced
+    -- Asked again, for a row that another call has filled in the meantime.
+    WHERE u.id = priced.id AND u.cost_source = 'unpriced';
+    GET DIAGNOSTICS filled = ROW_COUNT;
+    RETURN filled;
+END
+$$;
+COMMENT ON FUNCTION fill_unpriced_token_usage() IS
+    'Compute the cost of usage that had no price when it was written and has one now, valid at its time; returns how many rows. Touches no other row.';

@@ -1,0 +1,94 @@
+-- role: audit
+-- Verification of the audit chain. The functions that write the chain stand in the migration that creates it.
+
+CREATE OR REPLACE FUNCTION verify_audit_chain(
+    p_expected_sequence bigint DEFAULT NULL,
+    p_expected_digest bytea DEFAULT NULL,
+    p_checkpoint_sequence bigint DEFAULT NULL,
+    p_checkpoint_digest bytea DEFAULT NULL,
+    OUT valid boolean,
+    OUT verified bigint,
+    OUT head_sequence bigint,
+    OUT head_digest bytea,
+    OUT first_bad_sequence bigint,
+    OUT problem text
+)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path FROM CURRENT
+AS $$
+DECLARE
+    genesis CONSTANT bytea := decode(repeat('00', 32), 'hex');
+    start_sequence CONSTANT bigint := coalesce(p_checkpoint_sequence, 0);
+    start_digest CONSTANT bytea := coalesce(p_checkpoint_digest, genesis);
+    end_sequence bigint;
+    end_digest bytea;
+    first_problem text;
+    unlinked bigint;
+BEGIN
+    IF (p_checkpoint_sequence IS NULL) <> (p_checkpoint_digest IS NULL)
+        OR (p_expected_sequence IS NULL AND p_expected_digest IS NOT NULL)
+    THEN
+        RAISE EXCEPTION 'a checkpoint is a sequence and its digest, and an expected digest needs its sequence'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- STABLE: all statements below see the one snapshot of the calling query.
+    SELECT h.sequence, h.digest INTO head_sequence, head_digest FROM audit_head AS h;
+
+    WITH link AS (
+        SELECT l.sequence, l.digest, e AS entry, l.entry_id,
+            start_sequence + row_number() OVER in_order AS due_sequence,
+            lag(l.digest, 1, start_digest) OVER in_order AS previous_digest
+        FROM audit_links AS l
+        LEFT JOIN audit_entries AS e ON e.id = l.entry_id
+        WHERE l.sequence > start_sequence
+        WINDOW in_order AS (ORDER BY l.sequence)
+    ),
+    judged AS (
+        SELECT due_sequence, sequence, digest,
+            CASE
+                WHEN sequence <> due_sequence THEN format('link %s is missing', due_sequence)
+                WHEN (entry).id IS NULL THEN format('entry %s of link %s is missing', entry_id, sequence)
+                WHEN digest <> audit_digest(previous_digest, sequence, entry)
+                    THEN format('entry %s or link %s was changed', entry_id, sequence)
+            END AS reason
+        FROM link
+    )
+    SELECT count(*), min(due_sequence) FILTER (WHERE reason IS NOT NULL),
+        (array_agg(reason ORDER BY due_sequence) FILTER (WHERE reason IS NOT NULL))[1],
+        coalesce(max(sequence), start_sequence)
+    INTO verified, first_bad_sequence, first_problem, end_sequence
+    FROM judged;
+
+    end_digest := CASE
+        WHEN end_sequence = start_sequence THEN start_digest
+        ELSE (SELECT l.digest FROM audit_links AS l WHERE l.sequence = end_sequence)
+    END;
+    -- After a checkpoint only entries with a higher number are looked at: the time taken shall not grow with the whole log.
+    SELECT count(*) INTO unlinked
+    FROM audit_entries AS e
+    WHERE e.id > coalesce((SELECT l.entry_id FROM audit_links AS l WHERE l.sequence = start_sequence), 0)
+        AND NOT EXISTS (SELECT FROM audit_links AS l WHERE l.entry_id = e.id);
+
+    problem := CASE
+        WHEN start_sequence > 0
+            AND NOT EXISTS (SELECT FROM audit_links AS l WHERE l.sequence = start_sequence AND l.digest = start_digest)
+            THEN format('the checkpoint %s is not in the chain', start_sequence)
+        WHEN first_problem IS NOT NULL THEN first_problem
+        WHEN head_sequence IS NULL THEN 'the head is missing'
+        WHEN (head_sequence, head_digest) IS DISTINCT FROM (end_sequence, end_digest)
+            THEN format('the chain ends at %s, its head says %s', end_sequence, head_sequence)
+        WHEN unlinked > 0 THEN format('%s entries are not in the chain', unlinked)
+        WHEN p_expected_sequence > head_sequence
+            THEN format('the chain ends at %s, before the expected %s', head_sequence, p_expected_sequence)
+        WHEN p_expected_digest IS NOT NULL AND p_expected_digest IS DISTINCT FROM CASE p_expected_sequence
+            WHEN 0 THEN genesis
+            ELSE (SELECT l.digest FROM audit_links AS l WHERE l.sequence = p_expected_sequence)
+        END
+            THEN format('link %s is not the expected one', p_expected_sequence)
+    END;
+    valid := problem IS NULL;
+END
+$$;
+COMMENT ON FUNCTION verify_audit_chain(bigint, bytea, bigint, bytea) IS
+    'Recompute the audit chain, from its beginning or after a checkpoint that was verified before, and compare it with its head and with a head kept outside this database. Without the latter a superuser''s removal of the newest entries cannot be seen.';
