@@ -196,6 +196,24 @@ BEGIN
 END
 $runner$;
 
+-- What is deferred has to fail while the file can still be named, and not at the commit. ALL would name constraint triggers too, and
+-- that of the audit log acts at the commit and never before.
+CREATE FUNCTION pg_temp.check_deferred_constraints(p_schema text)
+RETURNS void
+LANGUAGE plpgsql
+AS $runner$
+DECLARE
+  v_names text;
+BEGIN
+  SELECT string_agg(DISTINCT format('%I.%I', p_schema, conname), ', ') INTO v_names
+  FROM pg_catalog.pg_constraint
+  WHERE condeferrable AND contype <> 't' AND connamespace = to_regnamespace(quote_ident(p_schema));
+  IF v_names IS NOT NULL THEN
+    EXECUTE 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE';
+  END IF;
+END
+$runner$;
+
 -- Apply one file and record it, both or neither. A lock that is not to be had within lock_timeout is tried again p_attempts times.
 -- Returns {"outcome": "applied" | "already applied" | "not tried" | "failed", "name": …, "sqlstate": …, "message": …}.
 CREATE FUNCTION pg_temp.apply_migration(
@@ -224,8 +242,7 @@ BEGIN
       PERFORM pg_temp.assume_role(p_role);
       PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
       EXECUTE p_body;
-      -- What is deferred has to fail here, where the file can be named, and not at the commit.
-      SET CONSTRAINTS ALL IMMEDIATE;
+      PERFORM pg_temp.check_deferred_constraints(p_schema);
       PERFORM pg_temp.leave_role(p_role);
       PERFORM pg_temp.record_migration(p_schema, p_owner, p_origin, p_version, p_name, p_checksum, v_started);
       RETURN jsonb_build_object('outcome', 'applied', 'name', p_name);
