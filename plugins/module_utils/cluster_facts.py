@@ -230,6 +230,9 @@ SELECT json_build_object(
         SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings
         WHERE pending_restart AND (
             sourcefile = :'drop_in' OR name IN (SELECT name FROM pg_file_settings WHERE sourcefile = :'drop_in'))),
+    'overridden', (
+        SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_file_settings
+        WHERE sourcefile = :'drop_in' AND NOT applied AND error IS NULL),
     'configuration_errors', (
         SELECT coalesce(json_agg(format('%s line %s: %s', sourcefile, sourceline, error)), '[]') FROM pg_file_settings
         WHERE error IS NOT NULL AND sourcefile IS NOT NULL
@@ -307,7 +310,20 @@ def describe_cluster(cluster: Cluster, drop_in_name: str, root: str = "/") -> di
         "hba_content": read_text(hba_file),
         "server": server,
         "server_problem": problem,
+        "last_error": "" if server else last_error(cluster.log),
     }
+
+
+def last_error(log: str) -> str:
+    """Return the last message in the server's log that ended it, empty if none is found near its end."""
+    try:
+        with open(log, "rb") as handle:
+            handle.seek(max(os.path.getsize(log) - 16384, 0))
+            lines = handle.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    messages = [match.group(1) for match in (re.search(r"\b(?:FATAL|PANIC):\s+(.*)", line) for line in lines) if match]
+    return messages[-1] if messages else ""
 
 
 def unfinished_creation(marker: str) -> dict[str, Any] | None:

@@ -53,12 +53,14 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     if leftover:
         target = None
     if not problems:
-        problems = [
-            *_package_problems(info, wanted, platform, version),
-            *_memory_problems(info, wanted),
-            *_target_problems(info, wanted, label, target),
-            *_other_holder_problems(info, wanted, label, target),
-        ]
+        # The first group with a problem is enough: what follows is often only its consequence.
+        groups = (
+            _other_holder_problems(info, wanted, label, target),
+            _package_problems(info, wanted, platform, version),
+            _memory_problems(info, wanted),
+            _target_problems(info, wanted, label, target),
+        )
+        problems = next(filter(None, groups), [])
     if problems:
         return {"problems": problems}
 
@@ -79,6 +81,7 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
         # Hands over to systemctl where systemd runs and works where it does not.
         "control": ["pg_ctlcluster", version, wanted["cluster"]],
         "packages": packages,
+        "installs_server": f"postgresql-{version}" in packages,
         "create": target is None,
         "leftover": leftover,
         "configuration_directory": configuration,
@@ -273,6 +276,9 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
     broken = [*server["configuration_errors"], *server["hba_errors"]] if server else []
     if broken:
         problems.append(f"The configuration of {label} has an error: {broken[0]}.")
+    lost = sorted(set(server["overridden"]) & {"port", *wanted["settings"]}) if server else []
+    if lost:
+        problems.append(f"{lost[0]} is also set in a file of {label} that is read later and wins: remove it there.")
     unpaired = hba_problem(target["hba_content"] or "")
     if unpaired:
         problems.append(f"{target['hba_file']} {unpaired}")

@@ -123,6 +123,7 @@ clusters:
     hba_file: {description: Path of the distribution's C(pg_hba.conf)., type: str}
     hba_content: {description: Its content., type: str}
     server_problem: {description: Why RV(clusters[].server) is V(null)., type: str}
+    last_error: {description: The last fatal message near the end of the log of a cluster that does not run., type: str}
     server:
       description: What the running server says, V(null) if it does not run or cannot be asked.
       type: dict
@@ -140,6 +141,7 @@ clusters:
         loaded_at: {description: "When it last read its configuration, in seconds since 1970.", type: float}
         reload_pending: {description: Whether O(drop_in) or C(pg_hba.conf) changed since., type: bool}
         pending_restart: {description: Settings of O(drop_in) that wait for a restart., type: list, elements: str}
+        overridden: {description: Settings of O(drop_in) that a file which is read later sets too., type: list, elements: str}
         configuration_errors: {description: What is wrong in its configuration files., type: list, elements: str}
         hba_errors: {description: What is wrong in its client authentication file., type: list, elements: str}
 """

@@ -44,6 +44,7 @@ def server(**changes):
         "pending_restart": [],
         "configuration_errors": [],
         "hba_errors": [],
+        "overridden": [],
         **changes,
     }
 
@@ -242,6 +243,14 @@ def test_an_adopted_cluster_keeps_its_port_and_ours_may_move():
 )
 def test_a_cluster_that_cannot_be_adopted_is_one_sentence(changes, part):
     assert part in problem_of(host(cluster(**changes)))
+
+
+def test_a_setting_that_another_file_overrides_is_only_refused_if_it_was_asked_for():
+    info = host(provisioned(server=server(overridden=["work_mem"])))
+    assert plan_server(info, WANTED)["problems"] == []
+    assert problem_of(info, settings={"work_mem": "8MB"}) == (
+        "work_mem is also set in a file of 17/main that is read later and wins: remove it there."
+    )
 
 
 def test_clients_that_must_use_tls_need_a_server_that_offers_it():
