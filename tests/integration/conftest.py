@@ -1,0 +1,60 @@
+"""Fixtures of the integration tests: one throw-away server for each test process, one database for each test."""
+
+import itertools
+
+import mission_control_database as layer
+import pytest
+from throwaway_cluster import ThrowawayCluster
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with ThrowawayCluster() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(cluster):
+    """Name of a database with the whole schema, to be copied; nobody is connected to it."""
+    layer.create_roles(cluster)
+    database = layer.create_database(cluster, "mission_control_template")
+    layer.provision(database)
+    database.close()
+    return database.name
+
+
+def _copy(cluster, template):
+    return layer.create_database(cluster, f"mission_control_{next(_numbers)}", template)
+
+
+@pytest.fixture
+def database(cluster, template):
+    """A database with the whole schema and the seed prices, of this test alone."""
+    database = _copy(cluster, template)
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="module")
+def shared_database(cluster, template):
+    """The same for tests that only read, or that do not mind each other's rows."""
+    database = _copy(cluster, template)
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def admin(database):
+    return database.session("admin")
+
+
+@pytest.fixture
+def application(database):
+    return database.session("application")
+
+
+@pytest.fixture
+def owner(database):
+    return database.session("owner")
