@@ -129,10 +129,11 @@ reach (start_oid, start_name, via, roleid, depth) AS (
    WHERE m.usable
 ),
 wanted_membership AS (
-  SELECT w.grants ->> 'role' AS role_name, w.grants ->> 'member' AS member_name, g.oid AS role_oid
+  SELECT w.role_name, r.name AS member_name, g.oid AS role_oid
     FROM input
-   CROSS JOIN LATERAL jsonb_array_elements(wanted -> 'memberships') AS w (grants)
-    LEFT JOIN pg_catalog.pg_roles g ON g.rolname = w.grants ->> 'role'
+   CROSS JOIN LATERAL jsonb_array_elements_text(wanted -> 'monitor_memberships') AS w (role_name)
+    JOIN wanted_role r ON r.key = 'monitor'
+    LEFT JOIN pg_catalog.pg_roles g ON g.rolname = w.role_name
 ),
 missing_membership AS (
   SELECT w.* FROM wanted_membership w
@@ -311,6 +312,12 @@ refusal AS (
   UNION ALL
   SELECT 28, format('The role %s may not set %s for a database: a superuser has to, or leave it at its default.', a.rolname, p.key)
     FROM administrator a CROSS JOIN parameter_right p WHERE NOT p.may_set
+  UNION ALL
+  SELECT 29, format('There is no time zone %s: give mission_control_database_reporting_time_zone a name from pg_timezone_names.', s.value)
+    FROM database_setting s
+   WHERE s.key = 'mission_control.reporting_time_zone'
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_timezone_names z WHERE z.name = s.value)
+     AND s.value IS NOT NULL
 )
 SELECT row_number() OVER (ORDER BY plan.ordinal, plan.reason) AS ordinal, plan.stage, plan.acting_role::text, plan.reason, plan.statement
   FROM (SELECT rank AS ordinal, 'refuse' AS stage, NULL::name AS acting_role, sentence AS reason, NULL AS statement FROM refusal

@@ -1,0 +1,76 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Passwords that are kept in files on the controller, one in a file, readable by their owner only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import string
+import tempfile
+
+# No character that a shell, a URL, an env file or a YAML document would have to quote.
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class KeptPasswordError(Exception):
+    """A password file cannot be used; the message is a sentence for the user."""
+
+
+def read_password(path: str) -> str | None:
+    """The password in a file, or None where there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise KeptPasswordError(f"The password file {path} is not UTF-8 text.") from error
+    except OSError as error:
+        raise KeptPasswordError(f"The password file {path} cannot be read: {error.strerror}.") from error
+    if mode & 0o077:
+        raise KeptPasswordError(
+            f"The password file {path} has mode {mode:04o} and so may have been read by others: "
+            "change the password, or set the mode to 0600 if nobody has."
+        )
+    password = text[:-1] if text.endswith("\n") else text
+    problem = password_problem(password)
+    if problem:
+        raise KeptPasswordError(f"The password in the file {path} {problem}.")
+    return password
+
+
+def password_problem(password: str) -> str:
+    """What is wrong with a password, as the end of a sentence; empty where nothing is."""
+    if not password:
+        return "is empty"
+    if any(char in password for char in "\n\r\0"):
+        return "holds a line break or the character NUL"
+    return ""
+
+
+def make_password(path: str, length: int) -> str:
+    """Generate a password and keep it in a file; if another run has just kept one there, it is that one."""
+    directory = os.path.dirname(path)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        # Written apart and linked into place, so that nobody ever sees half a file and of two runs at once one wins.
+        descriptor, draft = tempfile.mkstemp(prefix=".password-", dir=directory)  # mode 0600
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write("".join(secrets.choice(_ALPHABET) for _ in range(length)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(draft)
+    except OSError as error:
+        raise KeptPasswordError(f"The password file {path} cannot be written: {error.strerror}.") from error
+    password = read_password(path)
+    if password is None:
+        raise KeptPasswordError(f"The password file {path} was removed while it was made.")
+    return password
