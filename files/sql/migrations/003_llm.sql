@@ -349,7 +349,7 @@ BEGIN
         -- The writer says that it ran on own hardware: a price that others would pay for the model is beside the point.
         NEW.estimated_cost_usd := 0;
         NEW.price_id := CASE WHEN price.is_local THEN price.id END;
-    ELSE
+    ELSIF NEW.cost_source IN ('computed', 'unpriced') THEN
         NEW.estimated_cost_usd := cost;
         NEW.cost_source := CASE
             WHEN cost IS NULL THEN 'unpriced'

@@ -40,9 +40,12 @@ CREATE TABLE tool_call_records (
     created_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
     finished_at timestamptz,
-    -- Never below 0, even if the clock was set back in between.
     duration_ms bigint GENERATED ALWAYS AS (
-        greatest(round(extract(EPOCH FROM finished_at - started_at) * 1000), 0)::bigint
+        CASE
+            WHEN finished_at >= started_at THEN round(extract(EPOCH FROM finished_at - started_at) * 1000)::bigint
+            -- The clock was set back in between.
+            WHEN finished_at < started_at THEN 0
+        END
     ) STORED,
     CONSTRAINT pk_tool_call_records PRIMARY KEY (id),
     CONSTRAINT fk_tool_call_records_task_run_id FOREIGN KEY (task_run_id)

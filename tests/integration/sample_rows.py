@@ -1,0 +1,104 @@
+"""One valid row for each of the fifteen tables, and what they stand on."""
+
+TABLES = (
+    "services",
+    "hosts",
+    "workloads",
+    "tasks",
+    "task_runs",
+    "task_events",
+    "artifacts",
+    "provider_pricing",
+    "llm_requests",
+    "llm_responses",
+    "token_usage",
+    "tool_definitions",
+    "tool_call_records",
+    "policies",
+    "audit_entries",
+)
+
+# References are written "table.column" and are replaced by the value of the row that was inserted before.
+_ROWS = {
+    "services": {"name": "plex", "slo_availability_percent": "99.9", "slo_latency_ms": 250},
+    "hosts": {
+        "name": "pve1",
+        "type": "proxmox-node",
+        "cluster": "home",
+        "status": "online",
+        "cpu_cores": 8,
+        "memory_bytes": 2**36,
+        "source": "proxmox",
+        "external_id": "node/pve1",
+    },
+    "workloads": {
+        "name": "plex",
+        "type": "docker-container",
+        "host_id": "hosts.id",
+        "service_id": "services.id",
+        "status": "running",
+        "replicas_wanted": 1,
+        "replicas_ready": 1,
+        "source": "docker",
+        "external_id": "c0ffee",
+    },
+    "tasks": {"title": "Restart Plex", "created_by": "system", "is_template": False},
+    "task_runs": {"task_id": "tasks.id", "user_prompt": "Restart it", "status": "queued"},
+    "task_events": {"task_run_id": "task_runs.id", "sequence": 1, "type": "log", "payload": {"text": "hello"}},
+    "artifacts": {
+        "task_run_id": "task_runs.id",
+        "kind": "output",
+        "name": "log.txt",
+        "content": "done",
+        "size_bytes": 4,
+        "sha256": "ab" * 32,
+    },
+    "provider_pricing": {
+        "provider": "openai",
+        "model": "sample",
+        "input_usd_per_mtok": "1",
+        "output_usd_per_mtok": "2",
+    },
+    "llm_requests": {
+        "task_run_id": "task_runs.id",
+        "provider": "openai",
+        "model": "sample",
+        "messages": {"prompt": "hi"},
+        "source": "import",
+        "external_id": "r1",
+    },
+    "llm_responses": {"request_id": "llm_requests.id", "content": "hello", "latency_ms": 120},
+    "token_usage": {
+        "request_id": "llm_requests.id",
+        "task_run_id": "task_runs.id",
+        "provider": "openai",
+        "model": "sample",
+        "input_tokens": 1000,
+        "output_tokens": 500,
+        "source": "import",
+        "external_id": "u1",
+    },
+    "tool_definitions": {"name": "restart", "risk_level": "SAFE_MUTATE"},
+    "tool_call_records": {"task_run_id": "task_runs.id", "tool_id": "tool_definitions.id"},
+    "policies": {"name": "ask first", "risk_levels": ["DESTRUCTIVE"], "effect": "require_approval"},
+    "audit_entries": {"actor": "alice", "action": "task.run", "outcome": "success"},
+}
+
+
+def sample(table, inserted):
+    """Columns of a valid row, its references filled in from the rows that are there."""
+    columns = {}
+    for name, value in _ROWS[table].items():
+        if isinstance(value, str) and value.partition(".")[0] in inserted and name.endswith("_id"):
+            other, _, column = value.partition(".")
+            value = inserted[other][column]
+        columns[name] = value
+    return columns
+
+
+def fill_every_table(session):
+    """Insert one row into each table as this session's role; returns the rows as they were stored."""
+    inserted = {}
+    for table in TABLES:
+        inserted[table] = session.insert(table, **sample(table, inserted))
+    return inserted
