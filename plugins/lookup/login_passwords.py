@@ -66,67 +66,21 @@ _raw:
       type: str
 """
 
-import os
-
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.kept_password import (
-    KeptPasswordError,
-    make_password,
-    password_problem,
-    read_password,
-)
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import matches
+from ansible_collections.homelab.mission_control.plugins.module_utils.kept_password import KeptPasswordError
+from ansible_collections.homelab.mission_control.plugins.module_utils.login_passwords import decide
+
+_OPTIONS = ("given", "directory", "length", "generate", "write", "update")
 
 
 class LookupModule(LookupBase):
+    """Passwords of logins, from their rows."""
+
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
+        options = {name: self.get_option(name) for name in _OPTIONS}
         try:
-            return [self._decide(login) for login in terms[0]]
+            return [decide(login, **options) for login in terms[0]]
         except KeptPasswordError as error:
             raise AnsibleLookupError(str(error)) from error
-
-    def _decide(self, login):
-        name = login["name"]
-        path = os.path.join(os.path.abspath(os.path.expanduser(self.get_option("directory"))), f"{name}.password")
-        # The role is there already where an administrator who may not see verifiers finds that it can log in.
-        is_new = not login["can_log_in"] or (login["verifier_readable"] and not login["verifier"])
-        password, source = self._find(login["key"], path, is_new)
-        return {
-            "key": login["key"],
-            "name": name,
-            "password": password,
-            "source": source,
-            "file": path,
-            "action": self._action(login, is_new, password, source),
-        }
-
-    def _find(self, key, path, is_new):
-        given = self.get_option("given").get(key)
-        if given:
-            problem = password_problem(str(given))
-            if problem:
-                raise KeptPasswordError(f"The password that is given for the {key} role {problem}.")
-            return str(given), "given"
-        kept = read_password(path)
-        if kept is not None:
-            return kept, "file"
-        if not is_new:
-            return "", ""
-        if not self.get_option("generate"):
-            raise KeptPasswordError(
-                f"The {key} role needs a password: give one, put it into {path} with mode 0600, or let one be generated."
-            )
-        if not self.get_option("write"):
-            return "", "generated"
-        return make_password(path, self.get_option("length")), "generated"
-
-    def _action(self, login, is_new, password, source):
-        if is_new and source:
-            return "set"
-        if not password or not self.get_option("update"):
-            return "leave"
-        if not login["verifier_readable"]:
-            return "test"
-        return "none" if matches(password, login["verifier"]) else "set"

@@ -71,8 +71,8 @@ def _name_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
             yield f"{first_use[value]} and {variable} are both {value!r}, but the five roles need different names."
         first_use[value] = variable
     for variable, value in inputs["others"].items():
-        if value in first_use:
-            yield f"{variable} is {value!r}, which is the role of {first_use[value]}: it must be another one."
+        if str(value) in first_use:
+            yield f"{variable} is {value!r}, which is the role of {first_use[str(value)]}: it must be another one."
 
 
 def _time_problems(variable: str, value: str) -> Iterator[str]:

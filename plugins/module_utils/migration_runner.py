@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Arbitrary; the same for every run against one database.
 LOCK_KEY = 7883946205731421
 PRICE_LIST_PREFIX = "prices:"
+GRANTS = "grants"
 
 
 @dataclass(frozen=True)
@@ -194,15 +195,35 @@ def repeatable_script(
         f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})"
         for prices in price_lists
     ]
-    parts += [
+    parts += [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
+    parts.append(f"SELECT pg_temp.leave_role({owner})")
+    return "\n;\n".join(parts) + "\n"
+
+
+def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
+    """What the recorded grants belong to: the text that declares them, and every file that makes objects."""
+    return checksum("\n".join([privileges, *(f"{file.name} {file.checksum}" for file in files)]))
+
+
+def record_grants_statements(session_sql: str, digest: str, settings: RunnerSettings, run_id: str) -> list[str]:
+    """Statements for one transaction that record that the grants were carried out, so that a run that was killed before is noticed."""
+    owner = quote_literal(settings.owner_role)
+    return [
+        session_sql,
+        f"SELECT pg_temp.assume_role({owner})",
+        f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
+        _record(GRANTS, digest, run_id),
+        f"SELECT pg_temp.leave_role({owner})",
+    ]
+
+
+def _record(name: str, digest: str, run_id: str) -> str:
+    return (
         "INSERT INTO schema_repeatables AS recorded (name, checksum, run_id) "  # noqa: S608 - quoted
         f"VALUES ({quote_literal(name)}, {quote_literal(digest)}, {quote_literal(run_id)}) "
         "ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, run_id = excluded.run_id, "
         "applied_at = now(), applied_by = session_user WHERE recorded.checksum <> excluded.checksum"
-        for name, digest in _checksums(repeatables, price_lists)
-    ]
-    parts.append(f"SELECT pg_temp.leave_role({owner})")
-    return "\n;\n".join(parts) + "\n"
+    )
 
 
 def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList]) -> list[tuple[str, str]]:

@@ -1,0 +1,154 @@
+"""Which password a login gets, where it is kept and what happens to it."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.kept_password import (
+    KeptPasswordError,
+    make_password,
+    password_problem,
+    read_password,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.login_passwords import decide as decide_in
+from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier
+
+NEW = {"key": "application", "name": "app", "can_log_in": None, "verifier_readable": True, "verifier": None}
+HIDDEN = {**NEW, "can_log_in": True, "verifier_readable": False}
+GIVEN = {"application": "given-secret"}
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "kept" / "here"
+
+
+@pytest.fixture
+def decide(directory):
+    def run(login, **options):
+        return decide_in(login, **{"directory": str(directory), "given": {}, **options})
+
+    return run
+
+
+def stored(password):
+    return {**NEW, "can_log_in": True, "verifier": make_verifier(password, iterations=2)}
+
+
+def keep(directory, text, mode=0o600):
+    directory.mkdir(parents=True)
+    path = directory / "app.password"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+def test_a_new_login_gets_a_password_that_is_kept_for_its_owner_only(decide, directory):
+    decision = decide(NEW, length=20)
+    path = directory / "app.password"
+    assert decision["action"] == "set"
+    assert decision["source"] == "generated"
+    assert decision["file"] == str(path)
+    assert path.read_text(encoding="utf-8") == decision["password"] + "\n"
+    assert len(decision["password"]) == 20
+    assert decision["password"].isalnum()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert os.listdir(directory) == ["app.password"]
+    again = decide(NEW)
+    assert (again["password"], again["source"]) == (decision["password"], "file")
+
+
+def test_in_check_mode_nothing_is_written(decide, directory):
+    decision = decide(NEW, write=False)
+    assert (decision["action"], decision["source"], decision["password"]) == ("set", "generated", "")
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        {**NEW, "can_log_in": False},
+        {**NEW, "can_log_in": False, "verifier_readable": False},
+        {**NEW, "can_log_in": True},  # may log in but never had a password
+    ],
+)
+def test_a_role_that_could_not_log_in_counts_as_new(decide, login):
+    assert decide(login)["source"] == "generated"
+
+
+@pytest.mark.parametrize("login", [stored("unknown"), HIDDEN])
+def test_a_login_without_a_password_at_hand_is_left_alone(decide, directory, login):
+    decision = decide(login)
+    assert (decision["action"], decision["source"], decision["password"]) == ("leave", "", "")
+    assert not directory.exists()
+
+
+def test_a_given_password_wins_over_a_kept_one(decide, directory):
+    keep(directory, "kept-secret\n")
+    assert decide(stored("given-secret"), given=GIVEN)["action"] == "none"
+    assert decide(stored("kept-secret"), given=GIVEN)["action"] == "set"
+    assert decide(stored("kept-secret"))["action"] == "none"
+    assert decide(stored("kept-secret"), given={"application": "", "readonly": "other"})["source"] == "file"
+
+
+def test_who_may_not_see_the_verifier_has_to_test_by_logging_in(decide):
+    assert decide(HIDDEN, given=GIVEN)["action"] == "test"
+    assert decide(HIDDEN, given=GIVEN, update=False)["action"] == "leave"
+    assert decide(stored("other"), given=GIVEN, update=False)["action"] == "leave"
+    assert decide(NEW, given=GIVEN, update=False)["action"] == "set"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
+        ("", 0o600, "is empty"),
+        ("\n", 0o600, "is empty"),
+        ("one\ntwo\n", 0o600, "holds a line break"),
+        ("nul\0\n", 0o600, "NUL"),
+        ("secret\n", 0o640, "mode 0640"),
+        ("secret\n", 0o604, "mode 0604"),
+    ],
+)
+def test_a_password_file_that_cannot_be_trusted_is_refused_in_a_sentence(decide, directory, text, mode, words):
+    path = keep(directory, text, mode)
+    with pytest.raises(KeptPasswordError) as error:
+        decide(NEW)
+    assert words in str(error.value)
+    assert str(path) in str(error.value)
+    assert "secret" not in str(error.value)
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_password_file_that_is_no_text_or_no_file_is_refused(directory):
+    path = keep(directory, "")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(KeptPasswordError, match="UTF-8"):
+        read_password(str(path))
+    with pytest.raises(KeptPasswordError, match="cannot be read"):
+        read_password(str(directory))
+    with pytest.raises(KeptPasswordError, match="cannot be written"):
+        make_password(str(path / "below" / "a.password"), 20)
+
+
+def test_a_new_login_needs_a_password_where_none_may_be_generated(decide, directory):
+    with pytest.raises(KeptPasswordError, match="needs a password"):
+        decide(NEW, generate=False)
+    assert not directory.exists()
+    with pytest.raises(KeptPasswordError, match="line break"):
+        decide(NEW, given={"application": "two\nlines"})
+
+
+def test_of_many_runs_at_once_one_makes_the_password(directory):
+    path = str(directory / "app.password")
+    with ThreadPoolExecutor(16) as pool:
+        passwords = set(pool.map(lambda _: make_password(path, 32), range(64)))
+    assert passwords == {read_password(path)}
+    assert os.listdir(directory) == ["app.password"]
+
+
+def test_only_one_trailing_line_break_is_no_part_of_a_password(directory):
+    assert read_password(str(keep(directory, " pass word \n"))) == " pass word "
+    assert password_problem("plain") == ""
+    assert read_password(str(directory / "other.password")) is None
