@@ -58,3 +58,14 @@ def application(database):
 @pytest.fixture
 def owner(database):
     return database.session("owner")
+
+
+@pytest.fixture
+def writer_of_all(database):
+    """A session of a role that may read and write all data, which an administrator can give to anybody."""
+    session = database.session("admin")
+    session.run("CREATE ROLE writer_of_all IN ROLE pg_write_all_data, pg_read_all_data")
+    session.run("SET SESSION AUTHORIZATION writer_of_all")
+    yield session
+    session.run("RESET SESSION AUTHORIZATION")
+    session.run("DROP ROLE writer_of_all")
