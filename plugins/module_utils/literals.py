@@ -1,0 +1,45 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words that status, kind and similar columns may hold, as types. A test compares them with the CHECKs of the tables."""
+
+from typing import Any, Literal, Union
+
+HostType = Literal["proxmox-node", "vm", "lxc-container", "k8s-node", "docker-host", "bare-metal"]
+HostStatus = Literal["online", "offline", "degraded", "unknown"]
+WorkloadType = Literal[
+    "k8s-deployment",
+    "k8s-statefulset",
+    "k8s-daemonset",
+    "k8s-pod",
+    "proxmox-vm",
+    "proxmox-lxc",
+    "docker-container",
+    "systemd-service",
+]
+WorkloadStatus = Literal["running", "stopped", "pending", "failed", "unknown"]
+
+TaskRunStatus = Literal["queued", "running", "waiting_approval", "succeeded", "failed", "cancelled"]
+TaskEventType = Literal[
+    "llm_request", "llm_response", "tool_call", "tool_result", "approval", "status_change", "log", "error"
+]
+ArtifactKind = Literal["file", "output", "link"]
+
+# The providers with seed prices. The column takes any further name in lower case, so inputs say `ProviderName`.
+Provider = Literal["ollama", "gemini", "claude", "openai", "github-models"]
+ProviderName = Union[Provider, str]
+BillingMode = Literal["standard", "batch", "free"]
+BodyStorage = Literal["none", "truncated", "full"]
+CostSource = Literal["computed", "provider", "local", "subscription", "unpriced"]
+PriceOrigin = Literal["seed", "user"]
+
+RiskLevel = Literal["READ_ONLY", "SAFE_MUTATE", "DESTRUCTIVE"]
+ToolCallStatus = Literal["pending", "approved", "denied", "running", "succeeded", "failed", "timed_out"]
+PolicyEffect = Literal["allow", "require_approval", "deny"]
+
+AuditOutcome = Literal["success", "failure", "denied"]
+
+MigrationOrigin = Literal["bundle", "site"]
+
+JsonObject = dict[str, Any]
+# Without None: in a column that may be NULL, None means NULL.
+JsonValue = Union[dict[str, Any], list[Any], str, int, float, bool]

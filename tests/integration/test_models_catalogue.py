@@ -1,0 +1,128 @@
+"""The models are what the tables are: columns, order, types, NULL, defaults and lists of words."""
+
+import dataclasses
+import typing
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils import literals, models
+from ansible_collections.homelab.mission_control.plugins.module_utils.model_base import NOT_GIVEN
+from mission_control_database import seed_prices
+from model_comparison import Table, input_differences, model_differences
+
+# The links of the audit chain and the runner's own bookkeeping are nobody's to read or write row by row.
+WITHOUT_MODEL = {"audit_links", "audit_head", "schema_repeatables"}
+STORED = [*models.TABLES, models.SchemaMigration, *models.VIEWS]
+
+
+@pytest.fixture(scope="module")
+def catalogue(shared_database):
+    return shared_database.session("admin")
+
+
+def test_every_table_and_view_has_a_model(catalogue):
+    relations = catalogue.values(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
+    )
+    assert set(relations) - WITHOUT_MODEL == {model.__table__ for model in STORED}
+    assert len(models.TABLES) == 15
+    assert {new.__table__: new.__model__ for new in models.INPUTS} == {
+        model.__table__: model for model in models.TABLES
+    }
+    assert all(new.__table__ == new.__model__.__table__ for new in models.INPUTS)
+
+
+@pytest.mark.parametrize("model", STORED, ids=lambda model: model.__name__)
+def test_a_model_is_what_its_table_is(catalogue, model):
+    assert model_differences(Table(catalogue, model.__table__), model) == []
+
+
+@pytest.mark.parametrize("new", models.INPUTS, ids=lambda new: new.__name__)
+def test_an_input_takes_what_a_caller_may_set(catalogue, new):
+    assert input_differences(Table(catalogue, new.__table__), new) == []
+
+
+def test_the_known_providers_are_those_with_seed_prices():
+    assert {price["provider"] for price in seed_prices()} == set(typing.get_args(literals.Provider))
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("ALTER TABLE hosts ADD COLUMN rack text", "the model has"),
+        ("ALTER TABLE hosts ADD COLUMN rack text", "CreateHost.rack: missing"),
+        ("ALTER TABLE hosts DROP COLUMN os", "the model has"),
+        ("ALTER TABLE hosts RENAME COLUMN os TO system", "CreateHost.system: missing"),
+        ("ALTER TABLE hosts ALTER COLUMN cpu_cores TYPE bigint", "Host.cpu_cores: the type is"),
+        ("ALTER TABLE hosts ALTER COLUMN address SET NOT NULL", "Host.address: the column is NOT NULL"),
+        ("ALTER TABLE hosts ALTER COLUMN name DROP NOT NULL", "Host.name: the column is nullable"),
+        ("ALTER TABLE hosts ALTER COLUMN status DROP DEFAULT", "CreateHost.status: required by the table"),
+        ("ALTER TABLE hosts ALTER COLUMN name SET DEFAULT 'x'", "CreateHost.name: not required by the table"),
+        (
+            "ALTER TABLE hosts DROP CONSTRAINT ck_hosts_status, ADD CHECK (status IN ('online', 'offline'))",
+            "Host.status: the words are",
+        ),
+        ("ALTER TABLE hosts DROP CONSTRAINT ck_hosts_status", "the CHECK has None"),
+        ("ALTER TABLE hosts ADD CHECK (os IN ('linux', 'bsd'))", "Host.os: the words are None"),
+        ("ALTER TABLE hosts DROP CONSTRAINT ck_hosts_labels", "Host.labels: the type is"),
+        ("REVOKE INSERT ON hosts FROM mission_control", "CreateHost.name: nothing that a caller sets"),
+    ],
+)
+def test_a_change_of_the_table_is_noticed(catalogue, statement, sentence):
+    catalogue.run("BEGIN")
+    try:
+        catalogue.run(statement)
+        table = Table(catalogue, "hosts")
+    finally:
+        catalogue.run("ROLLBACK")
+    found = model_differences(table, models.Host) + input_differences(table, models.CreateHost)
+    assert any(sentence in difference for difference in found), found
+
+
+def _changed(model, **changes):
+    """A copy of a dataclass with other types, in the same order; None removes a field."""
+    hints = {**typing.get_type_hints(model), **changes}
+    return dataclasses.make_dataclass(
+        model.__name__,
+        [
+            (field.name, hints[field.name], dataclasses.field(default=field.default))
+            for field in dataclasses.fields(model)
+            if hints[field.name] is not None
+        ],
+        frozen=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory_bytes": typing.Optional[Decimal]},
+        {"memory_bytes": int},
+        {"last_seen_at": typing.Optional[str]},
+        {"created_at": typing.Optional[datetime]},
+        {"status": str},
+        {"status": typing.Literal["online", "offline", "degraded"]},
+        {"status": typing.Literal["online", "offline", "degraded", "unknown", "asleep"]},
+        {"labels": literals.JsonValue},
+        {"os": None},
+    ],
+)
+def test_a_change_of_a_model_is_noticed(catalogue, changes):
+    assert model_differences(Table(catalogue, "hosts"), _changed(models.Host)) == []
+    assert model_differences(Table(catalogue, "hosts"), _changed(models.Host, **changes)) != []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": typing.Union[str, type(NOT_GIVEN)]},
+        {"os": typing.Optional[str]},
+        {"os": typing.Union[str, type(NOT_GIVEN)]},
+        {"status": typing.Union[str, type(NOT_GIVEN)]},
+        {"os": None},
+    ],
+)
+def test_a_change_of_an_input_is_noticed(catalogue, changes):
+    assert input_differences(Table(catalogue, "hosts"), _changed(models.CreateHost)) == []
+    assert input_differences(Table(catalogue, "hosts"), _changed(models.CreateHost, **changes)) != []
