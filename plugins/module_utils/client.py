@@ -1,0 +1,184 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The client: queries and transactions over a pool of connections."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from logging import getLogger
+from time import monotonic
+from typing import TYPE_CHECKING, Any, overload
+
+from .errors import ConnectionLostError, MissionControlError, SettingsError, TransactionError
+from .pool import Pool, PoolStats
+from .queries import Queries
+from .results import QueryResult
+from .settings import Settings
+from .transaction import Isolation, Transaction, begin_statement
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from types import TracebackType
+    from typing import Callable, TypeVar
+
+    from .driver import Parameters
+    from .session import Session
+
+    ModelT = TypeVar("ModelT")
+
+logger = getLogger("mission_control")
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """Whether the database answers, and how the pool stands.
+
+    Attributes:
+        connected: a connection was to be had and the server answered on it.
+        latency_ms: what the answer took on that connection; None without one.
+        checkout_ms: what getting the connection took, the opening of a new one included.
+        error: why not, as a sentence; None if it did.
+        pool: the pool's statistics.
+    """
+
+    connected: bool
+    latency_ms: float | None
+    checkout_ms: float | None
+    error: str | None
+    pool: PoolStats
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+class Client(Queries):
+    """A database to ask, from any number of threads.
+
+        with Client() as db:
+            for host in db.query_many("SELECT * FROM hosts WHERE status = %s", ["online"]):
+                print(host["name"])
+
+    Each statement outside of `transaction()` is a transaction of its own. Nothing is ever sent twice: if a connection
+    breaks under a statement, that is a ConnectionLostError, as the statement may have taken place.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: Settings | None = None, **options: Any) -> None:
+        """Take the settings given, or put them together as `Settings.load` does. Nothing is connected yet."""
+        if settings is None:
+            settings = Settings.load(url, **options)
+        elif url is not None or options:
+            raise SettingsError("Give either ready settings, or a URL and options to make them from.")
+        self.settings = settings
+        self._pool = Pool(settings)
+        self._acquire = self._pool.acquire
+        self._release = self._pool.release
+
+    def __repr__(self) -> str:
+        return f"<Client of the {self.settings.describe()}>"
+
+    def connect(self, wait: float = 0) -> Client:
+        """Open the first connection, so that a wrong setting shows now. `wait`: for so long a server may be away.
+
+        Without this, and after it, connections are opened as they are needed; after `disconnect` it is necessary.
+        """
+        self._pool.open()
+        session = self._pool.acquire_within(wait or self.settings.pool_timeout, patient=wait > 0)
+        self._pool.release(session)
+        return self
+
+    def disconnect(self, timeout: float = 10) -> bool:
+        """Take no more work, wait for what is under way, then close. May be called again.
+
+        After `timeout` seconds statements that still run are cancelled and their connections cut. True if none were.
+        """
+        return self._pool.close(timeout)
+
+    def __enter__(self) -> Client:
+        return self.connect()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    @overload
+    def query(self, sql: str, parameters: Parameters = None) -> QueryResult[dict[str, Any]]: ...
+
+    @overload
+    def query(self, sql: str, parameters: Parameters = None, *, model: type[ModelT]) -> QueryResult[ModelT]: ...
+
+    def query(
+        self, sql: str, parameters: Parameters = None, *, model: Callable[..., Any] | None = None
+    ) -> QueryResult[Any]:
+        session = self._acquire()
+        try:
+            result = session.query(sql, parameters, model)
+            if not session.is_clean():
+                self._refuse_open_transaction(session)
+            return result
+        finally:
+            self._release(session)
+
+    def execute_many(self, sql: str, rows: Iterable[Parameters]) -> int:
+        with self.transaction() as transaction:
+            return transaction.execute_many(sql, rows)
+
+    @contextlib.contextmanager
+    def _stream(self, sql: str, parameters: Parameters, model: Any, batch: int) -> Generator[Iterator[Any], None, None]:
+        with self.transaction() as transaction, transaction.stream(sql, parameters, model=model, batch=batch) as rows:
+            yield rows
+
+    def transaction(
+        self, isolation: Isolation | None = None, *, read_only: bool = False, deferrable: bool = False
+    ) -> Transaction:
+        """A transaction for a `with` block: committed at its end, rolled back by any error that leaves it.
+
+        `isolation`: "read committed", "repeatable read" or "serializable"; `deferrable`: of a serializable read-only
+        one, to wait for a moment in which it can neither fail nor disturb others. Within it, `transaction()` of the
+        transaction (not of the client) begins a nested one, a savepoint.
+        """
+        return Transaction(self._begin, self._release, begin_statement(isolation, read_only, deferrable))
+
+    def health(self, timeout: float = 5) -> Health:
+        """Ask the server for a sign of life. Raises nothing that has to do with the database."""
+        began = monotonic()
+        checkout = latency = error = None
+        try:
+            session = self._pool.acquire_within(min(timeout, self.settings.pool_timeout))
+            asked = monotonic()
+            checkout = (asked - began) * 1000
+            try:
+                session.query("SELECT 1")
+                latency = (monotonic() - asked) * 1000
+            finally:
+                self._pool.release(session)
+        except MissionControlError as problem:
+            error = str(problem)
+        return Health(error is None, latency, checkout, error, self._pool.stats())
+
+    def pool_stats(self) -> PoolStats:
+        return self._pool.stats()
+
+    def _begin(self, statement: str) -> Session:
+        """A session in a new transaction. Where BEGIN finds the connection broken nothing is lost but time."""
+        deadline = monotonic() + self.settings.pool_timeout
+        session = self._acquire()
+        while True:
+            try:
+                session.command(statement)
+                return session
+            except ConnectionLostError:
+                self._release(session)
+                remaining = deadline - monotonic()
+                if remaining <= 0:
+                    raise
+            except BaseException:
+                self._release(session)
+                raise
+            session = self._pool.acquire_within(remaining)
+
+    def _refuse_open_transaction(self, session: Session) -> None:
+        with contextlib.suppress(MissionControlError):
+            session.command("ROLLBACK")
+        raise TransactionError("The statement left a transaction open, which was rolled back: use transaction().")

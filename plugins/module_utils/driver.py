@@ -1,0 +1,229 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the library asks of psycopg2: connections set up as it needs them, parameters and errors translated."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import json
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any, Callable
+
+from .errors import (
+    ConnectError,
+    ConnectionLostError,
+    DriverError,
+    MissionControlError,
+    ParameterError,
+    query_error_class,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Union
+
+    from .settings import Settings
+
+    Parameters = Union[Sequence[Any], Mapping[str, Any], None]
+
+try:
+    import psycopg2
+    import psycopg2.extensions
+except ImportError as error:
+    # A host of Ansible may lack it, and what merely imports this library must not fail there.
+    _MISSING = str(error)
+    DRIVER_ERRORS: tuple[type[Exception], ...] = ()
+else:
+    _MISSING = ""
+    DRIVER_ERRORS = (psycopg2.Error,)
+
+IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE and its siblings
+ACTIVE = 1
+IN_TRANSACTION = 2
+IN_ERROR = 3
+UNKNOWN = 4
+
+# What psycopg2 writes for a parameter that does not fit; a UnicodeError and a "cannot contain NUL" are ValueErrors.
+PARAMETER_ERRORS = (TypeError, IndexError, KeyError, ValueError)
+
+
+def require_driver() -> None:
+    if _MISSING:
+        raise DriverError(
+            f"psycopg2 cannot be imported by {sys.executable} ({_MISSING}): install python3-psycopg2, "
+            "or psycopg2-binary with pip."
+        )
+
+
+def open_connection(settings: Settings) -> Any:
+    """A connection in autocommit mode: transactions are begun and ended by the library's own statements."""
+    require_driver()
+    failure: ConnectError
+    try:
+        connection = psycopg2.connect(**settings.connection_parameters())
+        try:
+            connection.autocommit = True
+            _register_types(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    except psycopg2.Error as error:
+        reason = settings.redact(" ".join(str(error).split())) or type(error).__name__
+        failure = ConnectError(f"Cannot connect to the {settings.describe()}: {reason}")
+    # Raised here and not above: the driver's error would be its context, and that one's frames hold the password.
+    raise failure
+
+
+def _register_types(connection: Any) -> None:
+    """Once for each connection and for it alone: what other users of psycopg2 in this process get stays as it is."""
+    for name, oids, array_oids, convert in _CONVERSIONS:
+        one = psycopg2.extensions.new_type(oids, name, convert)
+        many = psycopg2.extensions.new_array_type(array_oids, f"{name}_ARRAY", one)
+        psycopg2.extensions.register_type(one, connection)
+        psycopg2.extensions.register_type(many, connection)
+
+
+def _to_json(text: str | None, cursor: Any) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _to_uuid(text: str | None, cursor: Any) -> uuid.UUID | None:
+    return None if text is None else uuid.UUID(text)
+
+
+def _to_bytes(text: str | None, cursor: Any) -> bytes | None:
+    return None if text is None else bytes(psycopg2.BINARY(text, cursor))
+
+
+# Name, OIDs of the type and of its array (fixed in PostgreSQL's catalogue), function. json and jsonb are one here.
+_CONVERSIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], Callable[[Any, Any], Any]], ...] = (
+    ("MISSION_CONTROL_JSON", (114, 3802), (199, 3807), _to_json),
+    ("MISSION_CONTROL_UUID", (2950,), (2951,), _to_uuid),
+    ("MISSION_CONTROL_BYTES", (17,), (1001,), _to_bytes),
+)
+
+
+class Json:
+    """A parameter that is written as JSON. A dict is by itself; a list is an SQL array unless it is wrapped in this."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._connection: Any = None
+
+    def __conform__(self, protocol: Any) -> Json:
+        return self
+
+    def prepare(self, connection: Any) -> None:
+        self._connection = connection
+
+    def getquoted(self) -> bytes:
+        text = json.dumps(self.value, default=_json_value, allow_nan=False, ensure_ascii=False)
+        quoted = psycopg2.extensions.QuotedString(text)
+        if self._connection is not None:
+            quoted.prepare(self._connection)
+        return bytes(quoted.getquoted())
+
+
+def _json_value(value: Any) -> Any:
+    """What JSON has no form for. A decimal becomes text, as a JSON number would lose digits where it is read."""
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (uuid.UUID, decimal.Decimal)):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+class _Uuid:
+    def __init__(self, value: uuid.UUID) -> None:
+        self._quoted = f"'{value}'::uuid".encode()
+
+    def __conform__(self, protocol: Any) -> _Uuid:
+        return self
+
+    def getquoted(self) -> bytes:
+        return self._quoted
+
+
+# Types that psycopg2 writes as they are; most statements have no others.
+_PLAIN = frozenset(
+    (str, int, float, bool, type(None), bytes, decimal.Decimal, datetime.datetime, datetime.date, datetime.timedelta)
+)
+
+
+def adapt_parameters(parameters: Any) -> Any:
+    """The parameters as psycopg2 takes them, None where there are none (so that % needs no doubling)."""
+    if not parameters:
+        return None
+    if isinstance(parameters, (list, tuple)):
+        for value in parameters:
+            if type(value) not in _PLAIN:
+                return [_adapted(each) for each in parameters]
+        return parameters
+    if hasattr(parameters, "keys"):
+        return {name: _adapted(parameters[name]) for name in parameters}
+    raise ParameterError(f"Parameters must be a list, a tuple or a mapping, not a {type(parameters).__name__}.")
+
+
+def _adapted(value: Any) -> Any:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return Json(value)
+    if kind is uuid.UUID:
+        return _Uuid(value)
+    if kind in (list, tuple):
+        return kind(_adapted(each) for each in value)
+    if isinstance(value, enum.Enum):
+        return _adapted(value.value)
+    return value
+
+
+def parameter_error(error: Exception) -> ParameterError:
+    """What psycopg2 found wrong with parameters before it sent anything, without their values."""
+    if isinstance(error, TypeError) and "argument 1" in str(error):
+        reason = "its text must be a str"
+    elif isinstance(error, KeyError):
+        reason = f"the placeholder {error.args[0]!r} has no value"
+    elif isinstance(error, UnicodeError):
+        reason = "a text has a character that UTF-8 cannot hold"
+    elif isinstance(error, ValueError) and "NUL" in str(error):
+        reason = "a text holds the character NUL, which PostgreSQL cannot store"
+    elif isinstance(error, ValueError) and "JSON" in str(error):
+        reason = "JSON has no form for NaN and infinite numbers"
+    elif isinstance(error, (IndexError, TypeError)) and "has no form in JSON" not in str(error):
+        reason = "their number differs from that of the placeholders, or a % that is none is not doubled"
+    else:
+        reason = str(error)
+    return ParameterError(f"The parameters do not fit the statement: {reason}.")
+
+
+def translate_error(error: Any, connection: Any, settings: Settings, sql: str) -> MissionControlError:
+    """The library's error for one of psycopg2's; the caller raises it after the handler, without the driver's as context."""
+    diagnostics = error.diag
+    reason = settings.redact(diagnostics.message_primary or " ".join(str(error).split()) or type(error).__name__)
+    if connection.closed or connection.get_transaction_status() == UNKNOWN:
+        return ConnectionLostError(f"The connection to the {settings.describe()} was lost: {reason}")
+    sqlstate = error.pgcode
+    if sqlstate is None:
+        return ParameterError(f"The statement was not sent: {reason}.")
+
+    def field(text: str | None) -> str | None:
+        return None if text is None else settings.redact(text)
+
+    return query_error_class(sqlstate)(
+        sqlstate,
+        reason,
+        sql,
+        detail=field(diagnostics.message_detail),
+        hint=field(diagnostics.message_hint),
+        constraint=diagnostics.constraint_name,
+        table=diagnostics.table_name,
+        column=diagnostics.column_name,
+    )

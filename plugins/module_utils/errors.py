@@ -1,0 +1,126 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What can go wrong between a program and its database, in few classes. Every message is a sentence; none holds a password."""
+
+from __future__ import annotations
+
+
+class MissionControlError(Exception):
+    """Base of every error that the client library raises on purpose."""
+
+
+class SettingsError(MissionControlError, ValueError):
+    """A setting is wrong. The message names it and where it came from."""
+
+
+class DriverError(MissionControlError):
+    """psycopg2 is not installed where this runs."""
+
+
+class ConnectError(MissionControlError):
+    """The server could not be reached, or refused the login."""
+
+
+class ConnectionLostError(MissionControlError):
+    """The connection broke under a statement.
+
+    Attributes:
+        in_commit: it broke during COMMIT, so nobody knows whether the transaction took place. Otherwise a transaction
+            was rolled back by the server; a single statement outside of one may have taken place.
+    """
+
+    def __init__(self, message: str, in_commit: bool = False) -> None:
+        super().__init__(message)
+        self.in_commit = in_commit
+
+
+class PoolError(MissionControlError):
+    """Base of the errors of a caller that got no connection."""
+
+
+class PoolTimeoutError(PoolError):
+    """No connection became free, or could be opened, within the time-out."""
+
+
+class PoolFullError(PoolError):
+    """So many callers wait for a connection already that another one is turned away at once."""
+
+
+class PoolClosedError(PoolError):
+    """The client was disconnected."""
+
+
+class ParameterError(MissionControlError, ValueError):
+    """Parameters do not fit the placeholders, or one has a type or a character that cannot be sent."""
+
+
+class RowCountError(MissionControlError):
+    """There are more rows than the caller asked for."""
+
+
+class TransactionError(MissionControlError):
+    """A transaction is used against its rules, or did not end as the program supposes."""
+
+
+class QueryError(MissionControlError):
+    """The server refused a statement.
+
+    Attributes:
+        sqlstate: PostgreSQL's five-character code.
+        reason: the server's message alone, in the server's language.
+        detail, hint: what the server adds; a detail may quote values of the row.
+        constraint, table, column: what the server names, None where it names none.
+        sql: the statement, without its parameters.
+    """
+
+    def __init__(
+        self,
+        sqlstate: str,
+        reason: str,
+        sql: str,
+        detail: str | None = None,
+        hint: str | None = None,
+        constraint: str | None = None,
+        table: str | None = None,
+        column: str | None = None,
+    ) -> None:
+        named = f", constraint {constraint}" if constraint else ""
+        super().__init__(f"{reason} (SQLSTATE {sqlstate}{named})")
+        self.sqlstate = sqlstate
+        self.reason = reason
+        self.sql = sql
+        self.detail = detail
+        self.hint = hint
+        self.constraint = constraint
+        self.table = table
+        self.column = column
+
+
+class ConstraintError(QueryError):
+    """A row breaks a constraint (SQLSTATE class 23)."""
+
+
+class SerializationError(QueryError):
+    """The transaction lost against another one (40001, 40P01); the whole of it may be tried again."""
+
+
+class StatementCanceledError(QueryError):
+    """The statement took longer than its time-out, or somebody cancelled it (57014)."""
+
+
+class LockTimeoutError(QueryError):
+    """A lock was not to be had within the time-out (55P03)."""
+
+
+def query_error_class(sqlstate: str) -> type[QueryError]:
+    if sqlstate.startswith("23"):
+        return ConstraintError
+    return _BY_SQLSTATE.get(sqlstate, QueryError)
+
+
+_BY_SQLSTATE = {
+    "40001": SerializationError,
+    "40P01": SerializationError,
+    "55P03": LockTimeoutError,
+    "57014": StatementCanceledError,
+}

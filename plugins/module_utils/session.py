@@ -1,0 +1,199 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One connection to the server, and what is known about it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import socket
+from logging import DEBUG, getLogger
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Callable
+
+from .driver import (
+    DRIVER_ERRORS,
+    IDLE,
+    PARAMETER_ERRORS,
+    adapt_parameters,
+    open_connection,
+    parameter_error,
+    translate_error,
+)
+from .results import QueryResult, model_rows
+
+if TYPE_CHECKING:
+    from .errors import MissionControlError
+    from .settings import Settings
+
+logger = getLogger("mission_control")
+# A cursor holds the last result until its next statement; after a large one it is better let go.
+_ROWS_HELD = 200
+_LIFETIME_JITTER = 0.1
+
+
+class Session:
+    """A connection of the pool. It is used by one caller at a time; only `interrupt` may come from another thread.
+
+    Attributes:
+        connection: psycopg2's, always in autocommit mode.
+        check_at: when a mere look at the socket is no longer enough before the next use (monotonic).
+        expires_at: when it is to be replaced.
+        orphaned: it belongs to the parent process.
+    """
+
+    __slots__ = (
+        "_cursor",
+        "_poll",
+        "_settings",
+        "_slow",
+        "_status",
+        "check_at",
+        "connection",
+        "expires_at",
+        "idle_since",
+        "orphaned",
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self.connection = open_connection(settings)
+        self._settings = settings
+        self._slow = float("inf") if settings.slow_query is None else settings.slow_query
+        self._cursor = self.connection.cursor()
+        self._status: Callable[[], int] = self.connection.get_transaction_status
+        poller = select.poll()
+        poller.register(self.connection.fileno(), select.POLLIN)
+        self._poll = poller.poll
+        now = monotonic()
+        jitter = 1 - _LIFETIME_JITTER * random.random()  # noqa: S311 - spreads load, guards nothing
+        self.expires_at = now + settings.pool_max_lifetime * jitter
+        self.idle_since = now
+        self.check_at = now
+        self.orphaned = False
+        self.rest(now)
+
+    def rest(self, now: float) -> None:
+        """Note that it is idle from now on."""
+        self.idle_since = now
+        check_at = now + self._settings.pool_check_after
+        self.check_at = check_at if check_at < self.expires_at else self.expires_at
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come from the server while nothing was asked: what comes is mostly the end."""
+        return not self._poll(0)
+
+    def answers(self) -> bool:
+        """Ask the server a question. False if there is no answer, or if it is time for another connection."""
+        if monotonic() >= self.expires_at:
+            return False
+        try:
+            self._cursor.execute("SELECT 1")
+        except DRIVER_ERRORS:
+            return False
+        return self.is_clean()
+
+    def is_clean(self) -> bool:
+        """Whether it is connected and in no transaction."""
+        return self._status() == IDLE
+
+    def status(self) -> int:
+        return self._status()
+
+    def query(
+        self,
+        sql: str,
+        parameters: Any = None,
+        model: Callable[..., Any] | None = None,
+        ready: bytes | None = None,
+    ) -> QueryResult[Any]:
+        """Execute one statement and fetch all its rows. `ready`: the same statement with its parameters in place."""
+        cursor = self._cursor
+        problem: MissionControlError | None = None
+        adapted = adapt_parameters(parameters) if parameters else None
+        began = monotonic()
+        try:
+            cursor.execute(sql if ready is None else ready, adapted)
+        except DRIVER_ERRORS as error:
+            problem = translate_error(error, self.connection, self._settings, sql)
+        except PARAMETER_ERRORS as error:
+            problem = parameter_error(error)
+        elapsed = monotonic() - began
+        if problem is not None:
+            self._log_failure(sql, elapsed, problem)
+            # Not from the handler: the driver's error quotes the statement with its parameters, and would be shown too.
+            raise problem
+        rows: list[Any]
+        row_count = cursor.rowcount
+        description = cursor.description
+        if description is None:
+            columns: tuple[str, ...] = ()
+            rows = []
+        else:
+            columns = tuple([column[0] for column in description])
+            tuples = cursor.fetchall()
+            rows = [dict(zip(columns, row)) for row in tuples] if model is None else model_rows(model, columns, tuples)
+            if row_count > _ROWS_HELD:
+                self._cursor = self.connection.cursor()
+        if elapsed >= self._slow or logger.isEnabledFor(DEBUG):
+            self._log(sql, elapsed, row_count)
+        return QueryResult(rows, row_count, columns)
+
+    def command(self, sql: str) -> str:
+        """Execute a statement of the library's own, and return the server's command tag."""
+        self.query(sql)
+        return str(self._cursor.statusmessage)
+
+    def mogrify(self, sql: str, parameters: Any) -> bytes:
+        """The statement with its parameters in place, as it would be sent."""
+        try:
+            return bytes(self._cursor.mogrify(sql, adapt_parameters(parameters)))
+        except (*PARAMETER_ERRORS, *DRIVER_ERRORS) as error:
+            problem = parameter_error(error)
+        raise problem
+
+    def _log(self, sql: str, elapsed: float, row_count: int) -> None:
+        """The text of the statement as the program wrote it; never its parameters."""
+        text = self._settings.redact(sql)
+        if elapsed >= self._slow:
+            logger.warning("Slow statement: %.1f ms, %d rows: %s", elapsed * 1000, row_count, text)
+        else:
+            logger.debug("%.1f ms, %d rows: %s", elapsed * 1000, row_count, text)
+
+    def _log_failure(self, sql: str, elapsed: float, problem: MissionControlError) -> None:
+        # Not the message: it may quote a value.
+        code = getattr(problem, "sqlstate", type(problem).__name__)
+        logger.debug("Failed after %.1f ms (%s): %s", elapsed * 1000, code, self._settings.redact(sql))
+
+    def close(self) -> None:
+        if self.orphaned:
+            return
+        with contextlib.suppress(*DRIVER_ERRORS):
+            self.connection.close()
+
+    def interrupt(self) -> None:
+        """Cancel what runs on it; called from another thread. May block as long as the network does."""
+        with contextlib.suppress(*DRIVER_ERRORS):
+            self.connection.cancel()
+
+    def cut(self) -> None:
+        """End the connection under whoever is using it, without waiting for psycopg2's lock on it."""
+        with contextlib.suppress(OSError, *DRIVER_ERRORS):
+            descriptor = os.dup(self.connection.fileno())
+            with socket.socket(fileno=descriptor) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+    def orphan(self) -> None:
+        """In a forked child: let go of the parent's connection so that nothing done here can reach its server.
+
+        Whatever the child still does with it, closing it included, goes to /dev/null; the parent's end is untouched.
+        """
+        self.orphaned = True
+        self.expires_at = 0.0
+        with contextlib.suppress(OSError, *DRIVER_ERRORS):
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.dup2(nowhere, self.connection.fileno(), inheritable=False)
+            finally:
+                os.close(nowhere)
