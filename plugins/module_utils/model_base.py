@@ -28,16 +28,18 @@ from typing import (
 )
 from uuid import UUID
 
+from .errors import MissionControlError
+
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Session(Protocol):
-        """What `Client` and a transaction have in common, as far as models, ledger and audit need it."""
+    class Executor(Protocol):
+        """A client or a transaction, as far as models, ledger and audit need it."""
 
-        def query_one(self, sql: str, params: Any = None) -> Mapping[str, Any] | None: ...
+        def query_one(self, sql: str, parameters: Any = None, /) -> Mapping[str, Any] | None: ...
 
 
-class ModelError(ValueError):
+class ModelError(MissionControlError, ValueError):
     """A row or an input does not fit its model; the message says why."""
 
 
@@ -78,7 +80,7 @@ def row_maker(model: type[T], columns: Sequence[str]) -> Callable[[Sequence[Any]
 
     Further columns are ignored, so that a program works on with a database that is newer than itself.
     """
-    names = _field_names(model)
+    names = column_names(model)
     for name in names:
         if name not in columns:
             raise ModelError(f"{model.__name__} needs the column {name}, which the query does not return.")
@@ -107,12 +109,12 @@ def from_row(model: type[T], row: Mapping[str, Any]) -> T:
     return row_maker(model, tuple(row))(tuple(row.values()))
 
 
-def insert(session: Session, new: Create[M]) -> M:
+def insert(executor: Executor, new: Create[M]) -> M:
     """Insert a row and return it as it was stored."""
     columns = _given(new)
     names = ", ".join(f'"{name}"' for name in columns)
-    returning = ", ".join(f'"{name}"' for name in _field_names(new.__model__))
-    row = session.query_one(
+    returning = ", ".join(f'"{name}"' for name in column_names(new.__model__))
+    row = executor.query_one(
         f'INSERT INTO "{new.__table__}" ({names}) VALUES ({", ".join(["%s"] * len(columns))}) RETURNING {returning}',  # noqa: S608
         list(columns.values()),
     )
@@ -147,7 +149,7 @@ def _given(new: Create[Any]) -> dict[str, Any]:
     }
 
 
-def _field_names(model: type[Any]) -> list[str]:
+def column_names(model: type[Any]) -> list[str]:
     return [name for name, _kind_of_field in _fields(model)]
 
 

@@ -1,0 +1,151 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write to the audit log, and verify that it is still what was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+from .errors import MissionControlError
+from .literals import AuditOutcome
+from .model_base import NOT_GIVEN, Model, NotGiven, insert
+from .models_audit import AuditEntry, CreateAuditEntry
+
+if TYPE_CHECKING:
+    from .model_base import Executor
+
+# What an action was done to: a stored row, a kind and which one, or a kind alone.
+Target = Union[Model, tuple[str, object], str, None]
+_HEAD = re.compile(r"^(\d+):([0-9a-f]{64})$")
+
+
+class AuditError(MissionControlError, ValueError):
+    """An input for the audit log or its verification is wrong; the message says why."""
+
+
+@dataclass(frozen=True)
+class AuditHead:
+    """The end of the chain: how many links it has, and the digest of the last one.
+
+    Keep its text outside the database: only against an earlier head does a verification show that the newest entries were
+    removed.
+    """
+
+    sequence: int
+    digest: bytes
+
+    def __str__(self) -> str:
+        return f"{self.sequence}:{self.digest.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> AuditHead:
+        found = _HEAD.match(text.strip())
+        if not found:
+            raise AuditError(
+                f"The head of an audit chain is a number, a colon and 64 hexadecimal digits, not {text!r}."
+            )
+        return cls(int(found.group(1)), bytes.fromhex(found.group(2)))
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """What the verification of the chain found.
+
+    Attributes:
+        valid: nothing is wrong.
+        verified: number of links that were recomputed.
+        head: end of the chain as the database has it; None if it is missing.
+        first_bad_sequence: where the first wrong or missing link is, if one is.
+        problem: what is wrong, None if nothing is.
+        compared: whether an expected head was given. Without one the removal of the newest entries cannot be seen.
+    """
+
+    valid: bool
+    verified: int
+    head: AuditHead | None
+    first_bad_sequence: int | None
+    problem: str | None
+    compared: bool
+
+
+def audit(
+    executor: Executor,
+    actor: str,
+    action: str,
+    target: Target = None,
+    outcome: AuditOutcome = "success",
+    details: Mapping[str, Any] | None = None,
+    source_address: str | NotGiven | None = NOT_GIVEN,
+) -> AuditEntry:
+    """Add an entry. It can never be removed: no secrets in the details.
+
+    The server sets time, number and database role. Not given, the address is that of the database client.
+    """
+    target_type, target_id = _target(target)
+    return insert(
+        executor,
+        CreateAuditEntry(
+            actor=actor,
+            action=action,
+            outcome=outcome,
+            target_type=target_type,
+            target_id=target_id,
+            details=NOT_GIVEN if details is None else dict(details),
+            source_address=source_address,
+        ),
+    )
+
+
+def audit_head(executor: Executor) -> AuditHead:
+    """The end of the chain as it is now, to be kept outside the database."""
+    row = executor.query_one("SELECT sequence, digest FROM audit_head")
+    if row is None:
+        raise AuditError("The audit chain has no head: verify_audit_chain() says more.")
+    return AuditHead(row["sequence"], bytes(row["digest"]))
+
+
+def verify_audit_chain(
+    executor: Executor,
+    expected_head: AuditHead | str | None = None,
+    checkpoint: AuditHead | str | None = None,
+) -> ChainReport:
+    """Recompute the chain on the server and compare it with its head, and with one that was kept elsewhere.
+
+    It reads the whole log (seconds for a million entries: mind the statement time-out), or what came after the checkpoint, a
+    head up to which it was verified before.
+    """
+    row = executor.query_one(
+        "SELECT * FROM verify_audit_chain(%s::bigint, decode(%s, 'hex'), %s::bigint, decode(%s, 'hex'))",
+        [*_pair(expected_head), *_pair(checkpoint)],
+    )
+    if row is None:
+        raise AuditError("The server returned no result of the verification.")
+    head = None if row["head_sequence"] is None else AuditHead(row["head_sequence"], bytes(row["head_digest"]))
+    return ChainReport(
+        valid=row["valid"],
+        verified=row["verified"],
+        head=head,
+        first_bad_sequence=row["first_bad_sequence"],
+        problem=row["problem"],
+        compared=expected_head is not None,
+    )
+
+
+def _pair(head: AuditHead | str | None) -> tuple[int | None, str | None]:
+    if head is None:
+        return None, None
+    if isinstance(head, str):
+        head = AuditHead.parse(head)
+    return head.sequence, head.digest.hex()
+
+
+def _target(target: Target) -> tuple[str | None, str | None]:
+    if target is None or isinstance(target, str):
+        return target, None
+    if isinstance(target, Model):
+        return target.__table__, str(getattr(target, "id", "")) or None
+    target_type, target_id = target
+    return target_type, None if target_id is None else str(target_id)
