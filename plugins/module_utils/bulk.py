@@ -43,7 +43,7 @@ def split_insert(sql: str) -> RepeatableInsert | None:
     literal percent sign or a dollar quote.
     """
     depth = 0
-    seen_values = False
+    seen_values = in_tail = False
     start = end = None
     positional = named = 0
     first_word = None
@@ -51,6 +51,7 @@ def split_insert(sql: str) -> RepeatableInsert | None:
         kind, text = match.lastgroup, match.group()
         if kind == "word":
             first_word = first_word or text.upper()
+            in_tail = end is not None
             if depth == 0 and text.upper() == "VALUES" and not seen_values:
                 seen_values = True
                 head_end = match.end()
@@ -71,7 +72,7 @@ def split_insert(sql: str) -> RepeatableInsert | None:
                 end = match.end()
         elif end is not None and depth == 0 and text == ",":
             # Either a second group, or a comma of RETURNING, which comes after a word.
-            if not sql[end : match.start()].strip():
+            if not in_tail:
                 return None
         elif text == ";" and sql[match.end() :].strip():
             return None

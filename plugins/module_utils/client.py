@@ -70,6 +70,7 @@ class Client(Queries):
         elif url is not None or options:
             raise SettingsError("Give either ready settings, or a URL and options to make them from.")
         self.settings = settings
+        self.llm_bodies = settings.llm_bodies
         self._pool = Pool(settings)
         self._acquire = self._pool.acquire
         self._release = self._pool.release
@@ -138,7 +139,8 @@ class Client(Queries):
         one, to wait for a moment in which it can neither fail nor disturb others. Within it, `transaction()` of the
         transaction (not of the client) begins a nested one, a savepoint.
         """
-        return Transaction(self._begin, self._release, begin_statement(isolation, read_only, deferrable))
+        statement = begin_statement(isolation, read_only, deferrable)
+        return Transaction(self._begin, self._release, statement, self.llm_bodies)
 
     def health(self, timeout: float = 5) -> Health:
         """Ask the server for a sign of life. Raises nothing that has to do with the database."""

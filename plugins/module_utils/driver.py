@@ -47,7 +47,7 @@ IN_ERROR = 3
 UNKNOWN = 4
 
 # What psycopg2 writes for a parameter that does not fit; a UnicodeError and a "cannot contain NUL" are ValueErrors.
-PARAMETER_ERRORS = (TypeError, IndexError, KeyError, ValueError)
+PARAMETER_ERRORS: tuple[type[Exception], ...] = (TypeError, IndexError, KeyError, ValueError)
 
 
 def require_driver() -> None:

@@ -30,7 +30,7 @@ def read_env_file(path: str, required: bool = True) -> dict[str, str]:
     if text is None:
         raise SettingsError(f"The env file {path} is not UTF-8 text.")
     variables = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith(("#", ";")):
             continue

@@ -8,6 +8,7 @@ import abc
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from .errors import RowCountError
+from .records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ ModelT = TypeVar("ModelT")
 Row = dict[str, Any]
 
 
-class Queries(abc.ABC):
+class Queries(Records, abc.ABC):
     """Placeholders are %s, or %(name)s with a mapping; a literal % is doubled where there are parameters.
 
     A dict is sent as JSON, a list as an array, a tuple as the list of an IN. With `model`, a dataclass or any other

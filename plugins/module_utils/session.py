@@ -149,7 +149,7 @@ class Session:
         """The statement with its parameters in place, as it would be sent."""
         try:
             return bytes(self._cursor.mogrify(sql, adapt_parameters(parameters)))
-        except (*PARAMETER_ERRORS, *DRIVER_ERRORS) as error:
+        except PARAMETER_ERRORS + DRIVER_ERRORS as error:
             problem = parameter_error(error)
         raise problem
 

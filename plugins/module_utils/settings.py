@@ -28,7 +28,6 @@ VARIABLES = {
     "POSTGRES_SSLMODE": "sslmode",
     "POSTGRES_SSLROOTCERT": "sslrootcert",
 }
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _MASK = "********"
 # A shorter password could be a word of any message; masking it would tell more than it hides.
 _SHORTEST_MASKED = 4
@@ -91,6 +90,7 @@ class Settings:
         pool_check_after: a connection that was idle for longer is asked a question before it is handed out.
         pool_max_idle: a connection that was idle for longer is closed; the last one stays.
         pool_max_lifetime: an older connection is replaced, each up to a tenth earlier so that not all go at once.
+        llm_bodies: how much of prompts and replies the ledger stores: none, truncated or full.
         slow_query: a statement that takes longer is logged as a warning; None: none is.
     """
 
@@ -124,6 +124,7 @@ class Settings:
     pool_max_idle: float = 600
     pool_max_lifetime: float = 3600
     slow_query: float | None = 1
+    llm_bodies: str = "truncated"
 
     def __post_init__(self) -> None:
         if isinstance(self.password, str):
@@ -240,6 +241,11 @@ _NOT_NEGATIVE = {
     "pool_max_idle",
     "slow_query",
 }
+_CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "llm_bodies": ("none", "truncated", "full"),
+}
 _WHOLE = {"pool_size": 1, "pool_max_waiting": 0, "keepalives_count": 1}
 # Days beyond which a number of seconds is a mistake, and C's int would overflow in milliseconds.
 _LONGEST = 24 * 86400
@@ -277,8 +283,8 @@ def _checked(name: str, value: Any, label: str, quote: bool = True) -> Any:
         raise SettingsError(f"The setting {label} must be text{shown}.")
     if "\0" in value:
         raise SettingsError(f"The setting {label} holds the character NUL.")
-    if name == "sslmode" and value not in SSL_MODES:
-        raise SettingsError(f"The setting {label} must be one of {', '.join(SSL_MODES)}{shown}.")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise SettingsError(f"The setting {label} must be one of {', '.join(_CHOICES[name])}{shown}.")
     return value
 
 

@@ -46,8 +46,14 @@ class Transaction(Queries):
     """A transaction of one `with` block, on one connection. Use it from one thread at a time."""
 
     def __init__(
-        self, begin: Callable[[str], Session], release: Callable[[Session], None], statement: str, depth: int = 0
+        self,
+        begin: Callable[[str], Session],
+        release: Callable[[Session], None],
+        statement: str,
+        llm_bodies: str,
+        depth: int = 0,
     ) -> None:
+        self.llm_bodies = llm_bodies
         self._begin = begin
         self._release = release
         self._statement = statement
@@ -172,7 +178,7 @@ class Transaction(Queries):
         def keep(session: Session) -> None:
             """The connection goes on with the outer transaction."""
 
-        return Transaction(begin, keep, f"SAVEPOINT {_savepoint(depth)}", depth)
+        return Transaction(begin, keep, f"SAVEPOINT {_savepoint(depth)}", self.llm_bodies, depth)
 
 
 def _savepoint(depth: int) -> str:

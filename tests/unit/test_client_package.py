@@ -1,0 +1,80 @@
+"""The library as a package: what it exports, and that it can be loaded where psycopg2 is missing."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+LIBRARY = pathlib.Path(__file__).parents[2] / "plugins" / "module_utils"
+PACKAGE = "ansible_collections.homelab.mission_control.plugins.module_utils"
+
+
+def run_python(code):
+    """In a new interpreter, with the checkout's packages and without psycopg2."""
+    prelude = (
+        f"import sys; sys.path.insert(0, {str(LIBRARY.parents[1] / 'collections')!r}); sys.modules['psycopg2'] = None\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", prelude + textwrap.dedent(code)], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_importing_the_package_imports_nothing_else():
+    out = run_python(f"""
+        import {PACKAGE} as library
+        print([name for name in sys.modules if name.startswith(library.__name__ + ".")])
+        library.Settings
+        print(any(name.endswith(".driver") for name in sys.modules))
+    """)
+    assert out.split("\n")[:2] == ["[]", "False"]
+
+
+def test_without_psycopg2_the_client_says_so_when_it_is_used():
+    out = run_python(f"""
+        from {PACKAGE} import Client, DriverError
+        client = Client(host="nowhere", pool_timeout=5)
+        for call in (client.connect, lambda: client.query("SELECT 1"), lambda: client.connect(wait=5)):
+            try:
+                call()
+            except DriverError as error:
+                print(error)
+        print(client.health().error)
+    """)
+    lines = out.strip().split("\n")
+    assert len(lines) == 4
+    assert all(line.startswith("psycopg2 cannot be imported by ") and "python3-psycopg2" in line for line in lines)
+
+
+def test_every_export_is_there_and_known_to_type_checkers():
+    tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    library = pytest.importorskip(PACKAGE)
+    lazy = {(module, name) for module, names in library._EXPORTS.items() for name in names}
+    assert typed == lazy
+    for name in library.__all__:
+        assert getattr(library, name).__name__ == name
+    assert set(library.__all__) <= set(dir(library))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        library.Nothing  # noqa: B018
+
+
+def test_the_library_imports_neither_ansible_nor_itself_by_an_absolute_name():
+    for path in sorted(LIBRARY.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            bad = [
+                name for name in names if name.split(".")[0] in ("ansible", "ansible_collections", "mission_control")
+            ]
+            assert not bad, f"{path.name} imports {bad}"

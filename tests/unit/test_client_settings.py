@@ -1,0 +1,240 @@
+"""Where settings come from, and what is said about wrong ones."""
+
+import copy
+import dataclasses
+import logging
+import pickle
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.errors import SettingsError
+from ansible_collections.homelab.mission_control.plugins.module_utils.settings import (
+    DEFAULT_DATABASE,
+    Secret,
+    Settings,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+PASSWORD = "S3cret-Zq9/x@y:z?#%"
+
+
+def load(*args, environment=None, **options):
+    options.setdefault("env_file", None)
+    return Settings.load(*args, environment=environment or {}, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_default_file(monkeypatch, tmp_path):
+    from ansible_collections.homelab.mission_control.plugins.module_utils import settings
+
+    monkeypatch.setattr(settings, "DEFAULT_ENV_FILE", str(tmp_path / "none.env"))
+
+
+@pytest.fixture
+def env_file(tmp_path):
+    def write(text):
+        path = tmp_path / "database.env"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_the_seeds_names_are_read_from_the_environment():
+    settings = load(
+        environment={
+            "POSTGRES_HOST": "db.lab",
+            "POSTGRES_PORT": "5433",
+            "POSTGRES_DB": "lab",
+            "POSTGRES_USER": "me",
+            "POSTGRES_PASSWORD": PASSWORD,
+        }
+    )
+    assert (settings.host, settings.port, settings.database, settings.user) == ("db.lab", 5433, "lab", "me")
+    assert settings.password.reveal() == PASSWORD
+
+
+def test_each_source_gives_way_to_the_one_before_it(env_file):
+    path = env_file("POSTGRES_HOST=file\nPOSTGRES_USER=file\nPOSTGRES_DB=file\nPOSTGRES_PORT=1\n")
+    environment = {"POSTGRES_HOST": "environment", "POSTGRES_USER": "environment", "POSTGRES_DB": "environment"}
+    settings = load(env_file=path, environment=environment, host="option")
+    assert (settings.host, settings.user, settings.port) == ("option", "environment", 1)
+    environment["DATABASE_URL"] = "postgresql://url@url"
+    settings = load(env_file=path, environment=environment, host="option")
+    assert (settings.host, settings.user, settings.port, settings.database) == ("option", "url", None, DEFAULT_DATABASE)
+    settings = load("postgres://given@given/given", env_file=path, environment=environment)
+    assert (settings.host, settings.user, settings.database, settings.port) == ("given", "given", "given", None)
+
+
+def test_a_url_does_not_take_the_password_of_another_source(env_file):
+    path = env_file(f"POSTGRES_PASSWORD='{PASSWORD}'\n")
+    environment = {"POSTGRES_PASSWORD": PASSWORD}
+    assert load("postgresql://other.example/db", env_file=path, environment=environment).password is None
+    environment["DATABASE_URL"] = "postgresql://other.example/db"
+    assert load(env_file=path, environment=environment).password is None
+
+
+def test_an_env_file_may_hold_a_url_and_quotes(env_file):
+    path = env_file(f"# comment\n\nexport DATABASE_URL='postgresql://u:{'%41'}@h:7/d'\n")
+    settings = load(env_file=path)
+    assert (settings.user, settings.password.reveal(), settings.host, settings.port) == ("u", "A", "h", 7)
+    path = env_file('POSTGRES_PASSWORD="a\\"b\\\\c"\nPOSTGRES_USER=\'x y\'\nPOSTGRES_HOST=plain # not a comment\n')
+    settings = load(env_file=path)
+    assert settings.password.reveal() == 'a"b\\c'
+    assert settings.user == "x y"
+    assert settings.host == "plain # not a comment"
+
+
+def test_the_environment_may_name_the_file(env_file):
+    path = env_file("POSTGRES_USER=somebody\n")
+    assert Settings.load(environment={"MISSION_CONTROL_ENV_FILE": path}).user == "somebody"
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path):
+    with pytest.raises(SettingsError, match=r"missing\.env cannot be read"):
+        load(env_file=str(tmp_path / "missing.env"))
+
+
+def test_a_wrong_line_is_named_and_not_shown(env_file):
+    for line in (f"POSTGRES_PASSWORD {PASSWORD}", f"POSTGRES_PASSWORD='{PASSWORD}"):
+        with pytest.raises(SettingsError, match="Line 2 of the env file") as error:
+            load(env_file=env_file(f"POSTGRES_USER=a\n{line}\n"))
+        assert PASSWORD not in str(error.value)
+
+
+def test_a_file_that_is_not_text_is_named_without_its_content(tmp_path):
+    path = tmp_path / "binary.env"
+    path.write_bytes(b"POSTGRES_PASSWORD=\xff" + PASSWORD.encode())
+    with pytest.raises(SettingsError, match="not UTF-8") as error:
+        load(env_file=str(path))
+    assert error.value.__context__ is None
+
+
+def test_empty_variables_count_as_not_set():
+    settings = load(environment={"POSTGRES_HOST": "", "DATABASE_URL": "", "POSTGRES_PASSWORD": ""})
+    assert settings.host is None
+    assert settings.password is None
+
+
+def test_the_default_database_gives_way_to_libpqs_own_settings():
+    assert load().database == DEFAULT_DATABASE
+    assert load(environment={"PGDATABASE": "lab"}).database is None
+    assert load(environment={"PGSERVICE": "lab"}).database is None
+    assert load(service="lab").database is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"hots": "x"}, r"There is no setting 'hots'; did you mean 'host'\?"),
+        ({"port": "abc"}, "The setting port must be a port number from 1 to 65535, not 'abc'"),
+        ({"port": 0}, "port"),
+        ({"port": 65536}, "port"),
+        ({"port": True}, "port"),
+        ({"port": "5432,x"}, "port"),
+        ({"host": 5}, "The setting host must be text"),
+        ({"host": "a\0b"}, "NUL"),
+        ({"password": 5}, "The setting password must be text"),
+        ({"sslmode": "maybe"}, "sslmode must be one of disable, allow"),
+        ({"pool_size": 0}, "pool_size must be a whole number, 1 or more, not 0"),
+        ({"pool_size": 1.5}, "pool_size"),
+        ({"pool_size": True}, "pool_size"),
+        ({"pool_timeout": 0}, "pool_timeout must be a number of seconds, more than 0"),
+        ({"pool_timeout": float("nan")}, "pool_timeout"),
+        ({"statement_timeout": -1}, "statement_timeout must be a number of seconds, 0 or more"),
+        ({"connect_timeout": float("inf")}, "connect_timeout"),
+        ({"lock_timeout": "soon"}, "lock_timeout"),
+        ({"llm_bodies": "some"}, "llm_bodies must be one of none, truncated, full"),
+    ],
+)
+def test_a_wrong_setting_is_named(options, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        load(**options)
+
+
+def test_a_wrong_variable_is_named_with_its_file(env_file):
+    with pytest.raises(SettingsError, match="POSTGRES_PORT must be a port number"):
+        load(environment={"POSTGRES_PORT": "x"})
+    path = env_file("POSTGRES_PORT=x\n")
+    with pytest.raises(SettingsError, match=f"POSTGRES_PORT in {path} must be"):
+        load(env_file=path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mysql://u:{PASSWORD}@h/d",
+        "postgresql://u:pa#ss@h/d",
+        "postgresql://u:pa?ss@h/d",
+        "postgresql://u:pa?ss=x@h/d",
+        "postgresql://u:pa/ss@h/d",
+        "postgresql://u:pa%ffss@h/d",
+        "postgresql://u@h:hunter2/d",
+        "postgresql://[::1/d",
+        "postgresql://u:hunter2@h/d?sslmode=hunter2",
+        "postgresql://u:hunter2@h/d?password=a%00b",
+    ],
+)
+def test_a_wrong_url_is_described_without_quoting_it(url):
+    with pytest.raises(SettingsError) as error:
+        load(url)
+    assert "URL" in str(error.value)
+    for part in ("pa#ss", "pa?ss", "pa/ss", "hunter2", "ss@h", "ss=", PASSWORD):
+        assert part not in str(error.value)
+
+
+def test_a_url_with_everything():
+    settings = load(
+        "postgres://us%65r:p%40ss@[::1]:7000,h2/db%20x?sslmode=verify-full&application_name=a%20b&connect_timeout=3"
+        "&options=-c%20search_path%3Dlab"
+    )
+    assert (settings.user, settings.password.reveal(), settings.host, settings.port) == (
+        "user",
+        "p@ss",
+        "::1,h2",
+        "7000,5432",
+    )
+    assert (settings.database, settings.sslmode, settings.application_name) == ("db x", "verify-full", "a b")
+    assert (settings.connect_timeout, settings.options) == (3, "-c search_path=lab")
+    assert load("postgresql:///db?host=/run/postgresql").host == "/run/postgresql"
+
+
+@given(user=st.text(min_size=1), password=st.text(min_size=1), database=st.text(min_size=1))
+def test_any_login_survives_in_a_url(user, password, database):
+    from urllib.parse import quote
+
+    if any("\0" in text or not text.isprintable() for text in (user, password, database)):
+        return
+    settings = load(f"postgresql://{quote(user, '')}:{quote(password, '')}@h/{quote(database, '')}")
+    assert (settings.user, settings.password.reveal(), settings.database) == (user, password, database)
+
+
+def test_session_settings_travel_with_the_login():
+    settings = load(statement_timeout=1.5, lock_timeout=0, idle_in_transaction_timeout=0.0001, options="-c a.b=c")
+    assert settings.connection_parameters()["options"] == (
+        "-c a.b=c -c statement_timeout=1500 -c lock_timeout=0 -c idle_in_transaction_session_timeout=1"
+    )
+    assert "options" not in load().connection_parameters()
+    assert load(connect_timeout=0.5).connection_parameters()["connect_timeout"] == 2
+
+
+def test_the_password_does_not_show_itself(caplog):
+    settings = load(password=PASSWORD, host="h", user="u")
+    client = Client(settings=settings)
+    shown = [repr(settings), str(settings), f"{settings.password}", repr(client), settings.describe()]
+    shown += [repr(dataclasses.asdict(settings)), repr(dataclasses.replace(settings, host="x")), repr(vars(settings))]
+    shown += [repr(copy.deepcopy(settings)), f"{settings.password!r}"]
+    logging.getLogger("test").warning("%s %r", settings, settings)
+    shown.append(caplog.text)
+    assert not [text for text in shown if PASSWORD in text]
+    assert copy.deepcopy(settings).password.reveal() == PASSWORD
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(settings)
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert settings.redact(f"x{PASSWORD}y") == "x********y"
+
+
+def test_ready_settings_and_options_exclude_each_other():
+    with pytest.raises(SettingsError, match="either"):
+        Client("postgresql://h", settings=load())
