@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 from uuid import UUID
 
 from .bodies import json_object, stored_json, stored_text
 from .errors import MissionControlError
 from .literals import BillingMode, BodyStorage, CostSource
-from .model_base import Model, column_names, from_row, parameter
+from .model_base import Model, column_names, parameter, row_maker
 from .models_llm import LlmRequest, LlmResponse, TokenUsage
 from .usage import TokenBuckets, normalise_usage, reported_billing_mode
 
@@ -109,7 +109,7 @@ def record_llm_call(
         **_cost(cost_source, cost_usd, buckets),
     }
     row = executor.query_one(_RECORD, values)
-    if row is not None and (row["usage.id"] is not None or buckets is None):
+    if row is not None and (row[_USAGE.id] is not None or buckets is None):
         return _call(row, newly_recorded=True)
     # The pair is there: the request, or usage that was imported without one.
     newly_recorded = row is not None
@@ -130,11 +130,12 @@ def fill_unpriced_usage(executor: Executor) -> int:
 
 def _cost(source: str | None, cost_usd: Decimal | int | str | None, buckets: TokenBuckets | None) -> dict[str, Any]:
     if cost_usd is None:
+        if source == "provider":
+            raise LedgerError("The cost source provider needs cost_usd, the cost that the provider says.")
         if source not in (None, "computed", "local", "subscription"):
-            chosen = "a cost is given" if source == "provider" else "the server finds no price"
-            if source not in get_args(CostSource):
-                raise LedgerError(f"A cost is computed, local, subscription or provider, not {source!r}.")
-            raise LedgerError(f"The cost source {source} is recorded only when {chosen}.")
+            raise LedgerError(
+                f"The cost source of a call is computed, local, subscription or provider, not {source!r}."
+            )
         return {"cost_source": source or "computed", "cost_usd": None}
     if source not in (None, "provider"):
         raise LedgerError(
@@ -156,22 +157,30 @@ def _cost(source: str | None, cost_usd: Decimal | int | str | None, buckets: Tok
 
 
 def _call(row: Mapping[str, Any], newly_recorded: bool) -> LlmCall:
-    request = _stored(LlmRequest, "request", row)
+    request = _REQUEST.read(row)
     if request is None:
         raise LedgerError("The ledger returned a call without its request.")
-    return LlmCall(request, _stored(LlmResponse, "response", row), _stored(TokenUsage, "usage", row), newly_recorded)
+    return LlmCall(request, _RESPONSE.read(row), _USAGE.read(row), newly_recorded)
 
 
-def _stored(model: type[M], name: str, row: Mapping[str, Any]) -> M | None:
-    if row[f"{name}.id"] is None:
-        return None
-    return from_row(model, {column: row[f"{name}.{column}"] for column in column_names(model)})
+class _Part(Generic[M]):
+    """One of the three rows of a call, in a result that holds all of them side by side."""
+
+    def __init__(self, alias: str, name: str, model: type[M]) -> None:
+        columns = column_names(model)
+        self._names = [f"{name}.{column}" for column in columns]
+        self._make = row_maker(model, columns)
+        self.id = f"{name}.id"
+        self.select = ", ".join(f'{alias}."{column}" AS "{name}.{column}"' for column in columns)
+
+    def read(self, row: Mapping[str, Any]) -> M | None:
+        return None if row[self.id] is None else self._make([row[name] for name in self._names])
 
 
-def _columns(alias: str, name: str, model: type[Model]) -> str:
-    return ", ".join(f'{alias}."{column}" AS "{name}.{column}"' for column in column_names(model))
-
-
+_REQUEST = _Part("r", "request", LlmRequest)
+_RESPONSE = _Part("s", "response", LlmResponse)
+_USAGE = _Part("u", "usage", TokenUsage)
+_ALL_COLUMNS = f"{_REQUEST.select}, {_RESPONSE.select}, {_USAGE.select}"
 _BUCKETS = (
     "input_tokens",
     "output_tokens",
@@ -179,9 +188,6 @@ _BUCKETS = (
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
     "reasoning_tokens",
-)
-_ALL_COLUMNS = ", ".join(
-    (_columns("r", "request", LlmRequest), _columns("s", "response", LlmResponse), _columns("u", "usage", TokenUsage))
 )
 # One statement: one round trip, and all or nothing also outside of a transaction. ON CONFLICT names no target, because a
 # partitioned token_usage could not have this one.
