@@ -78,6 +78,10 @@ def openai_responses(b):
     }
 
 
+def openai_without_total(b):
+    return {key: value for key, value in openai_chat(b).items() if key != "total_tokens"}
+
+
 def openai_with_reasoning_beside(b):
     """As some compatible servers count: the total alone shows it."""
     return {**openai_chat(b), "completion_tokens": b.output_tokens}
@@ -91,6 +95,10 @@ def gemini(b):
         "thoughts_token_count": b.reasoning_tokens,
         "total_token_count": b.total,
     }
+
+
+def gemini_without_total(b):
+    return {key: value for key, value in gemini(b).items() if key != "total_token_count"}
 
 
 def gemini_rest(b):
@@ -143,11 +151,13 @@ FORMS = [
     (anthropic, ()),
     (openai_chat, ("cache_write_1h_tokens",)),
     (openai_responses, ("cache_write_1h_tokens",)),
+    (openai_without_total, ("cache_write_1h_tokens",)),
     (openai_with_reasoning_beside, ("cache_write_1h_tokens",)),
     *(
         (form, ("cache_write_5m_tokens", "cache_write_1h_tokens"))
         for form in (
             gemini,
+            gemini_without_total,
             gemini_rest,
             gemini_with_tools,
             gemini_with_thoughts_in_candidates,
