@@ -208,9 +208,10 @@ def translate_error(error: Any, connection: Any, settings: Settings, sql: str) -
     """The library's error for one of psycopg2's; the caller raises it after the handler, without the driver's as context."""
     diagnostics = error.diag
     reason = settings.redact(diagnostics.message_primary or " ".join(str(error).split()) or type(error).__name__)
-    if connection.closed or connection.get_transaction_status() == UNKNOWN:
-        return ConnectionLostError(f"The connection to the {settings.describe()} was lost: {reason}")
     sqlstate = error.pgcode
+    unanswered = sqlstate is None and isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError))
+    if connection.closed or unanswered or connection.get_transaction_status() == UNKNOWN:
+        return ConnectionLostError(f"The connection to the {settings.describe()} was lost: {reason}")
     if sqlstate is None:
         return ParameterError(f"The statement was not sent: {reason}.")
 
@@ -220,7 +221,7 @@ def translate_error(error: Any, connection: Any, settings: Settings, sql: str) -
     return query_error_class(sqlstate)(
         sqlstate,
         reason,
-        sql,
+        settings.redact(sql),
         detail=field(diagnostics.message_detail),
         hint=field(diagnostics.message_hint),
         constraint=diagnostics.constraint_name,

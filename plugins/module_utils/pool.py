@@ -42,7 +42,7 @@ class PoolStats:
     """The pool at one moment, and what has happened since the client was made (or since this process was forked).
 
     Attributes:
-        total: connections that are open or being opened; max_size: the most that may be.
+        total: connections that are open or being opened; opening: the latter alone; max_size: the most that may be.
         idle: those that nobody uses; waiting: callers in the queue.
         checkouts: how often a connection was given back after use.
         waits, wait_seconds: how often a caller did not get one at once, and how long such callers waited in sum.
@@ -56,6 +56,7 @@ class PoolStats:
     total: int
     idle: int
     waiting: int
+    opening: int
     max_size: int
     checkouts: int
     waits: int
@@ -71,7 +72,7 @@ class PoolStats:
 
     @property
     def in_use(self) -> int:
-        return self.total - self.idle
+        return self.total - self.opening - self.idle
 
 
 class _Waiter:
@@ -137,10 +138,10 @@ class Pool:
     def acquire(self) -> Session:
         """A session that is connected and in no transaction, as far as can be known before it is used."""
         try:
-            session = self._idle.pop()
+            session: Session | None = self._idle.pop()
         except IndexError:
-            return self._acquire_slowly(None, self._settings.pool_timeout)
-        if monotonic() < session.check_at and session.is_quiet():
+            session = None
+        if session is not None and monotonic() < session.check_at and session.is_quiet():
             return session
         return self._acquire_slowly(session, self._settings.pool_timeout)
 
@@ -184,9 +185,10 @@ class Pool:
             left = list(self._sessions)
         if left:
             logger.warning("Disconnecting under %d connections that are still in use", len(left))
-        helpers = [threading.Thread(target=session.interrupt, daemon=True) for session in left]
-        for helper in helpers:
-            helper.start()
+        for session in left:
+            # In threads, as a server that does not answer would hold them up; at the interpreter's exit there are none.
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=session.interrupt, daemon=True).start()
         if not self._wait_until_empty(monotonic() + _GRACE):
             for session in left:
                 session.cut()
@@ -201,6 +203,7 @@ class Pool:
                 total=len(self._sessions) + self._opening,
                 idle=len(self._idle),
                 waiting=len(self._waiters),
+                opening=self._opening,
                 max_size=self._settings.pool_size,
                 checkouts=self._checkouts,
                 waits=self._waits,

@@ -22,6 +22,7 @@ from .driver import (
     parameter_error,
     translate_error,
 )
+from .errors import ConnectionLostError
 from .results import QueryResult, model_rows
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class Session:
         elapsed = monotonic() - began
         if problem is not None:
             self._log_failure(sql, elapsed, problem)
+            if isinstance(problem, ConnectionLostError):
+                self._hang_up()
             # Not from the handler: the driver's error quotes the statement with its parameters, and would be shown too.
             raise problem
         rows: list[Any]
@@ -167,8 +170,10 @@ class Session:
         logger.debug("Failed after %.1f ms (%s): %s", elapsed * 1000, code, self._settings.redact(sql))
 
     def close(self) -> None:
-        if self.orphaned:
-            return
+        if not self.orphaned:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
         with contextlib.suppress(*DRIVER_ERRORS):
             self.connection.close()
 
@@ -187,13 +192,13 @@ class Session:
     def orphan(self) -> None:
         """In a forked child: let go of the parent's connection so that nothing done here can reach its server.
 
-        Whatever the child still does with it, closing it included, goes to /dev/null; the parent's end is untouched.
+        Its file descriptor becomes one end of a line that nobody listens to. Whatever the child still does with the
+        connection, closing it included, ends there.
         """
         self.orphaned = True
         self.expires_at = 0.0
         with contextlib.suppress(OSError, *DRIVER_ERRORS):
-            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                os.dup2(nowhere, self.connection.fileno(), inheritable=False)
-            finally:
-                os.close(nowhere)
+            dead_end, other_end = socket.socketpair()
+            other_end.close()
+            with dead_end:
+                os.dup2(dead_end.fileno(), self.connection.fileno(), inheritable=False)

@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .env_file_reader import read_env_file
 from .errors import SettingsError
@@ -182,9 +183,13 @@ class Settings:
         return " ".join(parts)
 
     def redact(self, text: str) -> str:
-        """Mask the password wherever it stands in a text."""
+        """Mask the password wherever it stands in a text: as it is, or quoted for SQL or for a URL."""
         password = self.password.reveal() if self.password else ""
-        return text.replace(password, _MASK) if len(password) >= _SHORTEST_MASKED else text
+        if len(password) >= _SHORTEST_MASKED:
+            forms = {password, quote(password, safe=""), *(password.replace(mark, mark * 2) for mark in "'\"%\\")}
+            for form in sorted(forms, key=len, reverse=True):
+                text = text.replace(form, _MASK)
+        return text
 
     def connection_parameters(self) -> dict[str, Any]:
         """libpq's parameters, the password in clear among them: to be handed on at once and kept nowhere."""
@@ -251,11 +256,11 @@ _WHOLE = {"pool_size": 1, "pool_max_waiting": 0, "keepalives_count": 1}
 _LONGEST = 24 * 86400
 
 
-def _checked(name: str, value: Any, label: str, quote: bool = True) -> Any:
-    """The value in its own type. `quote` is False where it may be a misplaced password."""
+def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
+    """The value in its own type. `show` is False where it may be a misplaced password."""
     if value is None:
         return None
-    shown = f", not {value!r}" if quote else ""
+    shown = f", not {value!r}" if show else ""
     if name == "password":
         if isinstance(value, str):
             value = Secret(value)
@@ -303,7 +308,7 @@ def _seconds(value: Any) -> float | None:
 def _from_url(url: str, label: str) -> dict[str, Any]:
     values = {}
     for name, value in parse_url(url, label, _NAMES).items():
-        values[name] = _checked(name, value, f"{name} in {label}", quote=False)
+        values[name] = _checked(name, value, f"{name} in {label}", show=False)
     return values
 
 
