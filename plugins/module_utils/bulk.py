@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from .errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
-_PAGE_ROWS = 1000
+PAGE_ROWS = 500
 
 _TOKEN = re.compile(
     r"""
@@ -89,7 +90,7 @@ def insert_pages(
     """Statements that insert many rows each, with their parameters in place."""
     remaining = iter(rows)
     while True:
-        page = list(itertools.islice(remaining, _PAGE_ROWS))
+        page = list(itertools.islice(remaining, PAGE_ROWS))
         if not page:
             return
         if insert.positional:
@@ -97,6 +98,18 @@ def insert_pages(
         else:
             groups = [mogrify(insert.group, row) for row in page]
             yield insert.head.encode() + b",".join(groups) + insert.tail.encode()
+
+
+def made_ahead(pages: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """The pages, each made by another thread while the server works on the one before. To be closed after use."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mission_control-pages") as helper:
+        following = helper.submit(next, pages, None)
+        while True:
+            page = following.result()
+            if page is None:
+                return
+            following = helper.submit(next, pages, None)
+            yield page
 
 
 def _positional_page(insert: RepeatableInsert, page: list[Any], mogrify: Callable[[str, Any], bytes]) -> bytes:

@@ -10,6 +10,7 @@ from logging import getLogger
 from time import monotonic
 from typing import TYPE_CHECKING, Any, overload
 
+from .driver import IDLE
 from .errors import ConnectionLostError, MissionControlError, SettingsError, TransactionError
 from .pool import Pool, PoolStats
 from .queries import Queries
@@ -115,7 +116,7 @@ class Client(Queries):
         session = self._acquire()
         try:
             result = session.query(sql, parameters, model)
-            if not session.is_clean():
+            if session.status() != IDLE:
                 self._refuse_open_transaction(session)
             return result
         finally:

@@ -110,22 +110,10 @@ _CONVERSIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], Callable[[Any, 
 class Json:
     """A parameter that is written as JSON. A dict is by itself; a list is an SQL array unless it is wrapped in this."""
 
+    __slots__ = ("value",)
+
     def __init__(self, value: Any) -> None:
         self.value = value
-        self._connection: Any = None
-
-    def __conform__(self, protocol: Any) -> Json:
-        return self
-
-    def prepare(self, connection: Any) -> None:
-        self._connection = connection
-
-    def getquoted(self) -> bytes:
-        text = json.dumps(self.value, default=_json_value, allow_nan=False, ensure_ascii=False)
-        quoted = psycopg2.extensions.QuotedString(text)
-        if self._connection is not None:
-            quoted.prepare(self._connection)
-        return bytes(quoted.getquoted())
 
 
 def _json_value(value: Any) -> Any:
@@ -137,6 +125,10 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+# Made once: json.dumps with options makes an encoder for each call, which takes as long as the encoding.
+_to_json_text = json.JSONEncoder(default=_json_value, allow_nan=False, ensure_ascii=False).encode
 
 
 class _Uuid:
@@ -163,7 +155,7 @@ def adapt_parameters(parameters: Any) -> Any:
     if isinstance(parameters, (list, tuple)):
         for value in parameters:
             if type(value) not in _PLAIN:
-                return [_adapted(each) for each in parameters]
+                return [each if type(each) in _PLAIN else _adapted(each) for each in parameters]
         return parameters
     if hasattr(parameters, "keys"):
         return {name: _adapted(parameters[name]) for name in parameters}
@@ -175,9 +167,11 @@ def _adapted(value: Any) -> Any:
     if kind in _PLAIN:
         return value
     if kind is dict:
-        return Json(value)
+        return _to_json_text(value)
     if kind is uuid.UUID:
         return _Uuid(value)
+    if kind is Json:
+        return _to_json_text(value.value)
     if kind in (list, tuple):
         return kind(_adapted(each) for each in value)
     if isinstance(value, enum.Enum):
@@ -187,6 +181,8 @@ def _adapted(value: Any) -> Any:
 
 def parameter_error(error: Exception) -> ParameterError:
     """What psycopg2 found wrong with parameters before it sent anything, without their values."""
+    if isinstance(error, ParameterError):
+        return error
     if isinstance(error, TypeError) and "argument 1" in str(error):
         reason = "its text must be a str"
     elif isinstance(error, KeyError):

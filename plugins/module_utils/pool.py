@@ -15,7 +15,7 @@ from logging import getLogger
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .driver import IN_ERROR, IN_TRANSACTION
+from .driver import IDLE, IN_ERROR, IN_TRANSACTION
 from .errors import (
     ConnectError,
     DriverError,
@@ -141,7 +141,7 @@ class Pool:
             session: Session | None = self._idle.pop()
         except IndexError:
             session = None
-        if session is not None and monotonic() < session.check_at and session.is_quiet():
+        if session is not None and monotonic() < session.check_at and not session.poll(0):
             return session
         return self._acquire_slowly(session, self._settings.pool_timeout)
 
@@ -156,7 +156,7 @@ class Pool:
     def release(self, session: Session) -> None:
         """Take a session back. What is broken, too old or in a transaction does not become idle."""
         now = monotonic()
-        if now >= session.expires_at or not session.is_clean():
+        if now >= session.expires_at or session.status() != IDLE or session.lost:
             self._release_unfit(session, now)
         else:
             self._put_back(session, now)
@@ -231,7 +231,7 @@ class Pool:
                 retried = True
             session = self._idle_or_queued(deadline, timeout, patient, first=retried)
             # One that was just opened or just given back needs no question, but may have been lost in between.
-            if monotonic() < session.check_at and session.is_quiet():
+            if monotonic() < session.check_at and not session.poll(0):
                 return session
 
     def _idle_or_queued(self, deadline: float, timeout: float, patient: bool | None, first: bool) -> Session:
@@ -398,12 +398,12 @@ class Pool:
     def _release_unfit(self, session: Session, now: float) -> None:
         if session.orphaned:
             return
-        rolled_back = session.status() in (IN_TRANSACTION, IN_ERROR)
+        rolled_back = not session.lost and session.status() in (IN_TRANSACTION, IN_ERROR)
         if rolled_back:
             logger.warning("A connection was given back in the middle of a transaction, which is rolled back")
             with contextlib.suppress(MissionControlError):
                 session.command("ROLLBACK")
-        lost = not session.is_clean()
+        lost = session.lost or session.status() != IDLE
         expired = not lost and now >= session.expires_at
         with self._lock:
             self._rolled_back += rolled_back

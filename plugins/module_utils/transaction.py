@@ -8,7 +8,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, Callable, Literal, overload
 
-from .bulk import insert_pages, split_insert
+from .bulk import PAGE_ROWS, insert_pages, made_ahead, split_insert
 from .driver import IDLE, IN_ERROR, IN_TRANSACTION
 from .errors import ConnectionLostError, MissionControlError, TransactionError
 from .queries import Queries
@@ -143,7 +143,12 @@ class Transaction(Queries):
         insert = split_insert(sql)
         if insert is None:
             return sum(max(0, session.query(sql, row).row_count) for row in rows)
-        return sum(session.query(sql, ready=page).row_count for page in insert_pages(insert, rows, session.mogrify))
+        pages = insert_pages(insert, rows, session.mogrify)
+        # Only rows that are there already: a generator of the caller's may be bound to its thread, or use this transaction.
+        if isinstance(rows, (list, tuple)) and len(rows) > PAGE_ROWS:
+            with contextlib.closing(made_ahead(pages)) as ready:
+                return sum(session.query(sql, ready=page).row_count for page in ready)
+        return sum(session.query(sql, ready=page).row_count for page in pages)
 
     @contextlib.contextmanager
     def _stream(self, sql: str, parameters: Parameters, model: Any, batch: int) -> Generator[Iterator[Any], None, None]:

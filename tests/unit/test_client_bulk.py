@@ -56,9 +56,9 @@ def shown(sql, parameters):
 
 def test_rows_are_put_into_pages():
     insert = split_insert("INSERT INTO t VALUES (%s, %s) RETURNING 1")
-    pages = list(insert_pages(insert, ((n, -n) for n in range(1001)), shown))
+    pages = list(insert_pages(insert, ((n, -n) for n in range(501)), shown))
     assert len(pages) == 2
-    assert pages[1] == b"INSERT INTO t VALUES (%s, %s) RETURNING 1 [1000, -1000]"
+    assert pages[1] == b"INSERT INTO t VALUES (%s, %s) RETURNING 1 [500, -500]"
     assert list(insert_pages(insert, [], shown)) == []
 
 
