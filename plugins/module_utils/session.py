@@ -68,7 +68,7 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.connection = open_connection(settings)
         self._settings = settings
-        self._slow = float("inf") if settings.slow_query is None else settings.slow_query
+        self._slow = settings.slow_query
         self._cursor = self.connection.cursor()
         self.status: Callable[[], int] = self.connection.get_transaction_status
         poller = select.poll()

@@ -92,7 +92,7 @@ class Settings:
         pool_max_idle: a connection that was idle for longer is closed; the last one stays.
         pool_max_lifetime: an older connection is replaced, each up to a tenth earlier so that not all go at once.
         llm_bodies: how much of prompts and replies the ledger stores: none, truncated or full.
-        slow_query: a statement that takes longer is logged as a warning; None: none is.
+        slow_query: a statement that takes longer is logged as a warning; infinity: none is.
     """
 
     host: str | None = None
@@ -124,7 +124,7 @@ class Settings:
     pool_check_after: float = 10
     pool_max_idle: float = 600
     pool_max_lifetime: float = 3600
-    slow_query: float | None = 1
+    slow_query: float = 1
     llm_bodies: str = "truncated"
 
     def __post_init__(self) -> None:
@@ -280,7 +280,13 @@ def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
         return int(value)
     if name in _POSITIVE or name in _NOT_NEGATIVE:
         seconds = _seconds(value)
-        if seconds is None or seconds > _LONGEST or seconds < 0 or (seconds == 0 and name in _POSITIVE):
+        endless = name == "slow_query" and seconds == float("inf")
+        if (
+            seconds is None
+            or (seconds > _LONGEST and not endless)
+            or seconds < 0
+            or (seconds == 0 and name in _POSITIVE)
+        ):
             least_text = "more than 0" if name in _POSITIVE else "0 or more"
             raise SettingsError(f"The setting {label} must be a number of seconds, {least_text}{shown}.")
         return seconds

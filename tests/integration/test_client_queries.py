@@ -356,3 +356,7 @@ def test_statements_are_logged_without_parameters(db, shared_database, caplog):
         slow.query("SELECT pg_sleep(%s)", [0.02])
     assert [record.levelname for record in caplog.records if "pg_sleep" in record.getMessage()] == ["WARNING"]
     assert "0.02" not in caplog.text
+    caplog.clear()
+    with client_for(shared_database, slow_query=float("inf")) as quiet:
+        quiet.query("SELECT pg_sleep(0.02)")
+    assert caplog.text == ""
