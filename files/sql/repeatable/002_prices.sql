@@ -111,7 +111,8 @@ COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether t
 --   what is past stays as it was; from now on the list counts
 --   a price of the same origin that the list does not confirm ends now, or is removed if it has not begun
 --   a user's price replaces the seed's for the time it declares; the seed keeps out of the time in which the user has prices
---   a declared period is filled in where nothing else stands, also in the past
+--   a declared period is filled in where nothing else stands; in the past only where the model had no price at all, not even
+--   another tier, so that usage which is imported late costs what it would have cost then
 -- Models that the list does not name keep their prices. The same list again changes nothing.
 CREATE OR REPLACE FUNCTION apply_provider_prices(prices jsonb, origin text) RETURNS integer
     LANGUAGE plpgsql
@@ -120,8 +121,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
     p_origin CONSTANT text := apply_provider_prices.origin;
+    past CONSTANT tstzmultirange := tstzmultirange(tstzrange(NULL, now()));
     future CONSTANT tstzmultirange := tstzmultirange(tstzrange(now(), NULL));
     wanted provider_pricing[];
+    standing provider_pricing[];
     row provider_pricing;
     other provider_pricing;
     span tstzmultirange;
@@ -186,11 +189,18 @@ BEGIN
         END LOOP;
     END LOOP;
 
+    standing := ARRAY(SELECT p FROM provider_pricing AS p);
     FOREACH row IN ARRAY wanted LOOP
-        SELECT coalesce(range_agg(tstzrange(p.valid_from, p.valid_to)), '{}') INTO taken
-        FROM provider_pricing AS p
-        WHERE (p.provider, p.model, p.billing_mode) = (row.provider, row.model, row.billing_mode)
-            AND (p.above_input_tokens = row.above_input_tokens OR (p_origin = 'seed' AND p.origin = 'user'));
+        SELECT coalesce(range_agg(s.span), '{}') * past
+            + coalesce(
+                range_agg(s.span) FILTER (
+                    WHERE s.above_input_tokens = row.above_input_tokens OR (p_origin = 'seed' AND s.origin = 'user')
+                ),
+                '{}'
+            )
+        INTO taken
+        FROM (SELECT p.*, tstzrange(p.valid_from, p.valid_to) AS span FROM unnest(standing) AS p) AS s
+        WHERE (s.provider, s.model, s.billing_mode) = (row.provider, row.model, row.billing_mode);
         FOR piece IN
             SELECT g.gap
             FROM unnest(tstzmultirange(tstzrange(row.valid_from, row.valid_to)) - taken) AS g (gap)
