@@ -208,7 +208,7 @@ revoke_on_database AS (
      AND (a.is_grantable OR NOT EXISTS (SELECT FROM wanted_grant w WHERE w.key = a.key AND w.privilege = a.privilege_type))
    GROUP BY a.name, a.grantee, a.grantee_name, a.grantor, a.grantor_name, a.datdba
 ),
--- A privilege held with the grant option is revoked above, so it is granted anew.
+-- A privilege held with the grant option is revoked above, so it is granted anew; those of an owner go over to the next owner.
 grant_on_database AS (
   SELECT 'database' AS stage, 750::bigint AS ordinal,
          format('database %s: grant %s to %s', d.name, string_agg(w.privilege, ', ' ORDER BY w.privilege), r.name) AS reason,
@@ -216,7 +216,8 @@ grant_on_database AS (
     FROM wanted_database d
    CROSS JOIN wanted_grant w
     JOIN wanted_role r ON r.key = w.key
-   WHERE NOT EXISTS (SELECT FROM database_grant a WHERE a.key = w.key AND a.privilege_type = w.privilege AND NOT a.is_grantable)
+   WHERE NOT EXISTS (SELECT FROM database_grant a WHERE a.key = w.key AND a.privilege_type = w.privilege AND NOT a.is_grantable
+                                                  AND NOT (a.grantee = d.datdba AND coalesce(d.owner <> d.current_owner, false)))
    GROUP BY d.name, r.name
 ),
 action AS (
