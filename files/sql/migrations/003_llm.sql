@@ -277,7 +277,7 @@ CREATE INDEX ix_token_usage_unpriced ON token_usage (provider, model) WHERE cost
 CREATE FUNCTION provider_price_at(
     p_provider text, p_model text, p_billing_mode text, p_total_input_tokens bigint, p_at timestamptz
 ) RETURNS SETOF provider_pricing
-    LANGUAGE sql STABLE ROWS 1
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     SET search_path FROM CURRENT
 AS $$
     SELECT p.*
@@ -299,7 +299,7 @@ CREATE FUNCTION token_cost_usd(
     p_price provider_pricing, p_input bigint, p_output bigint, p_cache_read bigint, p_cache_write_5m bigint,
     p_cache_write_1h bigint, p_reasoning bigint
 ) RETURNS numeric
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     -- Multiplied, not divided: the product of two numerics is exact, a quotient is rounded.
     RETURN 0.000001 * (
         p_input * p_price.input_usd_per_mtok

@@ -1,7 +1,7 @@
 -- Price lists, and the costs of usage whose price became known later.
 
 CREATE OR REPLACE FUNCTION price_list_number(p_entry jsonb, p_key text) RETURNS numeric
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path FROM CURRENT
 AS $$
 DECLARE
@@ -95,7 +95,7 @@ COMMENT ON FUNCTION price_list_rows(jsonb, text) IS
     'The entries of a price list as rows of provider_pricing without id, one for the model and one for each of its aliases; an error names a bad entry.';
 
 CREATE OR REPLACE FUNCTION same_price(p_one provider_pricing, p_other provider_pricing) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN p_one.above_input_tokens = p_other.above_input_tokens
         AND p_one.is_local = p_other.is_local
         AND (
