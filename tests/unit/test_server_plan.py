@@ -371,7 +371,7 @@ REACH = {"host": "db", "port": 5432, "administrator": "admin"}
     ],
 )
 def test_an_existing_server_is_judged_by_version_and_rights(row, part):
-    problem = existing_server_problem({"query_result": [[{**ROW, **row}]]}, REACH)
+    problem = existing_server_problem({"query_result": [{**ROW, **row}]}, REACH)
     assert part in problem
     assert bool(part) == bool(problem)
 
