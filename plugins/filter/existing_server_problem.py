@@ -48,7 +48,8 @@ def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]
     place = f"{wanted['host'] or 'the local Unix socket'}, port {wanted['port']},"
     rows = answer.get("query_result")
     if not rows:
-        cause = " ".join(str(answer.get("msg") or "it gave no answer").split())
+        # Further lines repeat the first for another address or for a connection without TLS.
+        cause = str(answer.get("msg") or "it gave no answer").splitlines()[0]
         return f"The server at {place} cannot be used as {administrator}: {cause}"
     row = rows[0]
     if row["version_number"] < OLDEST_VERSION * 10000:

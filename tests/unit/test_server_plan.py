@@ -376,6 +376,6 @@ def test_an_existing_server_is_judged_by_version_and_rights(row, part):
     assert bool(part) == bool(problem)
 
 
-@pytest.mark.parametrize("answer", [{"msg": "no\n route"}, {"msg": "no\n route", "query_result": {}}])
+@pytest.mark.parametrize("answer", [{"msg": "no route\nno route"}, {"msg": "no route", "query_result": {}}])
 def test_an_existing_server_that_gives_no_answer_is_one_sentence(answer):
     assert existing_server_problem(answer, REACH) == "The server at db, port 5432, cannot be used as admin: no route"
