@@ -98,13 +98,12 @@ CREATE OR REPLACE FUNCTION same_price(p_one provider_pricing, p_other provider_p
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN p_one.above_input_tokens = p_other.above_input_tokens
         AND p_one.is_local = p_other.is_local
-        AND (
-            p_one.input_usd_per_mtok, p_one.output_usd_per_mtok, p_one.cache_read_usd_per_mtok,
-            p_one.cache_write_5m_usd_per_mtok, p_one.cache_write_1h_usd_per_mtok, p_one.reasoning_usd_per_mtok
-        ) IS NOT DISTINCT FROM (
-            p_other.input_usd_per_mtok, p_other.output_usd_per_mtok, p_other.cache_read_usd_per_mtok,
-            p_other.cache_write_5m_usd_per_mtok, p_other.cache_write_1h_usd_per_mtok, p_other.reasoning_usd_per_mtok
-        );
+        AND p_one.input_usd_per_mtok IS NOT DISTINCT FROM p_other.input_usd_per_mtok
+        AND p_one.output_usd_per_mtok IS NOT DISTINCT FROM p_other.output_usd_per_mtok
+        AND p_one.cache_read_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_read_usd_per_mtok
+        AND p_one.cache_write_5m_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_5m_usd_per_mtok
+        AND p_one.cache_write_1h_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_1h_usd_per_mtok
+        AND p_one.reasoning_usd_per_mtok IS NOT DISTINCT FROM p_other.reasoning_usd_per_mtok;
 COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether two prices of one model are the same tier and the same amounts.';
 
 -- A list speaks for the models that it names, each in a billing mode with all its tiers:
