@@ -70,15 +70,20 @@ class DatabaseLab:
             connection.close()
 
     def exists(self):
-        return bool(self.query("SELECT FROM pg_database WHERE datname = %s", [self.name], "postgres"))
+        return bool(self.query("SELECT 1 FROM pg_database WHERE datname = %s", [self.name], "postgres"))
 
     def existing_roles(self):
-        return [
-            row[0]
-            for row in self.query(
-                "SELECT rolname FROM pg_roles WHERE rolname LIKE %s ORDER BY 1", [f"{self.name}%"], "postgres"
-            )
-        ]
+        rows = self.query(
+            "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s) ORDER BY 1", [list(self.roles.values())], "postgres"
+        )
+        return [row[0] for row in rows]
+
+    def make_neighbour(self):
+        """Name of a database beside ours to which only its owner may connect."""
+        name = f"{self.name}_neighbour"
+        self.query(f"CREATE DATABASE {name}", database="postgres")
+        self.query(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC", database="postgres")
+        return name
 
     def verifier(self, key="application"):
         return self.query("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [self.roles[key]], "postgres")[0][0]
@@ -166,13 +171,14 @@ class DatabaseLab:
         finally:
             connection.close()
 
-    def carry_out(self, wanted, *names, stages=("roles", "database", "schema"), database=None):
+    def carry_out(self, wanted, *names, stages=("roles", "database", "schema"), database=None, lock_timeout="60s"):
         """Reasons of what carry_out.sql did."""
         plans = [(PLAN / f"{name}.sql").read_text(encoding="utf-8") for name in names or ("roles", "schema_privileges")]
         connection = self.connect(database)
         connection.autocommit = False
         try:
             with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", [lock_timeout])
                 for name, value in (("wanted", wanted), ("plans", plans), ("stages", list(stages))):
                     cursor.execute("SELECT set_config(%s, %s, true)", [f"mission_control.{name}", json.dumps(value)])
                 cursor.execute((PLAN / "carry_out.sql").read_text(encoding="utf-8"))

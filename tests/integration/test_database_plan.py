@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 
 import psycopg2
 import pytest
-from database_lab import PLAN, DatabaseLab, prepare_cluster
+from database_lab import DatabaseLab, prepare_cluster
 from throwaway_cluster import ThrowawayCluster
 
 
@@ -154,7 +152,8 @@ DRIFT = {
     "table too little": "REVOKE INSERT ON plain FROM {application}",
     "grant option": "GRANT SELECT ON plain TO {application} WITH GRANT OPTION",
     "grant from a grantee": (
-        "GRANT USAGE ON SCHEMA public TO keeper; GRANT SELECT ON plain TO keeper WITH GRANT OPTION; SET ROLE keeper; GRANT SELECT ON plain TO {monitor}; RESET ROLE"
+        "GRANT USAGE ON SCHEMA public TO keeper; GRANT SELECT ON plain TO keeper WITH GRANT OPTION; "
+        "SET ROLE keeper; GRANT SELECT ON plain TO {monitor}; RESET ROLE"
     ),
     "owner shut out": "REVOKE ALL ON plain FROM {owner}",
     "column too much": "GRANT UPDATE (b) ON events TO {application}",
@@ -365,23 +364,8 @@ def test_a_statement_that_fails_is_named_and_leaves_no_trace(lab):
     with holder.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {lab.name} CONNECTION LIMIT 5")
         with pytest.raises(psycopg2.errors.LockNotAvailable) as error:
-            connection = lab.connect()
-            try:
-                with connection.cursor() as own:
-                    own.execute("SET lock_timeout = '300ms'")
-                    own.execute("BEGIN")
-                    carry_out_on(own, lab)
-            finally:
-                connection.close()
+            lab.carry_out(lab.wanted(), "roles", lock_timeout="300ms")
     holder.rollback()
     holder.close()
-    assert f"database {lab.name}" in str(error.value).splitlines()[0]
-    time.sleep(0.1)
+    assert f"database {lab.name}: " in str(error.value).splitlines()[0]
     assert len(lab.plan(lab.wanted())) == 2
-
-
-def carry_out_on(cursor, lab):
-    plans = [(PLAN / "roles.sql").read_text(encoding="utf-8")]
-    for name, value in (("wanted", lab.wanted()), ("plans", plans), ("stages", ["roles", "database"])):
-        cursor.execute("SELECT set_config(%s, %s, true)", [f"mission_control.{name}", json.dumps(value)])
-    cursor.execute((PLAN / "carry_out.sql").read_text(encoding="utf-8"))
