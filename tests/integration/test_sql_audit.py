@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import io
 import ipaddress
 import struct
 import threading
@@ -136,6 +137,34 @@ def test_nor_can_a_superuser(admin, application):
     assert row["transaction_id"] > 1
     assert abs(row["recorded_at"] - admin.value("SELECT clock_timestamp()")) < datetime.timedelta(minutes=1)
     assert verify(admin)["valid"]
+
+
+def test_copy_writes_entries_that_are_stamped_and_linked(application, admin):
+    lines = "".join(f"alice\tcopy\tsuccess\t{number}\n" for number in range(5))
+    with application.connection.cursor() as cursor:
+        cursor.copy_expert("COPY audit_entries (actor, action, outcome, target_id) FROM STDIN", io.StringIO(lines))
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.copy_expert("COPY audit_entries (actor, action, outcome, recorded_at) FROM STDIN", io.StringIO(""))
+    admin.value("SELECT nextval('audit_entries_id_seq')")
+    with admin.connection.cursor() as cursor, pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        cursor.copy_expert(
+            "COPY audit_entries (id, actor, action, outcome) FROM STDIN", io.StringIO("77\ta\tb\tsuccess\n")
+        )
+    assert verify(application)["verified"] == 5
+    assert set(application.values("SELECT database_role FROM audit_entries")) == {ROLES["application"]}
+
+
+def test_merge_is_refused_where_the_server_has_it(ten, admin):
+    merge = """
+        MERGE INTO audit_entries AS e USING (SELECT 1) AS one ON true
+        WHEN MATCHED THEN {}
+    """
+    # Before PostgreSQL 15 MERGE is not even a word.
+    refusals = (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.SyntaxError)
+    for action in ("DELETE", "UPDATE SET actor = 'nobody'"):
+        with pytest.raises(refusals):
+            admin.run(merge.format(action))
+    assert verify(ten)["valid"]
 
 
 def test_the_role_that_logged_in_is_recorded(database, application):
