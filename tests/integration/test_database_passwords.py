@@ -173,18 +173,12 @@ def test_secrets_are_nowhere_to_be_read(lab):
         lab.run(*loud, "--check", **{**env_file, **given_password, PASSWORD: "given-secret-2"}).succeeded(),
     ]
     lab.query(
-        "ALTER DATABASE postgres SET default_transaction_read_only = on; ALTER ROLE keeper SET default_transaction_read_only = on"
+        f"ALTER ROLE {lab.user} IN DATABASE {lab.name} SET default_transaction_read_only = on", database="postgres"
     )
-    lab.query(f"ALTER DATABASE {lab.name} SET default_transaction_read_only = on")
     try:
-        failed = lab.run(*loud, **{PASSWORD: "given-secret-3"})
+        failed = lab.run(*loud, **{PASSWORD: "given-secret-3", "mission_control_database_readonly_login": True})
     finally:
-        lab.query(
-            "SET default_transaction_read_only = off; ALTER DATABASE postgres RESET ALL; ALTER ROLE keeper RESET ALL"
-        )
-        lab.query(
-            f"SET default_transaction_read_only = off; ALTER DATABASE {lab.name} RESET default_transaction_read_only"
-        )
+        lab.query(f"ALTER ROLE {lab.user} IN DATABASE {lab.name} RESET ALL", database="postgres")
     assert failed.returncode != 0
     assert "read-only transaction" in failed.sentence, failed.output
     outputs.append(failed)
