@@ -246,6 +246,13 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
         problems.append(
             f"Port {port} is held by {process}: stop that, or set mission_control_postgresql_port to a free one."
         )
+    if not problems and (target is None or target["port"] != port):
+        for other in info["clusters"]:
+            name = f"{other['version']}/{other['name']}"
+            if name != label and other["port"] == port and other["start"] == "auto":
+                problems.append(
+                    f"The cluster {name} is configured for port {port} too and starts when the host boots: choose another port."
+                )
     addresses = ",".join(wanted["listen_addresses"]) or (target or {}).get("settings", {}).get(
         "listen_addresses", "localhost"
     )

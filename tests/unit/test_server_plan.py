@@ -228,6 +228,15 @@ def test_an_adopted_cluster_keeps_its_port_and_ours_may_move():
     assert plan["actions"] == ["Write the settings of 17/main."]
 
 
+def test_a_stopped_cluster_that_will_take_the_port_at_boot_is_named():
+    rival = stopped(port=5432)
+    assert problem_of(host(rival), ignored_clusters=["15/main"]) == (
+        "The cluster 15/main is configured for port 5432 too and starts when the host boots: choose another port."
+    )
+    manual = {**rival, "start": "manual"}
+    assert plan_server(host(manual), {**WANTED, "ignored_clusters": ["15/main"]})["problems"] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
