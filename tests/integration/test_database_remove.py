@@ -46,7 +46,12 @@ class RemoveLab(DatabaseLab):
         return self
 
     def is_whole(self):
-        return [self.exists(), len(self.existing_roles()), self.file.exists(), self.env_file.exists()] == [True, 5, True, True]
+        return [self.exists(), len(self.existing_roles()), self.file.exists(), self.env_file.exists()] == [
+            True,
+            5,
+            True,
+            True,
+        ]
 
 
 @pytest.fixture(params=["postgres", "keeper"])
