@@ -23,7 +23,7 @@ SHARED = PROJECT / "molecule/shared"
 INVENTORY = """
 mission_control:
   hosts:
-    bench: {test_host_suite: bookworm}
+    bench: {test_host_suite: bookworm, mission_control_database_password: bench}
 test_hosts:
   children:
     mission_control:
@@ -56,8 +56,6 @@ class Bench:
         command = [
             "ansible-playbook",
             *self.inventories,
-            "--extra-vars",
-            f"bench_workplace={self.workplace}",
             str(playbook),
         ]
         started = time.monotonic()
