@@ -69,6 +69,10 @@ class DatabaseLab:
         finally:
             connection.close()
 
+    @property
+    def version(self):
+        return int(self.query("SHOW server_version_num", database="postgres")[0][0])
+
     def exists(self):
         return bool(self.query("SELECT 1 FROM pg_database WHERE datname = %s", [self.name], "postgres"))
 

@@ -183,9 +183,22 @@ def drifting(cluster, tmp_path_factory, request):
 
 @pytest.mark.parametrize("name", DRIFT)
 def test_what_somebody_changed_by_hand_is_found_and_put_back(drifting, name):
+    owns_grants = drifting.user != "postgres" and drifting.version >= 160000
+    if owns_grants and name in ("member of the audit role", "member of the administrator", "no monitor"):
+        pytest.skip("from PostgreSQL 16 on nobody can do this to the grants of an administrator who is no superuser")
     drifting.query(DRIFT[name].format(database=drifting.name, administrator=drifting.user, **drifting.roles))
     plan = drifting.plan(drifting.wanted())
     assert plan
+    if owns_grants and name == "member of the owner":
+        assert any(row[0] == "refuse" and "a superuser has to" in row[1] for row in plan)
+        drifting.query(
+            DRIFT[name]
+            .replace("GRANT", "REVOKE")
+            .replace(" TO ", " FROM ")
+            .format(administrator=drifting.user, **drifting.roles)
+        )
+        assert drifting.plan(drifting.wanted()) == []
+        return
     assert "refuse" not in {row[0] for row in plan}
     assert drifting.carry_out(drifting.wanted())
     assert drifting.plan(drifting.wanted()) == []
@@ -292,7 +305,7 @@ def test_what_only_a_superuser_may_change_is_refused_to_another(cluster, tmp_pat
     wanted["database"]["settings"]["mission_control.reporting_time_zone"] = "Europe/Berlin"
     (sentence,) = refusals(lab, wanted)
     assert "may not set mission_control.reporting_time_zone" in sentence
-    if int(lab.query("SHOW server_version_num")[0][0]) >= 150000:
+    if lab.version >= 150000:
         lab.query('GRANT SET ON PARAMETER "mission_control.reporting_time_zone" TO keeper')
         lab.carry_out(wanted)
         assert lab.query("SHOW mission_control.reporting_time_zone") == [("Europe/Berlin",)]

@@ -91,7 +91,7 @@ role_comment AS (
 -- A membership without INHERIT and SET gives its holder nothing but the right to grant; PostgreSQL 16 and newer give it to a creator
 -- who is no superuser, and he cannot give it up.
 membership AS (
-  SELECT m.roleid, m.member, g.rolname AS role_name, u.rolname AS member_name, b.rolname AS grantor_name,
+  SELECT m.roleid, m.member, m.grantor, g.rolname AS role_name, u.rolname AS member_name, b.rolname AS grantor_name,
          coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) AS inherits,
          coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) AS usable
     FROM pg_catalog.pg_auth_members m
@@ -313,6 +313,11 @@ refusal AS (
   UNION ALL
   SELECT 28, format('The role %s may not set %s for a database: a superuser has to, or leave it at its default.', a.rolname, p.key)
     FROM administrator a CROSS JOIN parameter_right p WHERE NOT p.may_set
+  UNION ALL
+  SELECT 30, format('The role %s must not be a member of %s, but %s granted that and %s cannot revoke it: a superuser has to.', f.member_name, f.role_name,
+                    f.grantor_name, a.rolname)
+    FROM administrator a CROSS JOIN server CROSS JOIN forbidden_membership f
+   WHERE NOT a.rolsuper AND server.version_num >= 160000 AND NOT pg_catalog.pg_has_role(a.oid, f.grantor, 'USAGE')
   UNION ALL
   SELECT 29, format('There is no time zone %s: give mission_control_database_reporting_time_zone a name from pg_timezone_names.', s.value)
     FROM database_setting s
