@@ -261,3 +261,19 @@ def test_a_wrong_type_is_refused_by_the_argument_specs(lab):
     assert run.returncode != 0
     assert "connection_limit" in run.output
     assert lab.existing_roles() == []
+
+
+def test_in_check_mode_a_server_that_is_still_to_be_made_is_no_failure(lab):
+    variables = {"mission_control_postgresql_port": 1, ENV_FILE: str(lab.home / "app.env")}
+    run = lab.run("--check", "--diff", mission_control_postgresql_server={"reachable": False}, **variables).succeeded()
+    assert run.recap["changed"] == 1
+    assert f"the database {lab.name} and its privileges" in " ".join(run.output.split())
+    assert not lab.file.exists()
+
+
+def test_each_tag_works_alone(provisioned):
+    provisioned.query(f"GRANT ALL ON DATABASE {provisioned.name} TO PUBLIC")
+    assert provisioned.run("--tags", "preflight").succeeded().recap["changed"] == 0
+    assert provisioned.run("--tags", "schema").succeeded().recap["changed"] == 0
+    assert provisioned.run("--tags", "database").succeeded().recap["changed"] == 1
+    assert provisioned.run("--tags", "database").succeeded().recap["changed"] == 0
