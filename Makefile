@@ -35,9 +35,9 @@ pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (
 	@scripts/install-test-packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-bench: test-venv ## Print figures; asserts nothing
+bench: test-venv ## Print figures; asserts nothing (NAMES="views site" for some of them)
 	@scripts/install-test-packages
-	@scripts/bench
+	@scripts/bench $(NAMES)
 
 docs: test-venv ## Write again what is generated: the README's variables and the picture of the tables
 	$(BIN)/python scripts/variables.py README.md

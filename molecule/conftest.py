@@ -65,6 +65,16 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="session")
+def project() -> Path:
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def scenario() -> Path:
+    return SCENARIO
+
+
+@pytest.fixture(scope="session")
 def run_playbook():
     """Run a playbook of the project, or of the scenario, on the scenario's hosts: run_playbook(path, *arguments)."""
 

@@ -7,22 +7,32 @@ from dataclasses import dataclass, replace
 
 import testinfra
 
-# Answers with the rows, or with PostgreSQL's error, as JSON. What it did is rolled back unless told otherwise.
+# Carries out each statement in a transaction of its own, which it rolls back unless told otherwise, and answers as JSON with
+# the rows or with PostgreSQL's error.
 CLIENT = """
 import json, sys
 import psycopg2
+
+def answer(connection, statement, parameters, commit):
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            rows = cursor.fetchall() if cursor.description else []
+        if commit:
+            connection.commit()
+        return {"rows": rows}
+    except psycopg2.Error as error:
+        return {"sqlstate": error.pgcode, "error": str(error).strip()}
+    finally:
+        connection.rollback()
+
 request = json.loads(sys.argv[1])
 try:
     connection = psycopg2.connect(connect_timeout=10, **request["connection"])
-    with connection.cursor() as cursor:
-        cursor.execute(request["statement"], request["parameters"])
-        rows = cursor.fetchall() if cursor.description else []
-    if request["commit"]:
-        connection.commit()
-    answer = {"rows": rows}
-except psycopg2.Error as error:
-    answer = {"sqlstate": error.pgcode, "error": str(error).strip()}
-print(json.dumps(answer, default=str))
+    answers = [answer(connection, statement, request["parameters"], request["commit"]) for statement in request["statements"]]
+except psycopg2.OperationalError as error:
+    answers = [{"sqlstate": None, "error": str(error).strip()}] * len(request["statements"])
+print(json.dumps(answers, default=str))
 """
 
 
@@ -45,7 +55,7 @@ class Login:
     server: str = "localhost"
     port: int = 5432
 
-    def rows(self, statement: str, *parameters: object, commit: bool = False) -> list[list]:
+    def _answers(self, statements: list[str], parameters: tuple | None = None, commit: bool = False) -> list[dict]:
         request = {
             "connection": {
                 "host": self.server,
@@ -54,14 +64,22 @@ class Login:
                 "password": self.password,
                 "dbname": self.dbname,
             },
-            "statement": statement,
+            "statements": statements,
             "parameters": parameters or None,
             "commit": commit,
         }
-        answer = json.loads(self.host.check_output("python3 -c %s %s", CLIENT, json.dumps(request)))
+        return json.loads(self.host.check_output("python3 -c %s %s", CLIENT, json.dumps(request)))
+
+    def rows(self, statement: str, *parameters: object, commit: bool = False) -> list[list]:
+        [answer] = self._answers([statement], parameters, commit)
         if "error" in answer:
             raise RefusedError(answer["sqlstate"], answer["error"])
         return answer["rows"]
+
+    def sqlstates(self, statements: list[str]) -> dict[str, str | None]:
+        """What PostgreSQL answers to each statement; None where it carried it out."""
+        answers = self._answers(statements)
+        return {statement: answer.get("sqlstate") for statement, answer in zip(statements, answers)}
 
     def value(self, statement: str, *parameters: object, commit: bool = False) -> object:
         [[value]] = self.rows(statement, *parameters, commit=commit)

@@ -27,7 +27,8 @@ author:
 EXAMPLES = r"""
 - name: Stop if the server cannot be used
   ansible.builtin.assert:
-    that: answer | homelab.mission_control.existing_server_problem({'host': 'db', 'port': 5432, 'administrator': 'postgres'}) == ''
+    that: >-
+      answer | homelab.mission_control.existing_server_problem({'host': 'db', 'port': 5432, 'administrator': 'postgres'}) == ''
 """
 
 RETURN = r"""
@@ -45,9 +46,10 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.server_pla
 def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     administrator = wanted["administrator"]
     place = f"{wanted['host'] or 'the local Unix socket'}, port {wanted['port']},"
-    rows = [row for result in answer.get("query_result") or [] for row in result or []]
+    rows = answer.get("query_result")
     if not rows:
-        cause = " ".join(str(answer.get("msg") or "it gave no answer").split())
+        # Further lines repeat the first for another address or for a connection without TLS.
+        cause = str(answer.get("msg") or "it gave no answer").splitlines()[0]
         return f"The server at {place} cannot be used as {administrator}: {cause}"
     row = rows[0]
     if row["version_number"] < OLDEST_VERSION * 10000:

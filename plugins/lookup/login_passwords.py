@@ -30,7 +30,7 @@ options:
     type: int
     default: 32
   generate:
-    description: Whether a password may be generated; if not, a new login without one is an error.
+    description: Whether a password may be generated; if not, a new login without one is a problem.
     type: bool
     default: true
   write:
@@ -60,15 +60,16 @@ _raw:
     password: {description: The password; empty where none is at hand., type: str}
     source: {description: "C(given), C(file), C(generated), or empty where none is at hand.", type: str}
     file: {description: Where it is, or would be, kept., type: str}
+    problem:
+      description: A sentence that says why a password cannot be used; empty where all is well. It is not raised, so that C(no_log) does not hide it.
+      type: str
     action:
       description:
         - C(set) it; C(none), it is the one the role has; C(test) by logging in, because only a superuser may compare; C(leave) the role alone.
       type: str
 """
 
-from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.kept_password import KeptPasswordError
 from ansible_collections.homelab.mission_control.plugins.module_utils.login_passwords import decide
 
 _OPTIONS = ("given", "directory", "length", "generate", "write", "update")
@@ -80,7 +81,4 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
         options = {name: self.get_option(name) for name in _OPTIONS}
-        try:
-            return [decide(login, **options) for login in terms[0]]
-        except KeptPasswordError as error:
-            raise AnsibleLookupError(str(error)) from error
+        return [decide(login, **options) for login in terms[0]]

@@ -85,6 +85,10 @@ _raw:
       description: Names of the repeatable files and price lists that are not recorded as they are now.
       type: list
       elements: str
+    grants_statements:
+      description: Statements for one transaction that record that the grants were carried out; empty when that is recorded.
+      type: list
+      elements: str
     batches:
       description: Lists of statements that apply the pending migrations, each for one connection in autocommit.
       type: list
@@ -104,11 +108,14 @@ import yaml
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+    GRANTS,
     PriceList,
     RunnerSettings,
+    grants_checksum,
     history_statements,
     migration_batches,
     pending_repeatables,
+    record_grants_statements,
     repeatable_script,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
@@ -133,8 +140,7 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
     def _plan(self, directory: str) -> dict:
-        with open(os.path.join(directory, "runner", "session.sql"), encoding="utf-8") as file:
-            session_sql = file.read()
+        session_sql = _read(directory, "runner", "session.sql")
         settings = RunnerSettings(
             schema=self.get_option("schema"),
             owner_role=self.get_option("owner_role"),
@@ -148,6 +154,7 @@ class LookupModule(LookupBase):
             "applied": 0,
             "pending": [],
             "pending_repeatables": [],
+            "grants_statements": [],
             "batches": [],
             "repeatable_script": "",
             "status": [],
@@ -172,14 +179,21 @@ class LookupModule(LookupBase):
             return {**result, "problems": list(plan.problems)}
         result["pending"] = [file.name for file in plan.pending]
         result["pending_repeatables"] = repeatable
-        result["is_current"] = not plan.pending and not repeatable
         result["batches"] = migration_batches(session_sql, plan.pending, settings)
+        run_id = self.get_option("run_id")
+        digest = grants_checksum(_read(directory, "privileges.yml"), [*files, *repeatables])
+        if {"name": GRANTS, "checksum": digest} not in history["repeatables"]:
+            result["grants_statements"] = record_grants_statements(session_sql, digest, settings, run_id)
+        result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]
         if repeatable:
-            run_id = self.get_option("run_id")
             result["repeatable_script"] = repeatable_script(session_sql, repeatables, price_lists, settings, run_id)
         return result
 
     def _price_lists(self, directory: str) -> list[PriceList]:
-        with open(os.path.join(directory, "seed", "provider_pricing.yml"), encoding="utf-8") as file:
-            seed = yaml.safe_load(file)
+        seed = yaml.safe_load(_read(directory, "seed", "provider_pricing.yml"))
         return [PriceList("seed", seed), PriceList("user", self.get_option("prices"))]
+
+
+def _read(*path: str) -> str:
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read()

@@ -38,17 +38,17 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     for variable, value in inputs["connection_limits"].items():
         number = _integer(value)
         if number is None or not (number == -1 or 1 <= number <= _MOST_CONNECTIONS):
-            yield f"{variable} is {value}, but it must be a number of connections above 0, or -1 for no limit."
+            yield f"{variable} is {value!r}, but it must be a number of connections above 0, or -1 for no limit."
     for variable, value in inputs["times"].items():
         yield from _time_problems(variable, str(value))
     for variable, value in inputs["ports"].items():
         number = _integer(value)
         if number is None or not 1 <= number <= 65535:
-            yield f"{variable} is {value}, but a port lies between 1 and 65535."
+            yield f"{variable} is {value!r}, but a port lies between 1 and 65535."
     for variable, (value, least, most) in inputs["numbers"].items():
         number = _integer(value)
         if number is None or not least <= number <= most:
-            yield f"{variable} is {value}, but it must lie between {least} and {most}."
+            yield f"{variable} is {value!r}, but it must lie between {least} and {most}."
     for variable, value in inputs["passwords"].items():
         problem = password_problem(str(value)) if value else ""
         if problem:

@@ -35,27 +35,27 @@ def decide(
         write: whether a generated one may be written.
         update: whether a password that is at hand replaces another one that the role has.
 
-    Raises:
-        KeptPasswordError: with a sentence for the user.
+    Where a password cannot be used the entry's `problem` is a sentence that says why, and nothing is to be done.
     """
     path = os.path.join(os.path.abspath(os.path.expanduser(directory)), f"{login['name']}.password")
     # An administrator who may not see verifiers takes a role that can log in for one that has a password.
     is_new = not login["can_log_in"] or (login["verifier_readable"] and not login["verifier"])
-    password, source = _given(login["key"], given) or _kept(path) or ("", "")
-    if not source and is_new:
-        if not generate:
-            raise KeptPasswordError(
-                f"The role {login['name']} needs a password: give one, put it into {path} with mode 0600, or let one be generated."
-            )
-        password, source = make_password(path, length) if write else "", "generated"
-    return {
-        "key": login["key"],
-        "name": login["name"],
-        "password": password,
-        "source": source,
-        "file": path,
-        "action": _action(login, is_new, password, update),
-    }
+    entry = {"key": login["key"], "name": login["name"], "file": path, "problem": ""}
+    try:
+        password, source = _given(login["key"], given) or _kept(path) or ("", "")
+        if not source and is_new:
+            password, source = _generated(login["name"], path, length, generate=generate, write=write), "generated"
+    except KeptPasswordError as error:
+        return {**entry, "password": "", "source": "", "action": "leave", "problem": str(error)}
+    return {**entry, "password": password, "source": source, "action": _action(login, is_new, password, update)}
+
+
+def _generated(role: str, path: str, length: int, *, generate: bool, write: bool) -> str:
+    if not generate:
+        raise KeptPasswordError(
+            f"The role {role} needs a password: give one, put it into {path} with mode 0600, or let one be generated."
+        )
+    return make_password(path, length) if write else ""
 
 
 def _given(key: str, given: Mapping[str, str]) -> tuple[str, str] | None:

@@ -134,7 +134,9 @@ def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None) ->
         derived.update(memory_settings(megabytes, connections))
     kept = {name: others[name] for name in derived if name in others and others[name] != INITIAL_SETTINGS.get(name)}
     settings = {name: value for name, value in derived.items() if name not in kept}
-    settings["port"] = wanted["port"]
+    # The distribution's tools keep the port in postgresql.conf, and move it there when they move the cluster to a newer version.
+    if target is not None and str(others.get("port", 5432)) != str(wanted["port"]):
+        settings["port"] = wanted["port"]
     settings["password_encryption"] = "scram-sha-256"  # noqa: S105 - a method's name
     if wanted["listen_addresses"]:
         settings["listen_addresses"] = wanted["listen_addresses"]
@@ -244,6 +246,13 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
         problems.append(
             f"Port {port} is held by {process}: stop that, or set mission_control_postgresql_port to a free one."
         )
+    if not problems and (target is None or target["port"] != port):
+        for other in info["clusters"]:
+            name = f"{other['version']}/{other['name']}"
+            if name != label and other["port"] == port and other["start"] == "auto":
+                problems.append(
+                    f"The cluster {name} is configured for port {port} too and starts when the host boots: choose another port."
+                )
     addresses = ",".join(wanted["listen_addresses"]) or (target or {}).get("settings", {}).get(
         "listen_addresses", "localhost"
     )

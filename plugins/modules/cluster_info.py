@@ -122,7 +122,7 @@ clusters:
     drop_in_content: {description: "Its content, V(null) if there is no such file.", type: str}
     hba_file: {description: Path of the distribution's C(pg_hba.conf)., type: str}
     hba_content: {description: Its content., type: str}
-    server_problem: {description: Why RV(clusters[].server) is V(null)., type: str}
+    server_problem: {description: "Why RV(clusters[].server) is V(null).", type: str}
     last_error: {description: The last fatal message near the end of the log of a cluster that does not run., type: str}
     server:
       description: What the running server says, V(null) if it does not run or cannot be asked.

@@ -186,7 +186,7 @@ def test_site_local_migrations_come_after_the_collections_and_survive_its_upgrad
 
 
 def test_eight_runs_at_once_apply_everything_once(lab):
-    lab.write({"migrations/004_slow.sql": "CREATE TABLE slow AS SELECT pg_sleep(1);"})
+    lab.write({"migrations/004_slow.sql": "CREATE TABLE slow AS SELECT pg_sleep(1) IS NULL AS slept;"})
     homes = [lab.home / f"run{number}" for number in range(8)]
     for home in homes:
         home.mkdir()
@@ -213,7 +213,8 @@ def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
         sleeping = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event = 'PgSleep'"
         wait_for(lambda: lab.query(sleeping) == [(1,)])
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        for pid in (process.pid, *descendants(process.pid)):
+            os.kill(pid, signal.SIGKILL)
         process.wait()
     # The server notices within a second, although its statement would take 30.
     wait_for(lambda: lab.query(sleeping) == [(0,)])
@@ -223,6 +224,21 @@ def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
     lab.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
     lab.run().succeeded()
     assert lab.run().succeeded().recap["changed"] == 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process has started, and those that these have started; modules run in sessions of their own."""
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # it has ended meanwhile
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return found
 
 
 def wait_for(condition, seconds: float = 30) -> None:

@@ -24,6 +24,8 @@ _SETTINGS = {
     "shared_buffers": "128MB",
     "timezone": "UTC",
     "log_min_messages": "warning",
+    # What it does and when would differ from run to run, and plans with it.
+    "autovacuum": "off",
 }
 _PR_SET_PDEATHSIG = 1
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 
 import pytest
+import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils import cluster_facts as facts
+from ansible_collections.homelab.mission_control.plugins.modules import cluster_info
 
 
 @pytest.fixture
@@ -185,3 +188,29 @@ def test_systemd_counts_only_when_it_runs(host):
     assert not facts.systemd_runs(host.root)
     os.makedirs(os.path.join(host.root, "run/systemd/system"))
     assert facts.systemd_runs(host.root)
+
+
+def test_every_value_of_a_cluster_is_documented(host):
+    [cluster] = facts.parse_clusters("17 main 5432 down postgres /nowhere log\n")
+    described = facts.describe_cluster(cluster, "mission_control.conf", host.root)
+    documented = yaml.safe_load(cluster_info.RETURN)["clusters"]["contains"]
+    assert set(described) == set(documented)
+    # What the server says is one row of JSON, and two facts that are not in it.
+    asked = set(re.findall(r"^    '(\w+)',", facts.SERVER_QUERY, re.MULTILINE))
+    assert asked | {"pid", "port", "socket_directory", "reload_pending"} == set(documented["server"]["contains"])
+
+
+def test_a_stopped_cluster_is_described_by_its_files(host):
+    directory = "etc/postgresql/17/main"
+    host(f"{directory}/postgresql.conf", "port = 5432\ninclude_dir = 'conf.d'\n")
+    host(f"{directory}/conf.d/mission_control.conf", "work_mem = '9MB'\n")
+    host(f"{directory}/conf.d/theirs.conf", "work_mem = '1MB'\n")
+    host(f"{directory}/pg_hba.conf", "local all all peer\n")
+    host(f"{directory}/start.conf", "# comment\nmanual\n")
+    data, log = host("data/postgresql.auto.conf", "max_connections = '7'\n"), host("log", "x FATAL:  no room\n")
+    [cluster] = facts.parse_clusters(f"17 main 5432 down postgres {os.path.dirname(data)} {log}\n")
+    described = facts.describe_cluster(cluster, "mission_control.conf", host.root)
+    assert described["settings"] == {"port": "5432", "work_mem": "1MB", "max_connections": "7"}
+    assert described["drop_in_content"] == "work_mem = '9MB'\n"
+    assert (described["start"], described["reads_conf_d"], described["last_error"]) == ("manual", True, "no room")
+    assert (described["server"], described["server_problem"]) == (None, "it is not running")

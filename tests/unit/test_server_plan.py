@@ -71,7 +71,11 @@ def cluster(version="17", name="main", **changes):
 
 
 def stopped(version="15", name="main", **changes):
-    return cluster(version, name, **{"port": 5433, "running": False, "server": None, "server_problem": "it is not running", **changes})
+    return cluster(
+        version,
+        name,
+        **{"port": 5433, "running": False, "server": None, "server_problem": "it is not running", **changes},
+    )
 
 
 def host(*clusters, **changes):
@@ -132,7 +136,11 @@ def test_a_killed_run_is_caught_up_with(changes, actions):
 
 def test_a_stopped_cluster_is_adopted_and_started():
     plan = plan_server(host(stopped("17", port=5432)), WANTED)
-    assert plan["actions"] == ["Write the settings of 17/main.", "Write the client authentication of 17/main.", "Start 17/main."]
+    assert plan["actions"] == [
+        "Write the settings of 17/main.",
+        "Write the client authentication of 17/main.",
+        "Start 17/main.",
+    ]
 
 
 def test_what_somebody_chose_on_an_adopted_cluster_stays():
@@ -209,14 +217,18 @@ def test_an_input_that_cannot_be_used_is_one_sentence(wanted, sentence):
 
 
 def test_an_unsupported_distribution_is_one_sentence():
-    info = host(distribution={"id": "debian", "version": "11", "codename": "bullseye", "name": "Debian GNU/Linux 11 (bullseye)"})
+    info = host(
+        distribution={"id": "debian", "version": "11", "codename": "bullseye", "name": "Debian GNU/Linux 11 (bullseye)"}
+    )
     assert problem_of(info) == (
         "Debian GNU/Linux 11 (bullseye) is not supported: install PostgreSQL yourself and use the mode 'existing'."
     )
 
 
 def test_another_process_on_the_port_is_named():
-    expected = "Port 5432 is held by nginx (process 42): stop that, or set mission_control_postgresql_port to a free one."
+    expected = (
+        "Port 5432 is held by nginx (process 42): stop that, or set mission_control_postgresql_port to a free one."
+    )
     assert problem_of(host(port_holder={"pid": 42, "name": "nginx"})) == expected
 
 
@@ -226,6 +238,15 @@ def test_an_adopted_cluster_keeps_its_port_and_ours_may_move():
     ours = provisioned()
     plan = plan_server(host(ours, port_holder=None), {**WANTED, "port": 5499})
     assert plan["actions"] == ["Write the settings of 17/main."]
+
+
+def test_a_stopped_cluster_that_will_take_the_port_at_boot_is_named():
+    rival = stopped(port=5432)
+    assert problem_of(host(rival), ignored_clusters=["15/main"]) == (
+        "The cluster 15/main is configured for port 5432 too and starts when the host boots: choose another port."
+    )
+    manual = {**rival, "start": "manual"}
+    assert plan_server(host(manual), {**WANTED, "ignored_clusters": ["15/main"]})["problems"] == []
 
 
 @pytest.mark.parametrize(
@@ -315,7 +336,9 @@ def test_the_block_goes_first_and_every_other_line_stays(above, below):
     once = server_files.hba_content(below, wanted)
     assert once.endswith(below)
     assert once.startswith(server_files.BEGIN)
-    assert server_files.hba_content(once, wanted) == server_files.hba_content(server_files.hba_content(once, other), wanted)
+    assert server_files.hba_content(once, wanted) == server_files.hba_content(
+        server_files.hba_content(once, other), wanted
+    )
     moved = server_files.hba_content(f"{above}\n{once}", wanted)
     assert moved.startswith(server_files.BEGIN)
     assert moved.count(server_files.BEGIN) == 1
@@ -325,7 +348,9 @@ def test_the_block_goes_first_and_every_other_line_stays(above, below):
 @pytest.mark.parametrize("nominal", [512, 1024, 2048, 3072, 4096, 6144, 8192, 16384, 24576, 32768, 65536])
 def test_memory_settings_do_not_follow_a_kernels_small_change(nominal):
     # A kernel keeps about 2 to 5 % of a machine's nominal memory for itself, more or less from one release to the next.
-    values = {tuple(server_files.memory_settings(int(nominal * share), 100).items()) for share in (0.95, 0.96, 0.97, 0.98)}
+    values = {
+        tuple(server_files.memory_settings(int(nominal * share), 100).items()) for share in (0.95, 0.96, 0.97, 0.98)
+    }
     assert len(values) == 1
 
 
@@ -340,7 +365,15 @@ def test_memory_settings_stay_within_bounds(megabytes, connections):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "on"), (False, "off"), (3, "3"), (0.9, "0.9"), ("it's", "'it''s'"), ("a\\b", "'a\\\\b'"), (["a", "b"], "'a, b'")],
+    [
+        (True, "on"),
+        (False, "off"),
+        (3, "3"),
+        (0.9, "0.9"),
+        ("it's", "'it''s'"),
+        ("a\\b", "'a\\\\b'"),
+        (["a", "b"], "'a, b'"),
+    ],
 )
 def test_settings_are_written_as_postgresql_reads_them(value, text):
     assert server_files.settings_content({"x": value}, {}).endswith(f"x = {text}\n")
@@ -371,11 +404,11 @@ REACH = {"host": "db", "port": 5432, "administrator": "admin"}
     ],
 )
 def test_an_existing_server_is_judged_by_version_and_rights(row, part):
-    problem = existing_server_problem({"query_result": [[{**ROW, **row}]]}, REACH)
+    problem = existing_server_problem({"query_result": [{**ROW, **row}]}, REACH)
     assert part in problem
     assert bool(part) == bool(problem)
 
 
-@pytest.mark.parametrize("answer", [{"msg": "no\n route"}, {"msg": "no\n route", "query_result": {}}])
+@pytest.mark.parametrize("answer", [{"msg": "no route\nno route"}, {"msg": "no route", "query_result": {}}])
 def test_an_existing_server_that_gives_no_answer_is_one_sentence(answer):
     assert existing_server_problem(answer, REACH) == "The server at db, port 5432, cannot be used as admin: no route"

@@ -274,12 +274,15 @@ CREATE INDEX ix_token_usage_occurred_at ON token_usage (occurred_at);
 CREATE INDEX ix_token_usage_project ON token_usage (project, occurred_at) WHERE project IS NOT NULL;
 CREATE INDEX ix_token_usage_unpriced ON token_usage (provider, model) WHERE cost_source = 'unpriced';
 
+-- PL/pgSQL keeps the plan of its query for the session; a function in SQL would be planned anew for every row of token_usage.
 CREATE FUNCTION provider_price_at(
     p_provider text, p_model text, p_billing_mode text, p_total_input_tokens bigint, p_at timestamptz
 ) RETURNS SETOF provider_pricing
-    LANGUAGE sql STABLE ROWS 1
+    LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
     SET search_path FROM CURRENT
 AS $$
+BEGIN
+    RETURN QUERY
     SELECT p.*
     FROM provider_pricing AS p
     WHERE p.provider = p_provider
@@ -290,7 +293,8 @@ AS $$
         AND p.valid_from <= p_at
         AND (p.valid_to IS NULL OR p.valid_to > p_at)
     ORDER BY p.model = p_model DESC, p.above_input_tokens DESC
-    LIMIT 1
+    LIMIT 1;
+END
 $$;
 COMMENT ON FUNCTION provider_price_at(text, text, text, bigint, timestamptz) IS
     'The price of a request at a time, at most one row: the model''s own before the provider''s "*", the highest tier that its input tokens exceed.';
@@ -299,7 +303,7 @@ CREATE FUNCTION token_cost_usd(
     p_price provider_pricing, p_input bigint, p_output bigint, p_cache_read bigint, p_cache_write_5m bigint,
     p_cache_write_1h bigint, p_reasoning bigint
 ) RETURNS numeric
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     -- Multiplied, not divided: the product of two numerics is exact, a quotient is rounded.
     RETURN 0.000001 * (
         p_input * p_price.input_usd_per_mtok

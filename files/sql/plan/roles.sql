@@ -91,7 +91,7 @@ role_comment AS (
 -- A membership without INHERIT and SET gives its holder nothing but the right to grant; PostgreSQL 16 and newer give it to a creator
 -- who is no superuser, and he cannot give it up.
 membership AS (
-  SELECT m.roleid, m.member, g.rolname AS role_name, u.rolname AS member_name, b.rolname AS grantor_name,
+  SELECT m.roleid, m.member, m.grantor, g.rolname AS role_name, u.rolname AS member_name, b.rolname AS grantor_name,
          coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) AS inherits,
          coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) AS usable
     FROM pg_catalog.pg_auth_members m
@@ -208,7 +208,7 @@ revoke_on_database AS (
      AND (a.is_grantable OR NOT EXISTS (SELECT FROM wanted_grant w WHERE w.key = a.key AND w.privilege = a.privilege_type))
    GROUP BY a.name, a.grantee, a.grantee_name, a.grantor, a.grantor_name, a.datdba
 ),
--- A privilege held with the grant option is revoked above, so it is granted anew.
+-- A privilege held with the grant option is revoked above, so it is granted anew; those of an owner go over to the next owner.
 grant_on_database AS (
   SELECT 'database' AS stage, 750::bigint AS ordinal,
          format('database %s: grant %s to %s', d.name, string_agg(w.privilege, ', ' ORDER BY w.privilege), r.name) AS reason,
@@ -216,7 +216,8 @@ grant_on_database AS (
     FROM wanted_database d
    CROSS JOIN wanted_grant w
     JOIN wanted_role r ON r.key = w.key
-   WHERE NOT EXISTS (SELECT FROM database_grant a WHERE a.key = w.key AND a.privilege_type = w.privilege AND NOT a.is_grantable)
+   WHERE NOT EXISTS (SELECT FROM database_grant a WHERE a.key = w.key AND a.privilege_type = w.privilege AND NOT a.is_grantable
+                                                  AND NOT (a.grantee = d.datdba AND coalesce(d.owner <> d.current_owner, false)))
    GROUP BY d.name, r.name
 ),
 action AS (
@@ -312,6 +313,11 @@ refusal AS (
   UNION ALL
   SELECT 28, format('The role %s may not set %s for a database: a superuser has to, or leave it at its default.', a.rolname, p.key)
     FROM administrator a CROSS JOIN parameter_right p WHERE NOT p.may_set
+  UNION ALL
+  SELECT 30, format('The role %s must not be a member of %s, but %s granted that and %s cannot revoke it: a superuser has to.', f.member_name, f.role_name,
+                    f.grantor_name, a.rolname)
+    FROM administrator a CROSS JOIN server CROSS JOIN forbidden_membership f
+   WHERE NOT a.rolsuper AND server.version_num >= 160000 AND NOT pg_catalog.pg_has_role(a.oid, f.grantor, 'USAGE')
   UNION ALL
   SELECT 29, format('There is no time zone %s: give mission_control_database_reporting_time_zone a name from pg_timezone_names.', s.value)
     FROM database_setting s

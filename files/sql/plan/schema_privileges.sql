@@ -4,6 +4,7 @@
 -- Input:  the setting mission_control.wanted (JSON text); its key "privileges" holds files/sql/privileges.yml.
 -- Output: ordinal, stage ('refuse' or 'schema'), acting_role, reason, statement; no row when nothing has to be done.
 --
+-- Run it with jit off: it is one large query over few rows, which takes a few milliseconds, but seconds to compile.
 -- Objects of privileges.yml that do not exist (yet) are passed over. It reads catalogues that everybody may read.
 WITH
 input AS (

@@ -1,13 +1,14 @@
 -- Days and months in reports are cut in a time zone that can be set; everything is stored in UTC.
+-- PARALLEL SAFE, because a query that calls anything else is never run by several processes.
 
 CREATE OR REPLACE FUNCTION reporting_time_zone() RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN coalesce(nullif(current_setting('mission_control.reporting_time_zone', true), ''), 'UTC');
 COMMENT ON FUNCTION reporting_time_zone() IS
     'Time zone in which reports cut days and months: the setting mission_control.reporting_time_zone, else UTC.';
 
 CREATE OR REPLACE FUNCTION reporting_day_start(p_days_ago bigint) RETURNS timestamptz
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (date_trunc('day', now() AT TIME ZONE reporting_time_zone()) - p_days_ago * interval '1 day')
         AT TIME ZONE reporting_time_zone();
 COMMENT ON FUNCTION reporting_day_start(bigint) IS

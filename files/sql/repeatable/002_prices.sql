@@ -1,7 +1,7 @@
 -- Price lists, and the costs of usage whose price became known later.
 
 CREATE OR REPLACE FUNCTION price_list_number(p_entry jsonb, p_key text) RETURNS numeric
-    LANGUAGE plpgsql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path FROM CURRENT
 AS $$
 DECLARE
@@ -95,23 +95,23 @@ COMMENT ON FUNCTION price_list_rows(jsonb, text) IS
     'The entries of a price list as rows of provider_pricing without id, one for the model and one for each of its aliases; an error names a bad entry.';
 
 CREATE OR REPLACE FUNCTION same_price(p_one provider_pricing, p_other provider_pricing) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN p_one.above_input_tokens = p_other.above_input_tokens
         AND p_one.is_local = p_other.is_local
-        AND (
-            p_one.input_usd_per_mtok, p_one.output_usd_per_mtok, p_one.cache_read_usd_per_mtok,
-            p_one.cache_write_5m_usd_per_mtok, p_one.cache_write_1h_usd_per_mtok, p_one.reasoning_usd_per_mtok
-        ) IS NOT DISTINCT FROM (
-            p_other.input_usd_per_mtok, p_other.output_usd_per_mtok, p_other.cache_read_usd_per_mtok,
-            p_other.cache_write_5m_usd_per_mtok, p_other.cache_write_1h_usd_per_mtok, p_other.reasoning_usd_per_mtok
-        );
+        AND p_one.input_usd_per_mtok IS NOT DISTINCT FROM p_other.input_usd_per_mtok
+        AND p_one.output_usd_per_mtok IS NOT DISTINCT FROM p_other.output_usd_per_mtok
+        AND p_one.cache_read_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_read_usd_per_mtok
+        AND p_one.cache_write_5m_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_5m_usd_per_mtok
+        AND p_one.cache_write_1h_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_1h_usd_per_mtok
+        AND p_one.reasoning_usd_per_mtok IS NOT DISTINCT FROM p_other.reasoning_usd_per_mtok;
 COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether two prices of one model are the same tier and the same amounts.';
 
 -- A list speaks for the models that it names, each in a billing mode with all its tiers:
 --   what is past stays as it was; from now on the list counts
 --   a price of the same origin that the list does not confirm ends now, or is removed if it has not begun
 --   a user's price replaces the seed's for the time it declares; the seed keeps out of the time in which the user has prices
---   a declared period is filled in where nothing else stands, also in the past
+--   a declared period is filled in where nothing else stands; in the past only where the model had no price at all, not even
+--   another tier, so that usage which is imported late costs what it would have cost then
 -- Models that the list does not name keep their prices. The same list again changes nothing.
 CREATE OR REPLACE FUNCTION apply_provider_prices(prices jsonb, origin text) RETURNS integer
     LANGUAGE plpgsql
@@ -120,8 +120,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
     p_origin CONSTANT text := apply_provider_prices.origin;
+    past CONSTANT tstzmultirange := tstzmultirange(tstzrange(NULL, now()));
     future CONSTANT tstzmultirange := tstzmultirange(tstzrange(now(), NULL));
     wanted provider_pricing[];
+    standing provider_pricing[];
     row provider_pricing;
     other provider_pricing;
     span tstzmultirange;
@@ -186,11 +188,18 @@ BEGIN
         END LOOP;
     END LOOP;
 
+    standing := ARRAY(SELECT p FROM provider_pricing AS p);
     FOREACH row IN ARRAY wanted LOOP
-        SELECT coalesce(range_agg(tstzrange(p.valid_from, p.valid_to)), '{}') INTO taken
-        FROM provider_pricing AS p
-        WHERE (p.provider, p.model, p.billing_mode) = (row.provider, row.model, row.billing_mode)
-            AND (p.above_input_tokens = row.above_input_tokens OR (p_origin = 'seed' AND p.origin = 'user'));
+        SELECT coalesce(range_agg(s.span), '{}') * past
+            + coalesce(
+                range_agg(s.span) FILTER (
+                    WHERE s.above_input_tokens = row.above_input_tokens OR (p_origin = 'seed' AND s.origin = 'user')
+                ),
+                '{}'
+            )
+        INTO taken
+        FROM (SELECT p.*, tstzrange(p.valid_from, p.valid_to) AS span FROM unnest(standing) AS p) AS s
+        WHERE (s.provider, s.model, s.billing_mode) = (row.provider, row.model, row.billing_mode);
         FOR piece IN
             SELECT g.gap
             FROM unnest(tstzmultirange(tstzrange(row.valid_from, row.valid_to)) - taken) AS g (gap)

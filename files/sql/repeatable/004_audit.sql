@@ -36,23 +36,23 @@ BEGIN
     SELECT h.sequence, h.digest INTO head_sequence, head_digest FROM audit_head AS h;
 
     WITH link AS (
-        SELECT l.sequence, l.digest, e AS entry, l.entry_id,
+        SELECT l.sequence, l.digest, l.entry_id,
             start_sequence + row_number() OVER in_order AS due_sequence,
             lag(l.digest, 1, start_digest) OVER in_order AS previous_digest
         FROM audit_links AS l
-        LEFT JOIN audit_entries AS e ON e.id = l.entry_id
         WHERE l.sequence > start_sequence
         WINDOW in_order AS (ORDER BY l.sequence)
     ),
     judged AS (
-        SELECT due_sequence, sequence, digest,
+        SELECT l.due_sequence, l.sequence,
             CASE
-                WHEN sequence <> due_sequence THEN format('link %s is missing', due_sequence)
-                WHEN (entry).id IS NULL THEN format('entry %s of link %s is missing', entry_id, sequence)
-                WHEN digest <> audit_digest(previous_digest, sequence, entry)
-                    THEN format('entry %s or link %s was changed', entry_id, sequence)
+                WHEN l.sequence <> l.due_sequence THEN format('link %s is missing', l.due_sequence)
+                WHEN e.id IS NULL THEN format('entry %s of link %s is missing', l.entry_id, l.sequence)
+                WHEN l.digest <> audit_digest(l.previous_digest, l.sequence, e)
+                    THEN format('entry %s or link %s was changed', l.entry_id, l.sequence)
             END AS reason
-        FROM link
+        FROM link AS l
+        LEFT JOIN audit_entries AS e ON e.id = l.entry_id
     )
     SELECT count(*), min(due_sequence) FILTER (WHERE reason IS NOT NULL),
         (array_agg(reason ORDER BY due_sequence) FILTER (WHERE reason IS NOT NULL))[1],

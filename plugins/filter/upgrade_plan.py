@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: upgrade_plan
+short_description: Decide whether the cluster that holds the database can be moved to a newer major version
+version_added: "0.1.0"
+description:
+  - Judges what M(homelab.mission_control.cluster_info) found.
+positional: wanted
+options:
+  _input:
+    description: What the module returned.
+    type: dict
+    required: true
+  wanted:
+    description: The C(database), the major version C(upgrade_to), and the same once more as C(upgrade_confirm).
+    type: dict
+    required: true
+author:
+  - Mission Control maintainers (@homelab)
+"""
+
+EXAMPLES = r"""
+- name: Say why not
+  ansible.builtin.debug:
+    msg: "{{ (found | homelab.mission_control.upgrade_plan(wanted)).problems }}"
+"""
+
+RETURN = r"""
+_value:
+  description: RV(_value.problems) with a sentence if nothing may be done, RV(_value.needed), and the names of both clusters.
+  type: dict
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.homelab.mission_control.plugins.module_utils.upgrade_plan import plan_upgrade
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"upgrade_plan": plan_upgrade}

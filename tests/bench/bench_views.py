@@ -1,0 +1,62 @@
+"""Print how long the three views take on large logs, with their plans. Run by `make bench`; asserts nothing.
+
+A throw-away server with PostgreSQL's own defaults for memory and plans; it takes a minute or two, then the server is gone.
+"""
+
+import pathlib
+import statistics
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests" / "integration")]
+
+import mission_control_database as layer  # noqa: E402
+from large_data import load_runs, load_usage  # noqa: E402
+from throwaway_cluster import ThrowawayCluster  # noqa: E402
+
+SIZES = {"runs": 50_000, "events": 1_000_000, "calls": 200_000}
+USAGE = 1_000_000
+REPEATS = 7
+OF_RUNS = (
+    "SELECT * FROM active_task_runs",
+    "SELECT * FROM active_task_runs ORDER BY created_at DESC LIMIT 10",
+    "SELECT * FROM tool_call_success_rate WHERE total_calls > 0",
+)
+OF_USAGE = "SELECT * FROM recent_token_usage_summary ORDER BY total_cost_usd DESC"
+
+
+def main():
+    with ThrowawayCluster() as cluster:
+        layer.create_roles(cluster)
+        database = layer.create_database(cluster, "bench")
+        layer.provision(database)
+        admin, session = database.session("admin"), database.session("application")
+
+        load_runs(admin.connection, **SIZES)
+        print("\n== " + ", ".join(f"{number:,} {name}" for name, number in SIZES.items()))
+        for query in OF_RUNS:
+            measure(session, query)
+        for days in (365, 30):
+            admin.run("TRUNCATE token_usage")
+            load_usage(admin.connection, usage=USAGE, days=days)
+            print(f"\n== {USAGE:,} usage rows over the last {days} days")
+            measure(session, OF_USAGE)
+        print(f"\n   the database takes {admin.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}")
+        database.close()
+
+
+def measure(session, query):
+    milliseconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        rows = len(session.rows(query))
+        milliseconds.append((time.perf_counter() - started) * 1000)
+    spread = f"{min(milliseconds):.1f} to {max(milliseconds):.1f}"
+    print(f"\n   {statistics.median(milliseconds):.1f} ms (of {REPEATS}: {spread}), {rows} rows: {query}")
+    for line in session.values(f"EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) {query}"):
+        print(f"      {line[:150]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""The role mission_control_database against a server: the first run, the second, what it repairs and what it refuses."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, bundle_privileges, prepare_cluster
+from throwaway_cluster import ThrowawayCluster
+
+ENV_FILE = "mission_control_database_env_file"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with ThrowawayCluster(log_statement="all") as server:
+        prepare_cluster(server)
+        yield server
+
+
+@pytest.fixture
+def lab(cluster, tmp_path):
+    return DatabaseLab(cluster, tmp_path)
+
+
+@pytest.fixture(params=["postgres", "keeper"])
+def any_lab(cluster, tmp_path, request):
+    return DatabaseLab(cluster, tmp_path, request.param)
+
+
+@pytest.fixture(scope="module")
+def provisioned(cluster, tmp_path_factory):
+    """A lab after its first run, for tests that leave it as it was."""
+    lab = DatabaseLab(cluster, tmp_path_factory.mktemp("provisioned"))
+    lab.run().succeeded()
+    return lab
+
+
+def tasks_with_a_module(run):
+    """Names of the tasks that asked the host for something."""
+    words = ("Read ", "Carry ", "Create ", "Set the", "Log in", "Look at", "Write the")
+    parts = [part for part in run.output.split("TASK [")[1:] if "\nskipping:" not in part and "\nincluded:" not in part]
+    tasks = [part.split("] ***")[0].split(" : ")[-1] for part in parts]
+    return [task for task in tasks if task.startswith(words)]
+
+
+def test_the_first_run_makes_everything_and_the_second_finds_nothing_to_do(any_lab):
+    lab = any_lab
+    first = lab.run().succeeded()
+    assert first.recap["changed"] > 0
+    assert lab.existing_roles() == sorted(lab.roles.values())
+    password = lab.file.read_text(encoding="utf-8").strip()
+    assert stat.S_IMODE(lab.file.stat().st_mode) == 0o600
+    assert lab.log_in(password) == lab.roles["application"]
+    with pytest.raises(psycopg2.OperationalError):
+        lab.log_in(password + "x")
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        lab.log_in(password, database=lab.make_neighbour())
+    assert f"{lab.roles['application']}.password on the" in " ".join(first.output.split())
+
+    second = lab.run().succeeded()
+    assert second.recap["changed"] == 0
+    expected = ["Read roles, database and privileges"]
+    if lab.user == "keeper":
+        expected.append("Log in as the roles")
+    assert tasks_with_a_module(second) == expected
+
+
+def test_check_mode_on_an_empty_server_shows_everything_and_does_nothing(lab):
+    run = lab.run("--check", "--diff", **{ENV_FILE: str(lab.home / "app.env")}).succeeded()
+    assert run.recap["changed"] > 0
+    assert f"CREATE ROLE {lab.roles['owner']} NOLOGIN" in run.output
+    assert f"CREATE DATABASE {lab.name}" in run.output
+    assert lab.existing_roles() == []
+    assert not lab.exists()
+    assert not lab.file.exists()
+    assert not (lab.home / "app.env").exists()
+
+
+def test_check_mode_on_a_provisioned_server_changes_nothing(provisioned):
+    assert provisioned.run("--check", "--diff").succeeded().recap["changed"] == 0
+
+
+def test_check_mode_shows_what_would_be_repaired_and_leaves_it(provisioned):
+    provisioned.query(f"GRANT ALL ON DATABASE {provisioned.name} TO PUBLIC")
+    run = provisioned.run("--check", "--diff").succeeded()
+    assert run.recap["changed"] == 1
+    assert f"REVOKE CONNECT, CREATE, TEMPORARY ON DATABASE {provisioned.name} FROM PUBLIC" in " ".join(
+        run.output.split()
+    )
+    assert provisioned.query("SELECT has_database_privilege('public', current_database(), 'TEMPORARY')") == [(True,)]
+    provisioned.run().succeeded()
+
+
+def test_what_was_changed_by_hand_is_put_back_as_one_change(provisioned):
+    provisioned.query(
+        f"""
+        ALTER ROLE {provisioned.roles["application"]} CREATEDB CONNECTION LIMIT 1;
+        ALTER ROLE {provisioned.roles["application"]} SET statement_timeout = 0;
+        GRANT {provisioned.roles["owner"]} TO {provisioned.roles["application"]};
+        GRANT CREATE ON SCHEMA public TO PUBLIC;
+        ALTER DEFAULT PRIVILEGES FOR ROLE {provisioned.roles["owner"]} GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+        """
+    )
+    run = provisioned.run().succeeded()
+    assert run.recap["changed"] == 1
+    assert "must not be a member of" in run.output
+    assert provisioned.run().succeeded().recap["changed"] == 0
+
+
+def test_changed_limits_are_one_change(provisioned):
+    changed = {
+        "mission_control_database_statement_timeout": "5s",
+        "mission_control_database_connection_limit": 7,
+        "mission_control_database_reporting_time_zone": "Europe/Berlin",
+    }
+    assert provisioned.run(**changed).succeeded().recap["changed"] == 1
+    assert provisioned.run(**changed).succeeded().recap["changed"] == 0
+    assert provisioned.query("SHOW mission_control.reporting_time_zone") == [("Europe/Berlin",)]
+    password = provisioned.file.read_text(encoding="utf-8").strip()
+    connection = psycopg2.connect(
+        host="127.0.0.1",
+        port=provisioned.cluster.port,
+        user=provisioned.roles["application"],
+        password=password,
+        dbname=provisioned.name,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("5s",)
+    connection.close()
+    assert provisioned.run().succeeded().recap["changed"] == 1
+
+
+def test_the_bundles_privileges_are_planned_for_a_database_without_tables(provisioned):
+    wanted = {**provisioned.wanted(), "privileges": bundle_privileges()}
+    assert [row for row in provisioned.plan(wanted, "schema_privileges") if row[0] == "refuse"] == []
+
+
+def test_a_site_grants_on_its_own_tables(provisioned):
+    provisioned.query(f"SET ROLE {provisioned.roles['owner']}; CREATE TABLE site_notes (id integer)")
+    own = {
+        "mission_control_database_privileges": [
+            {"name": "site_notes", "kind": "table", "application": ["SELECT"], "monitor": ["SELECT"]}
+        ]
+    }
+    assert provisioned.run(**own).succeeded().recap["changed"] == 1
+    assert provisioned.may("application", "site_notes", "SELECT")
+    assert not provisioned.may("application", "site_notes", "INSERT")
+    assert provisioned.may("monitor", "site_notes", "SELECT")
+    assert provisioned.run(**own).succeeded().recap["changed"] == 0
+    provisioned.query("DROP TABLE site_notes")
+
+
+def test_optional_logins_get_passwords_of_their_own(lab):
+    logins = {"mission_control_database_readonly_login": True, "mission_control_database_monitor_login": True}
+    lab.run(**logins, mission_control_database_monitor_password="monitors-secret").succeeded()
+    readonly = (lab.file.parent / f"{lab.roles['readonly']}.password").read_text(encoding="utf-8").strip()
+    assert lab.log_in(readonly, "readonly") == lab.roles["readonly"]
+    assert lab.log_in("monitors-secret", "monitor") == lab.roles["monitor"]
+    assert readonly != lab.file.read_text(encoding="utf-8").strip()
+    assert (
+        lab.run(**logins, mission_control_database_monitor_password="monitors-secret").succeeded().recap["changed"] == 0
+    )
+    assert lab.run().succeeded().recap["changed"] == 1
+    with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
+        lab.log_in(readonly, "readonly")
+
+
+def test_the_env_file_lets_an_application_in(lab):
+    path = lab.home / "etc" / "mission control" / "app.env"
+    variables = {ENV_FILE: str(path), "mission_control_database_password": 'a "b" c#$d&e'}
+    lab.run(**variables).succeeded()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    command = (
+        'set -a; . "$1"; export PGPASSWORD="$POSTGRES_PASSWORD"; '
+        'exec psql -h "$POSTGRES_HOST" -p "$POSTGRES_PORT" -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "SELECT current_user"'
+    )
+    shown = subprocess.run(
+        ["sh", "-c", command, "sh", str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert shown.stdout.strip() == lab.roles["application"]
+    second = lab.run(**variables).succeeded()
+    assert second.recap["changed"] == 0
+    assert tasks_with_a_module(second) == ["Read roles, database and privileges", "Look at the env file"]
+
+    path.chmod(0o644)
+    assert lab.run("--check", **variables).succeeded().recap["changed"] == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert lab.run(**variables).succeeded().recap["changed"] == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    kept = path.read_text(encoding="utf-8")
+    without = lab.run(**{ENV_FILE: str(path)}).succeeded()
+    assert without.recap["changed"] == 0
+    assert "no password of" in without.output
+    assert path.read_text(encoding="utf-8") == kept
+
+
+def test_a_link_in_place_of_the_env_file_is_replaced_and_not_followed(lab):
+    target, path = lab.home / "target", lab.home / "app.env"
+    target.write_text("mine", encoding="utf-8")
+    path.symlink_to(target)
+    lab.run(**{ENV_FILE: str(path)}).succeeded()
+    assert target.read_text(encoding="utf-8") == "mine"
+    assert not path.is_symlink()
+    assert "POSTGRES_PASSWORD=" in path.read_text(encoding="utf-8")
+
+
+def test_first_runs_at_once_leave_one_result(lab):
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda _: lab.run(), range(4)))
+    assert [run.returncode for run in runs] == [0] * 4, "\n".join(run.output for run in runs if run.returncode)
+    assert lab.run().succeeded().recap["changed"] == 0
+    assert lab.log_in(lab.file.read_text(encoding="utf-8").strip()) == lab.roles["application"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"mission_control_postgresql_login_password": "wrong"}, "cannot be used as postgres"),
+        ({"mission_control_postgresql_port": 1}, "port 1, cannot be used as postgres"),
+        ({"mission_control_postgresql_login_user": "nobody_there"}, "cannot be used as nobody_there"),
+        ({"mission_control_database_user": 'a"; DROP ROLE postgres; --'}, "mission_control_database_user is "),
+        ({"mission_control_database_name": "a" * 64}, "mission_control_database_name is "),
+        (
+            {"mission_control_database_user": "keeper", "mission_control_database_owner_role": "keeper"},
+            "need different names",
+        ),
+        ({"mission_control_database_statement_timeout": "-5s"}, "mission_control_database_statement_timeout is "),
+        ({"mission_control_database_connection_limit": -3}, "mission_control_database_connection_limit is -3"),
+        (
+            {"mission_control_database_password": "top\nsecret"},
+            "The password in mission_control_database_password holds a line break",
+        ),
+        ({"mission_control_database_password": "top'secret", ENV_FILE: "/nowhere/x.env"}, "holds a single quote"),
+        ({"mission_control_database_generate_passwords": False}, "needs a password"),
+        ({"mission_control_database_administrator": "nobody_there"}, "There is no role nobody_there"),
+        ({"mission_control_database_reporting_time_zone": "Mars/Olympus"}, "There is no time zone Mars/Olympus"),
+        ({"mission_control_database_tablespace": "nowhere"}, 'tablespace "nowhere" does not exist'),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_makes_nothing(lab, variables, words):
+    run = lab.run(**variables)
+    assert run.returncode != 0
+    assert words in run.sentence, run.output
+    assert "Traceback" not in run.output
+    assert "secret" not in run.sentence.replace("secret.", "")
+    assert ADMINISTRATOR_PASSWORD not in run.output
+    if "tablespace" not in words:
+        assert lab.existing_roles() == []
+        assert not lab.file.exists()
+    assert not lab.exists()
+
+
+def test_a_wrong_type_is_refused_by_the_argument_specs(lab):
+    run = lab.run(mission_control_database_connection_limit="many")
+    assert run.returncode != 0
+    assert "connection_limit" in run.output
+    assert lab.existing_roles() == []
+
+
+def test_in_check_mode_a_server_that_is_still_to_be_made_is_no_failure(lab):
+    variables = {"mission_control_postgresql_port": 1, ENV_FILE: str(lab.home / "app.env")}
+    run = lab.run("--check", "--diff", mission_control_postgresql_server={"reachable": False}, **variables).succeeded()
+    assert run.recap["changed"] == 1
+    assert f"the database {lab.name} and its privileges" in " ".join(run.output.split())
+    assert not lab.file.exists()
+
+
+def test_each_tag_works_alone(provisioned):
+    provisioned.query(f"GRANT ALL ON DATABASE {provisioned.name} TO PUBLIC")
+    assert provisioned.run("--tags", "preflight").succeeded().recap["changed"] == 0
+    assert provisioned.run("--tags", "schema").succeeded().recap["changed"] == 0
+    assert provisioned.run("--tags", "database").succeeded().recap["changed"] == 1
+    assert provisioned.run("--tags", "database").succeeded().recap["changed"] == 0
