@@ -77,7 +77,9 @@ class Client(Queries):
         self._release = self._pool.release
 
     def __repr__(self) -> str:
-        return f"<Client of the {self.settings.describe()}>"
+        # Also of one whose settings were refused: a traceback with locals shows it.
+        settings: Settings | None = getattr(self, "settings", None)
+        return f"<Client of the {settings.describe()}>" if settings else "<Client without settings>"
 
     def connect(self, wait: float = 0) -> Client:
         """Open the first connection, so that a wrong setting shows now. `wait`: for so long a server may be away.

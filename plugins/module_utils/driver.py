@@ -205,7 +205,10 @@ def translate_error(error: Any, connection: Any, settings: Settings, sql: str) -
     diagnostics = error.diag
     reason = settings.redact(diagnostics.message_primary or " ".join(str(error).split()) or type(error).__name__)
     sqlstate = error.pgcode
-    unanswered = sqlstate is None and isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError))
+    # Without a code it does not come from the server. These are psycopg2's own about a statement that it did not send;
+    # any other, among them bare DatabaseErrors, is about the connection, although libpq may not have noticed yet.
+    not_sent = isinstance(error, (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError))
+    unanswered = sqlstate is None and not not_sent
     if connection.closed or unanswered or connection.get_transaction_status() == UNKNOWN:
         return ConnectionLostError(f"The connection to the {settings.describe()} was lost: {reason}")
     if sqlstate is None:

@@ -148,10 +148,11 @@ parameters = st.one_of(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(parameters, min_size=1, max_size=6))
 def test_parameters_come_back_as_they_were(db, items):
-    columns = ", ".join(f"%s::{kind} AS c{number}" for number, (kind, _) in enumerate(items))
+    # Not with ::, which binds closer than the minus of a negative number: the least bigint would be refused.
+    columns = ", ".join(f"CAST(%s AS {kind}) AS c{number}" for number, (kind, _) in enumerate(items))
     row = db.query_one(f"SELECT {columns}", [value for _, value in items])
     assert list(row.values()) == [value for _, value in items]
-    named = ", ".join(f"%(p{number})s::{kind} AS c{number}" for number, (kind, _) in enumerate(items))
+    named = ", ".join(f"CAST(%(p{number})s AS {kind}) AS c{number}" for number, (kind, _) in enumerate(items))
     assert db.query_one(f"SELECT {named}", {f"p{n}": value for n, (_, value) in enumerate(items)}) == row
 
 
