@@ -194,7 +194,7 @@ def test_eight_runs_at_once_apply_everything_once(lab):
         runs = list(pool.map(lambda home: run_playbook("playbooks/migrate.yml", lab.variables(), home=home), homes))
     assert [run.returncode for run in runs] == [0] * 8, [run.sentence for run in runs]
     assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql", "004_slow.sql"]
-    assert lab.query("SELECT count(DISTINCT run_id) FROM schema_repeatables") == [(1,)]
+    assert lab.query("SELECT count(DISTINCT run_id) FROM schema_repeatables WHERE name <> 'grants'") == [(1,)]
     applied_by = [
         run
         for run in runs
