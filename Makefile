@@ -19,9 +19,10 @@ test: lint molecule pytest ## Run everything: lint, Molecule on booted hosts, un
 test-venv:
 	@scripts/venv requirements-test.txt
 
-lint: test-venv ## ansible-lint (production), yamllint, ruff, squawk, shellcheck
+lint: test-venv ## ansible-lint (production), yamllint, ruff, mypy, squawk, shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	$(BIN)/squawk $$(git ls-files 'files/sql/migrations/*.sql' 'files/sql/repeatable/*.sql' 'files/sql/runner/*.sql')
@@ -44,4 +45,4 @@ docs: test-venv ## Write again what is generated: the README's variables and the
 	$(BIN)/python scripts/er_diagram.py
 
 clean: ## Remove what the targets above have made in this directory
-	rm -rf .venv .cache .ansible dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache .ansible dist .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

@@ -73,6 +73,7 @@ def _cgroup_limits(root: str) -> list[int]:
     systemd = systemd_runs(root)
     membership = read_text(os.path.join(root, "proc/1/cgroup" if systemd else "proc/self/cgroup")) or ""
     limits = []
+    mounts: tuple[str, ...]
     for line in membership.splitlines():
         _number, controllers, path = line.split(":", 2)
         if controllers == "":

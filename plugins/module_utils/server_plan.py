@@ -232,7 +232,7 @@ def _leftover(info: Info, version: str, wanted: Wanted) -> str:
         and not unfinished["started"]
         and (unfinished["version"], unfinished["name"]) == (version, wanted["cluster"])
     ):
-        return unfinished["data_directory"]
+        return str(unfinished["data_directory"])
     return ""
 
 
