@@ -9,7 +9,7 @@ from typing import Any
 
 BEGIN = "# BEGIN homelab.mission_control"
 END = "# END homelab.mission_control"
-BLOCK = re.compile(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n*", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?", re.MULTILINE | re.DOTALL)
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 UNITS = {"B": 1, "kB": KIB, "MB": MIB, "GB": GIB, "TB": TIB}
@@ -93,7 +93,9 @@ def _quoted(value: Any) -> str:
 
 def hba_content(before: str, wanted: dict[str, Any]) -> str:
     """Return pg_hba.conf with our block first, since the first rule that fits decides; every other line stays as it is."""
-    return "\n".join([BEGIN, *hba_rules(wanted), END, "", BLOCK.sub("", before)])
+    rest = BLOCK.sub("", before)
+    # One empty line after the block, which a file that begins with one has already.
+    return "\n".join([BEGIN, *hba_rules(wanted), END, rest if rest.startswith("\n") else f"\n{rest}"])
 
 
 def hba_rules(wanted: dict[str, Any]) -> list[str]:

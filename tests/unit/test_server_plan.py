@@ -336,6 +336,7 @@ def test_the_block_goes_first_and_every_other_line_stays(above, below):
     once = server_files.hba_content(below, wanted)
     assert once.endswith(below)
     assert once.startswith(server_files.BEGIN)
+    assert server_files.hba_content(once, wanted) == once
     assert server_files.hba_content(once, wanted) == server_files.hba_content(
         server_files.hba_content(once, other), wanted
     )
