@@ -141,9 +141,9 @@ def read_outcome(result: Mapping[str, Any]) -> Outcome:
     if raised is None:
         return Outcome(False, (), message)
     reason = raised.group(1)
-    if reason == "already applied":
-        return Outcome(False, (), "")
-    return Outcome(reason in ("locked", "not tried"), (), "" if reason in ("locked", "not tried") else reason)
+    if reason in ("locked", "not tried"):
+        return Outcome(True, (), "")
+    return Outcome(False, (), "" if reason == "already applied" else reason)
 
 
 def error_text(message: str) -> str:

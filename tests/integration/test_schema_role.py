@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -248,35 +249,35 @@ def wait_for(condition, seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
-def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(lab):
+@contextmanager
+def locked_table(lab):
+    """Hold a lock on a table that a pending migration alters; yields the connection that holds it."""
     lab.run().succeeded()
     lab.write({"migrations/004_wider.sql": "ALTER TABLE first ADD COLUMN note text;"})
     holder = lab.cluster.connect(lab.database)
     holder.autocommit = False
-    with holder.cursor() as cursor:
-        cursor.execute("LOCK TABLE first IN ACCESS EXCLUSIVE MODE")
-        with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(lab.run, mission_control_schema_lock_timeout=1000)
-            waiting = (
-                f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event_type = 'Lock'"
-            )
-            wait_for(lambda: lab.query(waiting) == [(1,)])
-            time.sleep(1.5)  # longer than the lock_timeout, so that the first try has failed
-            holder.rollback()
-            run.result().succeeded()
-    holder.close()
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLE first IN ACCESS EXCLUSIVE MODE")
+        yield holder
+    finally:
+        holder.close()
+
+
+def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(lab):
+    with locked_table(lab) as holder, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(lab.run, mission_control_schema_lock_timeout=1000)
+        waiting = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event_type = 'Lock'"
+        wait_for(lambda: lab.query(waiting) == [(1,)])
+        time.sleep(1.5)  # longer than the lock_timeout, so that the first try has failed
+        holder.rollback()
+        run.result().succeeded()
     assert lab.applied()[-1] == "004_wider.sql"
 
 
 def test_a_lock_that_is_never_to_be_had_is_named(lab):
-    lab.run().succeeded()
-    lab.write({"migrations/004_wider.sql": "ALTER TABLE first ADD COLUMN note text;"})
-    holder = lab.cluster.connect(lab.database)
-    holder.autocommit = False
-    with holder.cursor() as cursor:
-        cursor.execute("LOCK TABLE first IN ACCESS EXCLUSIVE MODE")
+    with locked_table(lab):
         run = lab.run(mission_control_schema_lock_timeout=100)
-    holder.close()
     assert "004_wider.sql failed: canceling statement due to lock timeout (SQLSTATE 55P03)" in run.sentence
 
 
