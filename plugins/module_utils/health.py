@@ -1,0 +1,122 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The health check: one connection, one read-only transaction, a report that a module, a program and a server can show."""
+
+from __future__ import annotations
+
+import datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Callable
+
+from .errors import (
+    ConnectionLostError,
+    LockTimeoutError,
+    MissionControlError,
+    QueryError,
+    SettingsError,
+    StatementCanceledError,
+)
+from .health_probe import OutOfTimeError, Probe, cut_at
+from .health_report import Check, HealthReport
+from .health_server import check_server
+from .health_thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .manifest import Manifest
+
+_DEFAULTS = Thresholds()
+_REFUSED = "42501"  # insufficient_privilege
+_CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (("server", check_server),)
+NAMES: tuple[str, ...] = ("connection", *(name for name, _check in _CHECKS))
+
+
+def check_health(
+    client: Client,
+    manifest: Manifest | None = None,
+    thresholds: Thresholds = _DEFAULTS,
+    timeout: float = 10.0,
+) -> HealthReport:
+    """Look at the server, the database and the schema. Raises nothing that has to do with the database.
+
+    Args:
+        client: connected or not. The check takes one connection of its pool, and opens one if none is idle.
+        manifest: what the migrations are compared with; without one they are "not checked".
+        thresholds: from when on a check warns or fails.
+        timeout: in seconds. The report is there by then, whatever the server does; what was not answered is
+            "not checked".
+
+    Raises:
+        SettingsError: `timeout` is no number above 0.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
+        raise SettingsError(f"The timeout of a health check must be a number of seconds above 0, not {timeout!r}.")
+    checked_at = datetime.datetime.now(datetime.timezone.utc)
+    began = monotonic()
+    checks = _all_checks(client, manifest, thresholds, began + timeout)
+    return HealthReport.of(checks, checked_at, (monotonic() - began) * 1000)
+
+
+def _all_checks(client: Client, manifest: Manifest | None, thresholds: Thresholds, deadline: float) -> list[Check]:
+    tried = False
+    while True:
+        try:
+            asked = monotonic()
+            with client.borrow(deadline - asked) as session, cut_at(deadline, session):
+                connect_ms = (monotonic() - asked) * 1000
+                return _examine(Probe(session, deadline, thresholds, manifest), connect_ms)
+        except MissionControlError as error:
+            # Once more, since a connection that stood idle in the pool may have ended without a sign.
+            if tried or not isinstance(error, ConnectionLostError) or monotonic() >= deadline:
+                return _without_connection(error)
+            tried = True
+
+
+def _examine(probe: Probe, connect_ms: float) -> list[Check]:
+    """All checks on this connection. Only the loss of it before the first answer is an error."""
+    asked = monotonic()
+    probe.session.query("SELECT 1")
+    connection = _connection(connect_ms, (monotonic() - asked) * 1000, probe.thresholds)
+    checks: list[Check] = []
+    try:
+        with probe.transaction():
+            for name, function in _CHECKS:
+                checks.append(_one_check(name, function, probe))
+    except MissionControlError as error:
+        connection = Check("connection", "fail", str(error), {**connection.data, "error": type(error).__name__})
+        checks += [_not_checked(name) for name in NAMES[1 + len(checks) :]]
+    return [connection, *checks]
+
+
+def _connection(connect_ms: float, query_ms: float, thresholds: Thresholds) -> Check:
+    slow = max(connect_ms, query_ms) >= thresholds.latency_warn_ms
+    message = f"Connected in {connect_ms:.1f} ms; the server answers within {query_ms:.1f} ms."
+    return Check("connection", "warn" if slow else "pass", message, {"connect_ms": connect_ms, "query_ms": query_ms})
+
+
+def _one_check(name: str, function: Callable[[Probe], Check], probe: Probe) -> Check:
+    """The check, or what became of it. Only the loss of the connection is an error for the checks after it, too."""
+    try:
+        return function(probe)
+    except ConnectionLostError:
+        raise
+    except OutOfTimeError as error:
+        return Check(name, "not checked", str(error), {})
+    except LockTimeoutError:
+        return Check(name, "warn", "Another session holds a lock that kept this from being looked at.", {})
+    except StatementCanceledError:
+        return Check(name, "warn", "The server took too long to answer, or somebody cancelled the question.", {})
+    except QueryError as error:
+        data = {"sqlstate": error.sqlstate}
+        if error.sqlstate == _REFUSED:
+            return Check(name, "not visible", f"This login may not look at it: {error.reason}.", data)
+        return Check(name, "fail", f"The server refused the question: {error}.", data)
+
+
+def _without_connection(error: MissionControlError) -> list[Check]:
+    connection = Check("connection", "fail", str(error), {"error": type(error).__name__})
+    return [connection, *(_not_checked(name) for name in NAMES[1:])]
+
+
+def _not_checked(name: str) -> Check:
+    return Check(name, "not checked", "There was no connection.", {})
