@@ -16,9 +16,18 @@ from .errors import (
     SettingsError,
     StatementCanceledError,
 )
+from .health_activity import (
+    check_blocked_locks,
+    check_connections,
+    check_idle_in_transaction,
+    check_oldest_transaction,
+)
+from .health_contents import check_audit_chain, check_stale_task_runs
+from .health_migrations import check_migrations, check_repeatables
 from .health_probe import OutOfTimeError, Probe, cut_at
 from .health_report import Check, HealthReport
-from .health_server import check_server
+from .health_schema import check_schema_objects, check_tables
+from .health_server import check_database_size, check_replication_slots, check_server, check_transaction_ids
 from .health_thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -27,7 +36,22 @@ if TYPE_CHECKING:
 
 _DEFAULTS = Thresholds()
 _REFUSED = "42501"  # insufficient_privilege
-_CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (("server", check_server),)
+_CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (
+    ("server", check_server),
+    ("connections", check_connections),
+    ("oldest_transaction", check_oldest_transaction),
+    ("idle_in_transaction", check_idle_in_transaction),
+    ("blocked_locks", check_blocked_locks),
+    ("transaction_ids", check_transaction_ids),
+    ("replication_slots", check_replication_slots),
+    ("database_size", check_database_size),
+    ("tables", check_tables),
+    ("migrations", check_migrations),
+    ("repeatables", check_repeatables),
+    ("schema_objects", check_schema_objects),
+    ("audit_chain", check_audit_chain),
+    ("stale_task_runs", check_stale_task_runs),
+)
 NAMES: tuple[str, ...] = ("connection", *(name for name, _check in _CHECKS))
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .errors import MissionControlError
 from .health_thresholds import Thresholds
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
+AnswerT = TypeVar("AnswerT")
 _SAVEPOINT = "mission_control_health"
 _LONGEST_LOCK_WAIT = 1.0
 
@@ -43,6 +44,7 @@ class Probe:
     deadline: float
     thresholds: Thresholds
     manifest: Manifest | None
+    _answers: dict[Callable[[Probe], Any], Any] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None, None, None]:
@@ -79,6 +81,13 @@ class Probe:
         """The one row of the answer."""
         (row,) = self.rows(sql, parameters)
         return row
+
+    def remember(self, question: Callable[[Probe], AnswerT]) -> AnswerT:
+        """What a question found, asked once for all checks that need it."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: AnswerT = self._answers[question]
+        return answer
 
     def _time_left(self) -> float:
         return self.deadline - monotonic()
