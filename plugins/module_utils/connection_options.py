@@ -74,6 +74,11 @@ class Login(NamedTuple):
     settings: Settings
     advice: str
 
+    def explain(self, message: str) -> str:
+        """What is to be said where no connection was to be had, with the cure behind it."""
+        end = "" if message.endswith((".", "?", "!")) else "."
+        return f"{message}{end} {self.advice}".rstrip()
+
 
 def login_from_options(options: Mapping[str, Any], environment: Mapping[str, str], **more: Any) -> Login:
     """The settings of a module's connection.

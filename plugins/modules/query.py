@@ -250,7 +250,7 @@ def main() -> None:
     # Nor for the output, where -vvv would show them.
     hidden = {"invocation": {"module_args": {"fetch": module.params["fetch"], "read_only": module.params["read_only"]}}}
     failed = {**hidden, "sqlstate": None, "constraint": None, "statement_number": None}
-    params, advice = module.params, ""
+    params = module.params
     try:
         login = login_from_options(
             params,
@@ -259,7 +259,9 @@ def main() -> None:
             statement_timeout=params["statement_timeout"],
             lock_timeout=params["lock_timeout"],
         )
-        advice = login.advice
+    except MissionControlError as error:
+        module.fail_json(msg=str(error), **failed)
+    try:
         outcome = run_statements(
             login.settings, wanted_statements(params), params["fetch"], params["read_only"], keep=not module.check_mode
         )
@@ -267,7 +269,7 @@ def main() -> None:
         failed.update(sqlstate=error.sqlstate, constraint=error.constraint, statement_number=error.number)
         module.fail_json(msg=str(error), **failed)
     except ConnectError as error:
-        module.fail_json(msg=f"{str(error).rstrip('.')}. {advice}".strip(), **failed)
+        module.fail_json(msg=login.explain(str(error)), **failed)
     except MissionControlError as error:
         module.fail_json(msg=str(error), **failed)
     results = [{**shown(each, params["fetch"]), "status": each.status} for each in outcome.results]
