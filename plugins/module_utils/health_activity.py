@@ -162,7 +162,7 @@ def _sessions_check(
         whose = f"process {oldest[0]['pid']}" if oldest[0]["pid"] else "a prepared one"
         message = f"{sentences[1].format(duration(seconds))} ({whose} of {oldest[0]['user']})."
     if hidden:
-        message += f" What {number(hidden, 'session')} of other logins do this login may not see: grant it pg_monitor."
+        message += f" Hidden from this login: {number(hidden, 'session')} of other logins (pg_monitor shows them)."
         status = "not visible" if status == "pass" else status
     return Check(
         name, status, message, {"count": len(rows), "seconds": seconds, "sessions": sessions, "hidden": hidden}

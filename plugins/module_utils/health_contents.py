@@ -79,6 +79,7 @@ def check_stale_task_runs(probe: Probe) -> Check:
             f"the longest for {duration(row['seconds'])}."
         )
         return Check("stale_task_runs", "warn", message, data)
-    return Check(
-        "stale_task_runs", "pass", f"{number(row['running'], 'run')} running, none of them silent for long.", data
+    message = (
+        f"{number(row['running'], 'run')} running, none silent for long." if row["running"] else "No run is running."
     )
+    return Check("stale_task_runs", "pass", message, data)

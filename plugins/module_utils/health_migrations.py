@@ -42,7 +42,11 @@ def check_migrations(probe: Probe) -> Check:
     data.update(version=probe.manifest.version, **_compare(probe.manifest.migrations, rows))
     faults = [f"{what.replace('_', ' ')}: {', '.join(data[what])}" for what in _KINDS if data[what]]
     if not faults:
-        message = f"All {number(len(rows), 'migration')} of version {probe.manifest.version} are applied, unchanged."
+        count = number(len(probe.manifest.migrations), "migration")
+        message = f"All {count} of version {probe.manifest.version} are applied, unchanged"
+        message += (
+            f"; {number(len(data['not_compared']), 'site-local one')} not compared." if data["not_compared"] else "."
+        )
         return Check("migrations", "pass", message, data)
     bad = data["drifted"] or data["out_of_order"] or not current
     message = f"Against version {probe.manifest.version} of the collection, {'; '.join(faults)}."
@@ -71,22 +75,27 @@ _KINDS = ("drifted", "out_of_order", "pending", "ahead")
 
 
 def _compare(expected: Iterable[ExpectedMigration], rows: list[Row]) -> dict[str, list[str]]:
-    """Names by kind. Those of a homelab's own are compared only where the manifest knows any of them."""
+    """Names by kind. Those of a homelab's own are compared only where the manifest knows any of them.
+
+    The manifest that is built into the library does not, for their files are not the collection's.
+    """
     recorded = {(row["origin"], row["version"]): row for row in rows}
     known = {(each.origin, each.version): each for each in expected}
     origins = {origin for origin, _version in known} | {BUNDLE}
     newest = {origin: max((v for o, v in recorded if o == origin), default=0) for origin in (BUNDLE, SITE)}
-    found: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    found: dict[str, list[str]] = {kind: [] for kind in (*_KINDS, "not_compared")}
     for key, each in known.items():
         if key not in recorded:
-            found["pending" if each.version > newest[each.origin] else "out_of_order"].append(_label(*key, each.name))
+            found["pending" if each.version > newest[each.origin] else "out_of_order"].append(
+                _label(each.origin, each.name)
+            )
         elif recorded[key]["checksum"] != each.checksum:
-            found["drifted"].append(_label(*key, each.name))
+            found["drifted"].append(_label(each.origin, each.name))
     for key, row in recorded.items():
-        if key not in known and key[0] in origins:
-            found["ahead"].append(_label(*key, row["name"]))
+        if key not in known:
+            found["ahead" if key[0] in origins else "not_compared"].append(_label(key[0], row["name"]))
     return found
 
 
-def _label(origin: str, version: int, name: str) -> str:
+def _label(origin: str, name: str) -> str:
     return name if origin == BUNDLE else f"{origin}/{name}"

@@ -27,10 +27,6 @@ _SAVEPOINT = "mission_control_health"
 _LONGEST_LOCK_WAIT = 1.0
 
 
-class OutOfTimeError(MissionControlError):
-    """There is no time left to ask."""
-
-
 @dataclass
 class Probe:
     """A read-only transaction that is asked questions.
@@ -68,13 +64,10 @@ class Probe:
         this one half of the time that is left, so that a slow answer does not take it all from the others.
 
         Raises:
-            OutOfTimeError: there is none left.
-            MissionControlError: the server did not answer; the next question may be asked all the same.
+            ConnectionLostError: also where the time was over and the connection was cut.
+            QueryError: the server refused it or did not answer in time; the next question may be asked all the same.
         """
-        left = self._time_left()
-        if left <= 0:
-            raise OutOfTimeError("There was no time left for this check.")
-        prefix = f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; SET LOCAL statement_timeout = {_milliseconds(left / 2)}; "
+        prefix = f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; SET LOCAL statement_timeout = {_milliseconds(self._time_left() / 2)}; "
         return self.session.query(prefix + sql, parameters).rows
 
     def row(self, sql: str, parameters: Parameters = None) -> Row:

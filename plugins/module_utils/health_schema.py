@@ -25,7 +25,7 @@ class Relation:
     Attributes:
         reachable: a statement that names it without a schema finds it, as those of this library do.
         usable: this login may use its schema.
-        readable: this login may read it.
+        readable: this login may read columns of it; the login of the HTTP service may not read them all.
         triggers: name and state (pg_trigger.tgenabled) of those on it.
     """
 
@@ -77,7 +77,7 @@ def check_tables(probe: Probe) -> Check:
     relations = probe.remember(find_relations)
     found = {name: relations[name].oid for name in TABLES if name in relations and relations[name].reachable}
     if not found:
-        return Check("tables", "not checked", "There are no tables to measure.", {})
+        return unreadable(probe, "tables", *TABLES) or Check("tables", "not checked", "There is no table.", {})
     rows = probe.rows(
         """
         SELECT relname::text AS name, pg_total_relation_size(oid) AS total_bytes, pg_indexes_size(oid) AS index_bytes,
@@ -102,7 +102,7 @@ def find_relations(probe: Probe) -> dict[str, Relation]:
         """
         SELECT c.relname::text AS name, c.oid::bigint AS oid, n.nspname::text AS schema,
             pg_table_is_visible(c.oid) AS reachable, has_schema_privilege(n.oid, 'USAGE') AS usable,
-            has_table_privilege(c.oid, 'SELECT') AS readable,
+            has_any_column_privilege(c.oid, 'SELECT') AS readable,
             (
                 SELECT jsonb_object_agg(t.tgname, t.tgenabled)
                 FROM pg_catalog.pg_trigger AS t
@@ -115,8 +115,13 @@ def find_relations(probe: Probe) -> dict[str, Relation]:
         """,
         [list(TABLES), list(VIEWS)],
     )
-    # In this order a reachable one comes last, and before it one that nobody can be sure not to be ours.
-    return {row.pop("name"): Relation(**{**row, "triggers": row["triggers"] or {}}) for row in rows}
+    # In this order a reachable one comes last, and before it one in a schema that this login may not use.
+    relations = {row.pop("name"): Relation(**{**row, "triggers": row["triggers"] or {}}) for row in rows}
+    home = relations.get("schema_migrations")
+    if home is not None and home.reachable:
+        # Ours are known to be in a schema that may be used: what has their names elsewhere is somebody else's.
+        return {name: found for name, found in relations.items() if found.usable}
+    return relations
 
 
 def unreadable(probe: Probe, check: str, *names: str) -> Check | None:

@@ -88,7 +88,10 @@ def check_replication_slots(probe: Probe) -> Check:
         kept = size(slots[0]["retained_bytes"])
         message = f"The slot {slots[0]['name']} keeps {kept} of write-ahead log on the server."
         return Check("replication_slots", "warn", message, data)
-    return Check("replication_slots", "pass", f"{number(len(slots), 'replication slot')}.", data)
+    message = (
+        f"{number(len(slots), 'replication slot')}, none far behind." if slots else "There is no replication slot."
+    )
+    return Check("replication_slots", "pass", message, data)
 
 
 def check_database_size(probe: Probe) -> Check:
