@@ -38,7 +38,7 @@ examples:
 
 _LEAST_BAR = 10
 _LONGEST_BAR = 40
-_LEAST_LABEL = 12
+_LEAST_LABEL = 8
 _ZERO = decimal.Decimal(0)
 
 
