@@ -28,9 +28,13 @@ EVERYTHING = {
 }
 
 
+@pytest.fixture(autouse=True)
+def alone(shared_database):
+    wait_until_alone(shared_database)
+
+
 @pytest.mark.parametrize("role", ["postgres", "application", "readonly"])
 def test_a_database_as_it_was_provisioned_passes_every_check(shared_database, role):
-    wait_until_alone(shared_database)
     report = health(shared_database, role)
     assert statuses(report) == {}
     assert report.status == "pass"
