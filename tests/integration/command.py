@@ -54,7 +54,7 @@ def start_command(database, *arguments, **options):
 def on_terminal(database, *arguments, columns=80, **more):
     """Run it with a terminal for its standard output and error: exit code and all that the terminal got."""
     ours, theirs = pty.openpty()
-    environment = environment_of(database, TERM="xterm", COLUMNS=str(columns), **more)
+    environment = environment_of(database, **{"TERM": "xterm", "COLUMNS": str(columns), **more})
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd="/"
     )
