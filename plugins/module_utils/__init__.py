@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # `as` with the same name says that it is handed on; pylint: disable=useless-import-alias
     from .audit import AuditError as AuditError
     from .audit import AuditHead as AuditHead
     from .audit import ChainReport as ChainReport

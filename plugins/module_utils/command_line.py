@@ -51,7 +51,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *arguments: Any, **options: Any) -> None:
         manifest = Manifest.built_in()
-        print(f"mission-control {manifest.version if manifest else '(unknown version)'}")
+        sys.stdout.write(f"mission-control {manifest.version if manifest else '(unknown version)'}\n")
         parser.exit()
 
 

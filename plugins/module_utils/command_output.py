@@ -72,7 +72,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Collect
     ]
 
 
-def bar(share: float, width: int, blocks: bool) -> str:
+def share_bar(share: float, width: int, blocks: bool) -> str:
     """A bar for a share from 0 to 1 of the width. A share above 0 is always to be seen."""
     if not blocks:
         length = round(share * width)

@@ -8,7 +8,7 @@ import argparse
 import decimal
 from typing import TYPE_CHECKING
 
-from .command_output import bar, csv_line, display_width, printable, shortened, table
+from .command_output import csv_line, display_width, printable, share_bar, shortened, table
 from .command_parser import (
     EXIT_OK,
     UsageError,
@@ -191,7 +191,7 @@ def _numbers(row: UsageRow, with_unpriced: bool) -> list[str]:
 def _bar(row: UsageRow, most: decimal.Decimal, width: int, blocks: bool) -> str:
     if width < 1 or not row.cost_usd or not most:
         return ""
-    return bar(float(row.cost_usd / most), width, blocks)
+    return share_bar(float(row.cost_usd / most), width, blocks)
 
 
 def short_count(number: int) -> str:

@@ -172,8 +172,7 @@ def usage_report(
     if days < 1:
         raise ReportError("A report covers 1 day or more.")
     zone = None if time_zone is None else _known_time_zone(client, time_zone)
-    row = client.query_one(_PERIOD, {"zone": zone, "since": since, "until": until, "days": days})
-    assert row is not None  # a query without a table
+    (row,) = client.query_many(_PERIOD, {"zone": zone, "since": since, "until": until, "days": days})
     period = Period(**row)
     if period.first_day > period.last_day:
         raise ReportError(f"The period begins on {period.first_day}, after its end on {period.last_day}.")
@@ -238,7 +237,7 @@ def _with_empty_days(rows: Sequence[UsageRow], period: Period) -> list[UsageRow]
     by_day = {row.group["day"]: row for row in rows}
     if not by_day:
         return []
-    day, end = min(by_day), max(max(by_day), min(period.last_day, period.today))
+    day, end = min(by_day), max(*by_day, min(period.last_day, period.today))
     filled = []
     while day <= end:
         empty = UsageRow({"day": day}, dict.fromkeys(COUNTS, 0), decimal.Decimal(0), None)

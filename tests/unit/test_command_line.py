@@ -11,10 +11,10 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.audit impo
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit_head_file import AuditHeadFile
 from ansible_collections.homelab.mission_control.plugins.module_utils.command_line import main, make_parser
 from ansible_collections.homelab.mission_control.plugins.module_utils.command_output import (
-    bar,
     csv_line,
     display_width,
     printable,
+    share_bar,
     shortened,
     table,
 )
@@ -157,14 +157,14 @@ def test_a_long_text_keeps_its_beginning():
 
 
 def test_a_bar_is_as_long_as_its_share_and_never_gone():
-    assert bar(1, 8, True) == "█" * 8
-    assert bar(0.5, 8, True) == "████"
-    assert bar(0.55, 8, True) == "████▍"
-    assert bar(0.0001, 8, True) == "▏"
-    assert bar(0, 8, True) == ""
-    assert bar(0.5, 8, False) == "####"
-    assert bar(0.0001, 8, False) == "#"
-    assert bar(0, 8, False) == ""
+    assert share_bar(1, 8, True) == "█" * 8
+    assert share_bar(0.5, 8, True) == "████"
+    assert share_bar(0.55, 8, True) == "████▍"
+    assert share_bar(0.0001, 8, True) == "▏"
+    assert share_bar(0, 8, True) == ""
+    assert share_bar(0.5, 8, False) == "####"
+    assert share_bar(0.0001, 8, False) == "#"
+    assert share_bar(0, 8, False) == ""
 
 
 def test_csv_tells_null_from_an_empty_text():
