@@ -119,7 +119,7 @@ def test_what_other_logins_do_is_not_visible_to_the_readonly_login(database, idl
     check = report.check("oldest_transaction")
     assert check.data["hidden"] == 1
     assert check.data["sessions"] == []
-    assert "1 session of other logins" in check.message
+    assert "Hidden from this login: 1 session;" in check.message
 
 
 def test_what_is_wrong_as_far_as_one_sees_counts_although_others_are_hidden(database, idle):
@@ -127,6 +127,14 @@ def test_what_is_wrong_as_far_as_one_sees_counts_although_others_are_hidden(data
     report = health(database, "application", thresholds=AT_ONCE)
     assert report.check("oldest_transaction").status == "warn"
     assert report.check("oldest_transaction").data["hidden"] == 1
+
+
+def test_a_session_that_reports_nothing_is_not_visible_to_anybody(database):
+    place = database.cluster.connect(database.name, options="-c track_activities=off")
+    with contextlib.closing(place) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        report = health(database, "postgres", thresholds=AT_ONCE)
+    assert statuses(report) == {"oldest_transaction": "not visible", "idle_in_transaction": "not visible"}
 
 
 def test_the_application_sees_its_own_sessions(database, idle):
