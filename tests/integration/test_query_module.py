@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+import yaml
 from ad_hoc import ad_hoc
-from playbook import run_playbook
+from ansible_collections.homelab.mission_control.plugins.modules import health, query
+from playbook import ROOT, run_playbook
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +174,35 @@ def test_parameters_are_in_no_output_and_in_no_log(shared_database, tmp_path):
     assert f'"length": {len(secret)}' in run.output or f"length: {len(secret)}" in run.output
     assert "22P02" in run.output
     assert secret not in run.output
+
+
+def readme_tasks():
+    """The block of the README with tasks for the modules."""
+    [block] = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "mission_control.query:" in text]
+    return block
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [(query.EXAMPLES, 2), (health.EXAMPLES, 0), (readme_tasks(), 1)],
+    ids=["query", "health", "README"],
+)
+def test_the_examples_run(database, tmp_path, text, changed):
+    """As they stand, but for the operating system's user, whom the test's server does not know."""
+    unchanged = ("become", "become_user")
+    tasks = [{key: value for key, value in task.items() if key not in unchanged} for task in yaml.safe_load(text)]
+    login = {
+        "login_unix_socket": database.cluster.socket_directory,
+        "login_port": database.cluster.port,
+        "login_user": "postgres",
+        "login_db": database.name,
+    }
+    play = {
+        "hosts": "mission_control",
+        "gather_facts": False,
+        "module_defaults": {"group/homelab.mission_control.all": login},
+        "tasks": tasks,
+    }
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    run = run_playbook(tmp_path / "play.yml", {}, home=tmp_path).succeeded()
+    assert run.recap["changed"] == changed, run.output
