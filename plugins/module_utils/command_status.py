@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .command_output import Output
+    from .transaction import Transaction
 
 SUMMARY = "which migrations are applied, pending or drifted"
 DESCRIPTION = """\
@@ -37,6 +38,16 @@ examples:
   mission-control status > /dev/null || echo "not current\""""
 
 _COLOURS = {"applied": "green", "current": "green", "pending": "yellow", "outdated": "yellow", "recorded": "dim"}
+
+# The catalogue shows everybody where the table is; a name leads to it only where the login may use its schema.
+_PLACE = """
+SELECT to_regclass('schema_migrations') IS NOT NULL AS reachable, (
+    SELECT min(n.nspname::text)
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relname = 'schema_migrations' AND c.relkind IN ('r', 'p')
+) AS schema
+"""
 
 
 @dataclass(frozen=True)
@@ -64,14 +75,7 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
             "This copy of mission-control came without a manifest of its migrations: install it again.", EXIT_UNKNOWN
         )
     with client.transaction("repeatable read", read_only=True) as transaction:
-        there = transaction.query_one("SELECT to_regclass('schema_migrations') IS NOT NULL AS found") or {}
-        migrations: list[dict[str, Any]] = []
-        repeatables: list[dict[str, Any]] = []
-        if there.get("found"):
-            migrations = transaction.query_many(
-                "SELECT origin, version, name, checksum, applied_at FROM schema_migrations"
-            )
-            repeatables = transaction.query_many("SELECT name, checksum, applied_at FROM schema_repeatables")
+        migrations, repeatables = _recorded(transaction)
     lines = [*migration_lines(manifest, migrations), *repeatable_lines(manifest, repeatables)]
     current = all(line.state in ("applied", "current", "recorded") for line in lines)
     if options.format == "json":
@@ -79,6 +83,23 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     else:
         _print(lines, current, manifest.version, output)
     return EXIT_OK if current else EXIT_NO
+
+
+def _recorded(transaction: Transaction) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of both tables; none where there are no such tables."""
+    place = transaction.query_one(_PLACE) or {}
+    if place["schema"] is None:
+        return [], []
+    if not place["reachable"]:
+        raise CommandError(
+            f"The migrations are recorded in the schema {place['schema']}, which this login may not use or does not have on its "
+            "search_path.",
+            EXIT_UNKNOWN,
+        )
+    return (
+        transaction.query_many("SELECT origin, version, name, checksum, applied_at FROM schema_migrations"),
+        transaction.query_many("SELECT name, checksum, applied_at FROM schema_repeatables"),
+    )
 
 
 def migration_lines(manifest: Manifest, rows: Iterable[Mapping[str, Any]]) -> list[Line]:

@@ -64,6 +64,23 @@ def test_a_wheel_carries_the_manifest_of_the_files(sources, tmp_path):
     assert not (sources / "plugins" / "module_utils" / "manifest.json").exists()
 
 
+def test_a_wheel_brings_the_command(sources, tmp_path):
+    """In an environment of its own that has nothing else, not even psycopg2."""
+    wheel = build(sources, "wheel", tmp_path)
+    venv = tmp_path / "venv"
+    run("-m", "venv", "--without-pip", str(venv), cwd=tmp_path)
+    python = f"--python={venv / 'bin' / 'python'}"
+    run("-m", "pip", python, "install", "--quiet", "--no-index", "--no-deps", str(wheel), cwd=tmp_path)
+    for command in ([venv / "bin" / "mission-control"], [venv / "bin" / "python", "-m", "mission_control"]):
+        shown = subprocess.run([*command, "--version"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert shown.stdout == f"mission-control {collection_version(str(ROOT))}\n"
+        refused = subprocess.run([*command, "status"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert refused.stderr.startswith("mission-control: psycopg2 cannot be imported by ")
+        assert refused.stderr.count("\n") == 1
+
+
 def test_a_wheel_of_a_source_distribution_carries_it_too(sources, tmp_path):
     archive = build(sources, "sdist", tmp_path)
     run("-m", "tarfile", "--extract", str(archive), str(tmp_path), cwd=tmp_path)
