@@ -160,7 +160,7 @@ def _run(words: list[str]) -> int:
             parser.error("a command is needed" if options.command is None else "audit needs a command, verify or head")
         client = command.prepare(options)
         output = Output()
-        return run_interruptibly(lambda: _carry_out(command, options, client, output), lambda: _stop(client))
+        return run_interruptibly(lambda: _carry_out(command, options, client, output), lambda: _stop(client, output))
     except (UsageError, SettingsError) as error:
         return _say(str(error), wrong_usage)
     except CommandError as error:
@@ -186,8 +186,9 @@ def _carry_out(command: _Command, options: argparse.Namespace, client: Client, o
         output.flush()
 
 
-def _stop(client: Client) -> None:
+def _stop(client: Client, output: Output) -> None:
     """Cancel the statement that the server works on, and let go of the connection."""
+    output.clear_progress()
     client.disconnect(0)
 
 
