@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -26,6 +27,10 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
+        thresholds = arguments.get("thresholds")
+        if thresholds is not None and not isinstance(thresholds, (Mapping, str)):
+            # Ansible itself would end with an exception on the managed host.
+            raise AnsibleActionFail(f"thresholds is {thresholds!r}, but it must be a dictionary.")
         if arguments.get("manifest") is None:
             arguments["manifest"] = self._manifest(variables)
         result.update(

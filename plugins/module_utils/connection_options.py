@@ -60,6 +60,7 @@ _NAMING_VARIABLES = (
     "PGPASSWORD",
     "PGSERVICE",
 )
+_SECRET_OPTIONS = ("login_password", "url")
 _NO_FILE = os.devnull
 
 
@@ -92,6 +93,9 @@ def login_from_options(options: Mapping[str, Any], environment: Mapping[str, str
         SettingsError: an option, a variable or a line of the env file is wrong, or a file that was named cannot be read.
     """
     given = {name: options.get(name) for name in CONNECTION_OPTIONS if options.get(name) not in (None, "")}
+    for name, value in given.items():
+        if isinstance(value, str) and not value.isprintable() and name not in _SECRET_OPTIONS:
+            raise SettingsError(f"{name} is {value!r}, which holds a character that cannot be printed: change it.")
     named_file = given.get("env_file") or environment.get(ENV_FILE_VARIABLE)
     own_login = any(name in given for name in _NAMING_OPTIONS) or any(map(environment.get, _NAMING_VARIABLES))
     path = named_file or (_NO_FILE if own_login else DEFAULT_ENV_FILE)

@@ -8,18 +8,25 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .env_file import value_problem
-from .kept_password import password_problem
+from .input_checks import (
+    integer,
+    is_taken,
+    name_problem,
+    number_problem,
+    path_problem,
+    secret_problem,
+    shown,
+    text_problem,
+)
+from .privilege_input import privilege_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_NAME = re.compile(r"[a-z_][a-z0-9_$]{0,62}")
 _TIME = re.compile(r"(?P<number>[0-9]{1,12}) *(?P<unit>us|ms|s|min|h|d)?")
 _MILLISECONDS = {"us": 0.001, None: 1, "ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_TIME = 2_147_483_647
 _MOST_CONNECTIONS = 262_143
-# PostgreSQL reads the first two as something else than a role; the others are made by initdb.
-_TAKEN = {"public", "none", "postgres", "template0", "template1", "information_schema"}
 
 
 def input_problem(inputs: Mapping[str, Any]) -> str:
@@ -27,43 +34,44 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 
     Args:
         inputs: groups of variables, each a mapping of the variable's name to its value: roles (five names), names
-            (database, schema), others (roles that are there already), connection_limits, times, ports, numbers
-            (value, least, most), passwords (empty: none given), env_file (path, empty: none), env_values.
+            (database, schema), others (roles that are there already), texts, lists (of texts), directories (on the
+            controller), connection_limits, times, ports, numbers (value, least, most), passwords (empty: none given),
+            env_file (path, empty: none), env_values; and privileges, with keys, what our roles are called in them.
     """
     return next(_problems(inputs), "")
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     yield from _name_problems(inputs)
+    yield from _text_problems(inputs)
     for variable, value in inputs["connection_limits"].items():
-        number = _integer(value)
+        number = integer(value)
         if number is None or not (number == -1 or 1 <= number <= _MOST_CONNECTIONS):
-            yield f"{variable} is {value!r}, but it must be a number of connections above 0, or -1 for no limit."
+            yield f"{variable} is {shown(value)}, but it must be a number of connections above 0, or -1 for no limit."
     for variable, value in inputs["times"].items():
-        yield from _time_problems(variable, str(value))
+        yield from _time_problems(variable, value)
     for variable, value in inputs["ports"].items():
-        number = _integer(value)
+        number = integer(value)
         if number is None or not 1 <= number <= 65535:
-            yield f"{variable} is {value!r}, but a port lies between 1 and 65535."
+            yield f"{variable} is {shown(value)}, but a port lies between 1 and 65535."
     for variable, (value, least, most) in inputs["numbers"].items():
-        number = _integer(value)
-        if number is None or not least <= number <= most:
-            yield f"{variable} is {value!r}, but it must lie between {least} and {most}."
+        problem = number_problem(value, least, most)
+        if problem:
+            yield f"{variable} {problem}."
     for variable, value in inputs["passwords"].items():
-        problem = password_problem(str(value)) if value else ""
+        problem = secret_problem(value)
         if problem:
             yield f"The password in {variable} {problem}."
     yield from _env_file_problems(inputs)
+    yield from privilege_problems(inputs["privileges"], inputs["keys"])
 
 
 def _name_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     for variable, value in {**inputs["roles"], **inputs["names"]}.items():
-        if not isinstance(value, str) or not _NAME.fullmatch(value):
-            yield (
-                f"{variable} is {str(value)!r}, but a name has 1 to 63 lower-case letters, digits, underscores and dollar signs, "
-                "and begins with a letter or an underscore."
-            )
-        elif value.startswith("pg_") or (value in _TAKEN and [variable, value] not in inputs["allowed"]):
+        problem = name_problem(value)
+        if problem:
+            yield f"{variable} {problem}."
+        elif is_taken(value) and [variable, value] not in inputs["allowed"]:
             yield f"{variable} is {value!r}, a name that PostgreSQL keeps for itself: choose another."
     first_use: dict[str, str] = {}
     for variable, value in inputs["roles"].items():
@@ -71,33 +79,45 @@ def _name_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
             yield f"{first_use[value]} and {variable} are both {value!r}, but the five roles need different names."
         first_use[value] = variable
     for variable, value in inputs["others"].items():
+        problem = text_problem(value)
+        if problem:
+            yield f"{variable} {problem}."
         if str(value) in first_use:
             yield f"{variable} is {value!r}, which is the role of {first_use[str(value)]}: it must be another one."
 
 
-def _time_problems(variable: str, value: str) -> Iterator[str]:
-    found = _TIME.fullmatch(value)
+def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
+    for variable, value in inputs["texts"].items():
+        problem = text_problem(value)
+        if problem:
+            yield f"{variable} {problem}."
+    for variable, value in inputs["lists"].items():
+        if not isinstance(value, (list, tuple)):
+            yield f"{variable} is {shown(value)}, but it must be a list; an empty one is written []."
+            continue
+        for each in value:
+            problem = text_problem(each) or ("" if each != "" else "is empty")
+            if problem:
+                yield f"An entry of {variable} {problem}."
+    for variable, value in inputs["directories"].items():
+        problem = path_problem(value, home=True)
+        if problem:
+            yield f"{variable} {problem}."
+
+
+def _time_problems(variable: str, value: Any) -> Iterator[str]:
+    found = _TIME.fullmatch(str(value))
     if not found or int(found["number"]) * _MILLISECONDS[found["unit"]] > _LONGEST_TIME:
-        yield f"{variable} is {value!r}, but it must be a time such as 500ms, 30s or 5min of at most 24 days, or 0 for no limit."
+        yield f"{variable} is {shown(value)}, but it must be a time such as 500ms, 30s or 5min of at most 24 days, or 0 for no limit."
 
 
 def _env_file_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     path = inputs["env_file"]
-    if not path:
+    if path == "":
         return
-    if not path.startswith("/") or path.endswith("/") or not path.isprintable():
-        yield f"mission_control_database_env_file is {path!r}, but it must be the absolute path of a file."
+    if path_problem(path) or str(path).endswith("/"):
+        yield f"mission_control_database_env_file is {shown(path)}, but it must be the absolute path of a file."
     for variable, value in inputs["env_values"].items():
         problem = value_problem(str(value))
         if problem:
             yield f"The value of {variable} {problem}: change it or set no mission_control_database_env_file."
-
-
-def _integer(value: Any) -> int | None:
-    """The number that Ansible would take a value for; a variable from the command line is a text."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return int(value) if isinstance(value, int) else int(str(value), 10)
-    except ValueError:
-        return None

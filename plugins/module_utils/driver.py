@@ -74,6 +74,9 @@ def open_connection(settings: Settings) -> Any:
     except psycopg2.Error as error:
         reason = settings.redact(" ".join(str(error).split())) or type(error).__name__
         failure = ConnectError(f"Cannot connect to the {settings.describe()}: {reason}")
+    except UnicodeDecodeError:
+        # The server cuts names after 63 bytes, wherever that is, and repeats them in its message.
+        failure = ConnectError(f"Cannot connect to the {settings.describe()}: its answer is not UTF-8 text")
     # Raised here and not above: the driver's error would be its context, and that one's frames hold the password.
     raise failure
 

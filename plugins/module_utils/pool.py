@@ -254,7 +254,7 @@ class Pool:
             openers = self._reserve_openers()
         try:
             self._start_openers(openers)
-            waiter.signal.acquire(timeout=max(0.0, deadline - monotonic()))
+            waiter.signal.acquire(timeout=min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX))
         except BaseException:
             with self._lock, contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)

@@ -11,7 +11,15 @@ import ipaddress
 import re
 from typing import Any
 
+from .input_checks import shown, text_problem
 from .server_files import hba_content, hba_problem, memory_settings, setting_problems, settings_content
+
+_PREFIX = "mission_control_postgresql_"
+_TEXTS = {
+    **{name: f"{_PREFIX}{name}" for name in ("version", "cluster", "repository", "repository_uri", "memory_mb")},
+    "administrator": f"{_PREFIX}login_user",
+    "database": "mission_control_database_name",
+}
 
 Info = dict[str, Any]
 Wanted = dict[str, Any]
@@ -146,7 +154,9 @@ def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None) ->
 
 def input_problems(wanted: Wanted) -> list[str]:
     """Return a sentence for each input that cannot be used, whatever the host looks like."""
-    problems = []
+    problems = _type_problems(wanted)
+    if problems:
+        return problems
     version = wanted["version"]
     if version and not re.fullmatch(r"[1-9]\d?", version):
         problems.append(f"mission_control_postgresql_version is {version!r}, but a major version such as 17 is needed.")
@@ -156,7 +166,8 @@ def input_problems(wanted: Wanted) -> list[str]:
         )
     if not re.fullmatch(r"[a-z][a-z0-9_]*", wanted["cluster"]):
         problems.append(
-            f"{wanted['cluster']!r} is no name for a cluster: use lower-case letters, digits and underscores."
+            f"mission_control_postgresql_cluster is {wanted['cluster']!r}, which is no name for a cluster: use lower-case letters, "
+            "digits and underscores."
         )
     if not 1024 <= wanted["port"] <= 65535:
         problems.append(f"mission_control_postgresql_port is {wanted['port']}, but it must lie between 1024 and 65535.")
@@ -182,6 +193,24 @@ def input_problems(wanted: Wanted) -> list[str]:
     return problems
 
 
+def _type_problems(wanted: Wanted) -> list[str]:
+    """Return a sentence for each input that is not of its kind; only a look at each of its parts tells."""
+    problems = []
+    for name, variable in _TEXTS.items():
+        problem = text_problem(wanted[name])
+        if problem:
+            problems.append(f"{variable} {problem}.")
+    for name in ("listen_addresses", "client_networks", "ignored_clusters"):
+        entries = wanted[name]
+        if not isinstance(entries, (list, tuple)):
+            problems.append(f"{_PREFIX}{name} is {shown(entries)}, but it must be a list; an empty one is written [].")
+            continue
+        problems += [f"An entry of {_PREFIX}{name} {text_problem(each)}." for each in entries if text_problem(each)]
+    if not isinstance(wanted["settings"], dict):
+        problems.append(f"{_PREFIX}settings is {shown(wanted['settings'])}, but it must be a mapping.")
+    return problems
+
+
 def _name_problems(name: str) -> list[str]:
     if not name:
         return ["A name of a database or role is empty."]
@@ -194,7 +223,7 @@ def _name_problems(name: str) -> list[str]:
 
 def _network_problems(network: str) -> list[str]:
     try:
-        ipaddress.ip_network(network)
+        ipaddress.ip_network(str(network))
     except ValueError as error:
         return [f"{network!r} in mission_control_postgresql_client_networks is not a network: {error}."]
     return []
@@ -253,7 +282,7 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
                 problems.append(
                     f"The cluster {name} is configured for port {port} too and starts when the host boots: choose another port."
                 )
-    addresses = ",".join(wanted["listen_addresses"]) or (target or {}).get("settings", {}).get(
+    addresses = ",".join(map(str, wanted["listen_addresses"])) or (target or {}).get("settings", {}).get(
         "listen_addresses", "localhost"
     )
     if wanted["client_networks"] and set(re.split(r"\s*,\s*", addresses)) <= {"localhost", "127.0.0.1", "::1", ""}:

@@ -176,6 +176,27 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
     }
 
 
+def problem_of(params: dict[str, Any]) -> str:
+    """What no file, package or port can be called, as a sentence; empty where all is well."""
+    texts = {
+        "drop_in": [params["drop_in"]],
+        "creation_marker": [params["creation_marker"]],
+        "packages": params["packages"],
+    }
+    for name, values in texts.items():
+        for value in values:
+            if not value or not value.isprintable():
+                return f"{name} is {value!r}, but it must be a text that can be printed."
+    if "/" in params["drop_in"] or params["drop_in"] in (".", ".."):
+        return f"drop_in is {params['drop_in']!r}, but it must be the name of a file in conf.d."
+    for pattern in params["packages"]:
+        if pattern.startswith("-"):
+            return f"packages holds {pattern!r}, but the name of a package does not begin with a hyphen."
+    if not 1 <= params["port"] <= 65535:
+        return f"port is {params['port']}, but a port lies between 1 and 65535."
+    return ""
+
+
 def _dpkg_query(patterns: list[str]) -> list[str]:
     return ["--show", "--showformat=${Package}\t${db:Status-Status}\t${Version}\n", *patterns]
 
@@ -203,6 +224,9 @@ def main() -> None:
     )
     if os.geteuid() != 0:
         module.fail_json(msg="cluster_info must run as root: set become to true for its task.")
+    problem = problem_of(module.params)
+    if problem:
+        module.fail_json(msg=problem)
     try:
         description = describe_host(module)
     except (facts.ProbeError, OSError) as error:

@@ -199,7 +199,7 @@ ONE_KIND_OF_ARGUMENTS = ["positional_args", "named_args"]
 
 
 def wanted_statements(params: dict[str, Any]) -> list[Statement]:
-    asked = [params] if params["query"] is not None else params["queries"]
+    asked = [params] if params["query"] is not None else params["queries"] or []
     return [
         Statement(each["query"], each["positional_args"] if each["positional_args"] is not None else each["named_args"])
         for each in asked

@@ -288,6 +288,41 @@ def test_a_wish_that_cannot_be_met_is_refused(lab, change, words):
     assert words in sentence
 
 
+def test_a_tablespace_that_is_not_there_is_refused_while_the_database_is_to_be_made(lab):
+    wanted = lab.wanted()
+    wanted["database"]["tablespace"] = "nowhere"
+    (sentence,) = refusals(lab, wanted, database="postgres")
+    assert sentence.startswith("There is no tablespace nowhere for the database ")
+    lab.make()
+    assert refusals(lab, wanted) == []
+
+
+@pytest.mark.parametrize(
+    "privilege",
+    [
+        "SELECT ON TABLE plain TO PUBLIC; CREATE TABLE carried_in (); --",
+        "SELECT (a) ON TABLE plain TO PUBLIC; CREATE TABLE carried_in (); --",
+        "SELECT (a) (b); CREATE TABLE carried_in (); --",
+        'INSERT (a, b"); CREATE TABLE carried_in (); --)',
+        "SELECT\n; CREATE TABLE carried_in (); --",
+    ],
+)
+def test_a_privilege_that_carries_sql_is_refused_or_quoted(lab, privilege):
+    lab.make().make_objects()
+    wanted = lab.wanted()
+    wanted["privileges"]["objects"].append({"name": "plain", "kind": "table", "readonly": [privilege]})
+    before = lab.query("SELECT count(*) FROM pg_class")
+    sentences = refusals(lab, wanted)
+    if sentences:
+        assert "is no privilege that readonly could have on the table plain." in sentences[0]
+        with pytest.raises(psycopg2.Error, match="is no privilege"):
+            lab.carry_out(wanted)
+    else:
+        lab.carry_out(wanted)
+    assert lab.query("SELECT to_regclass('carried_in')") == [(None,)]
+    assert lab.query("SELECT count(*) FROM pg_class") == before
+
+
 def test_an_administrator_without_rights_is_refused_with_what_is_missing(cluster, tmp_path):
     lab = DatabaseLab(cluster, tmp_path, "weakling")
     lab.query("DROP ROLE IF EXISTS weakling; CREATE ROLE weakling LOGIN", database="postgres")

@@ -243,7 +243,15 @@ def test_first_runs_at_once_leave_one_result(lab):
         ({"mission_control_database_generate_passwords": False}, "needs a password"),
         ({"mission_control_database_administrator": "nobody_there"}, "There is no role nobody_there"),
         ({"mission_control_database_reporting_time_zone": "Mars/Olympus"}, "There is no time zone Mars/Olympus"),
-        ({"mission_control_database_tablespace": "nowhere"}, 'tablespace "nowhere" does not exist'),
+        ({"mission_control_database_tablespace": "nowhere"}, "There is no tablespace nowhere"),
+        ({"mission_control_database_monitor_memberships": "pg_monitor"}, "must be a list"),
+        ({"mission_control_database_env_file": ["/a"]}, "mission_control_database_env_file is "),
+        ({"mission_control_database_password_directory": "here"}, "must be an absolute path or begin with ~"),
+        ({"mission_control_database_administrator": "a\0b"}, "mission_control_database_administrator is "),
+        (
+            {"mission_control_database_privileges": [{"name": "a", "readonly": ["SELECT ON a TO PUBLIC; --"]}]},
+            "Entry 1 of mission_control_database_privileges has ",
+        ),
     ],
 )
 def test_bad_input_gets_a_sentence_and_makes_nothing(lab, variables, words):
@@ -253,9 +261,16 @@ def test_bad_input_gets_a_sentence_and_makes_nothing(lab, variables, words):
     assert "Traceback" not in run.output
     assert "secret" not in run.sentence.replace("secret.", "")
     assert ADMINISTRATOR_PASSWORD not in run.output
-    if "tablespace" not in words:
-        assert lab.existing_roles() == []
-        assert not lab.file.exists()
+    assert lab.existing_roles() == []
+    assert not lab.file.exists()
+    assert not lab.exists()
+
+
+def test_a_locale_that_the_server_does_not_have_makes_nothing_on_the_server(lab):
+    run = lab.run(mission_control_database_locale="xx_YY.UTF-8")
+    assert run.returncode != 0
+    assert 'could not be changed, and nothing was: invalid locale name: "xx_YY.UTF-8"' in run.sentence, run.output
+    assert lab.existing_roles() == []
     assert not lab.exists()
 
 

@@ -378,7 +378,10 @@ def test_dumps_are_made_before_an_upgrade_and_the_oldest_removed(lab, tmp_path):
         ({"mission_control_postgresql_login_password": "wrong-and-secret"}, "cannot be read as postgres"),
         ({"mission_control_postgresql_port": 1}, "cannot be read as postgres"),
         ({"mission_control_database_name": "nowhere"}, "Database nowhere"),
-        ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout (0)"),
+        ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout is 0"),
+        ({"mission_control_schema_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_schema_owner_role is "),
+        ({"mission_control_schema_database": "a\0b"}, "mission_control_schema_database is "),
+        ({"mission_control_schema_prices": [{"provider": "x", "model": "y", "input": "1"}]}, "Entry 1 of "),
         ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
     ],
 )

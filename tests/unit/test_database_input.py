@@ -20,6 +20,11 @@ GOOD = {
     "passwords": {"password": ""},
     "env_file": "",
     "env_values": {"password": "", "host": "localhost"},
+    "texts": {"login_host": "", "locale": "C.UTF-8"},
+    "lists": {"memberships": ["pg_monitor"]},
+    "directories": {"directory": "~/.config/mission_control"},
+    "privileges": [],
+    "keys": ["owner", "audit", "application", "readonly", "monitor"],
 }
 
 
@@ -113,7 +118,7 @@ def test_a_password_with_a_line_break_is_refused_without_showing_it(value):
     assert "sec" not in sentence.replace("password", "")
 
 
-@pytest.mark.parametrize("path", ["relative.env", "/ends/with/", "/new\nline"])
+@pytest.mark.parametrize("path", ["relative.env", "/ends/with/", "/new\nline", None, 5, ["/a"], {"/a": 1}])
 def test_an_env_file_needs_an_absolute_path(path):
     assert "absolute path" in judge({**GOOD, "env_file": path})
 
@@ -126,13 +131,85 @@ def test_a_password_that_an_env_file_cannot_hold_is_refused_only_with_an_env_fil
     assert "it's" not in sentence
 
 
+@pytest.mark.parametrize("value", ["a\nb", "a\0b", "\x1b[31m", None, True, ["a"], {"a": "b"}, "x" * 1001, "\ud800"])
+@pytest.mark.parametrize(("group", "name"), [("texts", "locale"), ("others", "administrator")])
+def test_a_text_that_no_server_takes_is_refused(group, name, value):
+    sentence = judge(with_value(group, name, value))
+    assert sentence.startswith(f"{name} is ")
+    assert len(sentence) < 400
+
+
+@pytest.mark.parametrize("value", ["pg_monitor", "", None, {"pg_monitor": 1}, ["a\0b"], [""], [None]])
+def test_what_is_no_list_of_texts_is_refused(value):
+    assert "memberships" in judge(with_value("lists", "memberships", value))
+
+
+@pytest.mark.parametrize("value", ["", "relative", "../up", "a\0b", None, ["/a"]])
+def test_a_directory_needs_an_absolute_path(value):
+    assert judge(with_value("directories", "directory", value)).startswith("directory is ")
+
+
+@pytest.mark.parametrize("value", [None, True, ["secret"], {"secret": 1}, "\ud800secret"])
+def test_a_password_that_is_no_text_is_refused_without_showing_it(value):
+    sentence = judge(with_value("passwords", "password", value))
+    assert sentence.startswith("The password in password ")
+    assert "secret" not in sentence
+
+
+GOOD_ENTRY = {"name": "reports", "kind": "table", "readonly": ["SELECT", "update (a, b)"]}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [GOOD_ENTRY, {"name": "f(integer)", "kind": "function", "monitor": ["EXECUTE"], "comment": "why"}, {"name": "all"}],
+)
+def test_privileges_that_are_good(entry):
+    assert judge({**GOOD, "privileges": [entry]}) == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (
+            {"readonly": ["SELECT ON reports TO PUBLIC; DROP TABLE hosts; --"]},
+            "SELECT ON reports TO PUBLIC; DROP TABLE",
+        ),
+        ({"readonly": ["SELECT (a); DROP TABLE hosts; --"]}, "DROP TABLE hosts"),
+        ({"readonly": ["SELECT ()"]}, "'SELECT ()'"),
+        ({"readonly": ["DELETE (a)"]}, "'DELETE (a)'"),
+        ({"readonly": ["ALL"]}, "'ALL'"),
+        ({"readonly": ["EXECUTE"]}, "'EXECUTE'"),
+        ({"kind": "sequence", "readonly": ["SELECT (a)"]}, "only tables and views have columns"),
+        ({"readonly": "SELECT"}, "must be a list of privileges"),
+        ({"readonly": [None]}, "has None for readonly"),
+        ({"reader": ["SELECT"]}, "has the key 'reader'"),
+        ({"kind": "tabel"}, "has the kind 'tabel'"),
+        ({"kind": ["table"]}, "has the kind ['table']"),
+        ({"name": ""}, "has no name"),
+        ({"name": "a\0b"}, "has no name"),
+    ],
+)
+def test_privileges_that_make_no_sense_are_refused(entry, words):
+    sentence = judge({**GOOD, "privileges": [{"name": "ok"}, {**GOOD_ENTRY, **entry}]})
+    assert sentence.startswith("Entry 2 of mission_control_database_privileges ")
+    assert words in sentence
+
+
+@pytest.mark.parametrize("value", ["SELECT", None, 5, ["SELECT"], [["SELECT"]]])
+def test_privileges_that_are_no_list_of_mappings_are_refused(value):
+    assert "mission_control_database_privileges" in judge({**GOOD, "privileges": value})
+
+
 anything = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(), max_size=2))
 
 
 @settings(deadline=None, max_examples=500)
 @given(
     group=st.sampled_from(
-        ["roles", "names", "others", "connection_limits", "times", "ports", "passwords", "env_values"]
+        [
+            *("roles", "names", "others", "connection_limits", "times", "ports", "passwords", "env_values"),
+            *("texts", "lists", "directories"),
+        ]
     ),
     index=st.integers(0, 4),
     value=anything,

@@ -189,7 +189,10 @@ def test_an_interrupted_creation_is_done_again_but_never_one_that_was_started():
                             "or to none if the host's own package sources have it."),
         ({"port": 80}, "mission_control_postgresql_port is 80, but it must lie between 1024 and 65535."),
         ({"port": 65536}, "mission_control_postgresql_port is 65536, but it must lie between 1024 and 65535."),
-        ({"cluster": "my-main"}, "'my-main' is no name for a cluster: use lower-case letters, digits and underscores."),
+        (
+            {"cluster": "my-main"},
+            "mission_control_postgresql_cluster is 'my-main', which is no name for a cluster: use lower-case letters, digits and underscores.",
+        ),
         ({"database": 'a"b'}, "The name 'a\"b' has a double quote or a control character in it."),
         ({"database": "ä" * 32}, f"The name {'ä' * 32} is longer than the 63 bytes that PostgreSQL allows."),
         ({"logins": [""]}, "A name of a database or role is empty."),

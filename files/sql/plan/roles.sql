@@ -267,6 +267,10 @@ refusal AS (
   SELECT 13, format('There is no role %s to own the database %s: create it or change mission_control_database_administrator.', d.owner, d.name)
     FROM wanted_database d WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = d.owner) AND d.owner IS NOT NULL
   UNION ALL
+  SELECT 13, format('There is no tablespace %s for the database %s: create it or change mission_control_database_tablespace.', d.tablespace, d.name)
+    FROM wanted_database d
+   WHERE d.oid IS NULL AND d.tablespace IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_tablespace t WHERE t.spcname = d.tablespace)
+  UNION ALL
   SELECT 14, format('The role %s reaches %s through its membership of %s: end that membership first.', reach.start_name, g.name, reach.via)
     FROM reach JOIN guarded_role g ON g.oid = reach.roleid AND g.oid <> reach.start_oid
    WHERE reach.depth > 1

@@ -1,0 +1,144 @@
+"""Inputs of the schema role are judged before a server is asked, by a sentence that names the variable."""
+
+import copy
+import datetime
+import pathlib
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.filter.schema_input_problem import FilterModule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yaml import safe_load
+
+judge = FilterModule().filters()["schema_input_problem"]
+SEED = pathlib.Path(__file__).parents[2] / "files/sql/seed/provider_pricing.yml"
+PRICE = {"provider": "openai", "model": "gpt-x", "input": "2.5", "output": 10}
+GOOD = {
+    "login_host": "db.lab",
+    "login_unix_socket": "",
+    "login_port": 5432,
+    "login_user": "postgres",
+    "login_password": "",
+    "ca_cert": "",
+    "become_user": "postgres",
+    "database": "mission_control",
+    "name": "public",
+    "owner_role": "mission_control_owner",
+    "audit_role": "mission_control_audit",
+    "site_directory": "",
+    "prices": [PRICE],
+    "lock_timeout": 5000,
+    "wait": 120,
+    "dump_directory": "",
+    "dump_keep": 5,
+}
+
+
+def test_the_defaults_and_numbers_from_the_command_line_are_good():
+    assert judge(GOOD) == ""
+    assert judge({**GOOD, "login_port": "5432", "lock_timeout": "5000", "wait": "0", "dump_keep": "1"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("login_port", [0, 65536, "x", None, True]),
+        ("lock_timeout", [0, -1, 2**31, "5s", 1.5]),
+        ("wait", [-1, "soon", 86401]),
+        ("dump_keep", [0, "all"]),
+        ("name", ["", "a b", 'a"b', "a" * 64, "\u00fcber", None]),
+        ("owner_role", ["x'; DROP TABLE a; --", "mission_control_audit"]),
+        ("audit_role", ["A"]),
+        ("database", ["a\0b", "a\nb", None, ["a"]]),
+        ("login_host", [{"a": "b"}, "\x1b]0;x\x07"]),
+        ("dump_directory", ["relative", "a\nb", None, ["/a"]]),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(name, values):
+    for value in values:
+        sentence = judge({**GOOD, name: value})
+        assert f"mission_control_schema_{name} " in sentence, value
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+
+
+def test_a_password_is_refused_without_showing_it():
+    sentence = judge({**GOOD, "login_password": "top\nsecret"})
+    assert sentence == "The password in mission_control_schema_login_password holds a line break or the character NUL."
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"input": 0, "output": "999999.999999"},
+        {"input": 2.5, "cache_read": None, "reasoning": "1e-6"},
+        {"valid_from": datetime.date(2026, 12, 1), "valid_to": "2027-01-01T00:00:00Z"},
+        {"aliases": ["a", "b"], "billing_mode": "batch", "above_input_tokens": 200000, "local": False, "source": "x"},
+    ],
+)
+def test_prices_that_are_good(more):
+    assert judge({**GOOD, "prices": [{**PRICE, **more}]}) == ""
+
+
+def test_the_prices_that_the_collection_brings_are_good():
+    with open(SEED, encoding="utf-8") as file:
+        assert judge({**GOOD, "prices": safe_load(file)}) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"input": -1}, "-1 for input"),
+        ({"output": "1000000"}, "for output"),
+        ({"output": "0.0000001"}, "at most 6 decimals"),
+        ({"input": "NaN"}, "'NaN' for input"),
+        ({"input": float("inf")}, "inf for input"),
+        ({"input": True}, "True for input"),
+        ({"input": "1_000"}, "'1_000' for input"),
+        ({"input": [1]}, "[1] for input"),
+        ({"input": None}, "has no input"),
+        ({"provider": "Open AI"}, "has the provider 'Open AI'"),
+        ({"model": ""}, "has no model"),
+        ({"model": "a\0b"}, "has a model that is"),
+        ({"aliases": "a"}, "for aliases"),
+        ({"aliases": [["a"]]}, "for aliases"),
+        ({"billing_mode": "cheap"}, "the billing_mode 'cheap'"),
+        ({"billing_mode": ["batch"]}, "the billing_mode ['batch']"),
+        ({"above_input_tokens": -1}, "-1 for above_input_tokens"),
+        ({"above_input_tokens": 2**63}, "for above_input_tokens"),
+        ({"local": "yes"}, "'yes' for local"),
+        ({"valid_from": "tomorrow"}, "'tomorrow' for valid_from"),
+        ({"valid_to": {"a": 1}}, "for valid_to"),
+        ({"price": 1}, "has the key 'price'"),
+    ],
+)
+def test_a_price_that_makes_no_sense_is_refused(more, words):
+    sentence = judge({**GOOD, "prices": [PRICE, {**PRICE, **more}]})
+    assert sentence.startswith("Entry 2 of mission_control_schema_prices ")
+    assert words in sentence
+
+
+@pytest.mark.parametrize("prices", [None, "cheap", {"provider": "x"}, ["x"], [["x"]], 5])
+def test_prices_that_are_no_list_of_mappings_are_refused(prices):
+    assert "mission_control_schema_prices" in judge({**GOOD, "prices": prices})
+
+
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.dates()),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(), inner, max_size=2)),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(name=st.sampled_from(sorted(GOOD)), value=anything)
+def test_whatever_is_given_the_answer_is_one_sentence(name, value):
+    sentence = judge({**copy.deepcopy(GOOD), name: value})
+    assert sentence == "" or (sentence.endswith(".") and "\n" not in sentence)
+
+
+@settings(deadline=None, max_examples=500)
+@given(changes=st.dictionaries(st.sampled_from(sorted({*PRICE, "aliases", "valid_to", "local", "x"})), anything))
+def test_whatever_a_price_is_the_answer_is_one_sentence(changes):
+    sentence = judge({**GOOD, "prices": [{**PRICE, **changes}]})
+    assert sentence == "" or (sentence.endswith(".") and "\n" not in sentence)
