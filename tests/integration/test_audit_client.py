@@ -102,7 +102,7 @@ def test_a_cut_off_end_is_found_only_against_a_head_that_was_kept(client, databa
     assert report.problem == "the chain ends at 2, before the expected 3"
 
 
-@pytest.mark.parametrize("role", ["readonly", "monitor"])
+@pytest.mark.parametrize("role", ["readonly", "monitor", "service"])
 def test_who_only_reads_may_verify(database, client, role):
     audit(client, "alice", "count")
     with client_of(database, role) as reader:

@@ -26,7 +26,7 @@ def run(application):
     return run
 
 
-@pytest.mark.parametrize("role", ["application", "owner", "admin", "readonly", "monitor"])
+@pytest.mark.parametrize("role", ["application", "owner", "admin", "readonly", "monitor", "service"])
 def test_nobody_changes_the_log(database, admin, run, role):
     session = database.session(role)
     for statement in CHANGES:
