@@ -6,6 +6,7 @@ import mission_control_database as layer
 import psycopg2
 import pytest
 from database_lab import DatabaseLab, prepare_cluster
+from playbook import ROOT, run_playbook
 from throwaway_cluster import ThrowawayCluster
 
 ALL = None
@@ -205,3 +206,35 @@ def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_pa
     lab.run().succeeded()
     with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
         lab.log_in("services-secret", "service")
+
+
+SHOW_LOGINS = f"""
+- name: Logins
+  hosts: mission_control
+  gather_facts: false
+  vars_files: ["{ROOT}/roles/mission_control_postgresql/vars/main.yml"]
+  tasks:
+    - name: Show who is let in by pg_hba.conf
+      ansible.builtin.debug:
+        msg: "logins={{{{ __mission_control_postgresql_logins | join(' ') }}}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "logins"),
+    [
+        ({}, "mission_control"),
+        ({"mission_control_service_enabled": True}, "mission_control mission_control_service"),
+        ({"mission_control_database_service_login": True}, "mission_control mission_control_service"),
+        (
+            {"mission_control_service_enabled": True, "mission_control_database_service_role": "lab_service"},
+            "mission_control lab_service",
+        ),
+        ({"mission_control_service_enabled": True, "mission_control_database_service_login": False}, "mission_control"),
+    ],
+)
+def test_the_server_lets_it_in_where_it_may_log_in(tmp_path, variables, logins):
+    playbook = tmp_path / "logins.yml"
+    playbook.write_text(SHOW_LOGINS, encoding="utf-8")
+    shown = run_playbook(playbook, variables, home=tmp_path).succeeded().output
+    assert f"msg: logins={logins}\n" in shown
