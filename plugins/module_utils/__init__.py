@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # `as` with the same name says that it is handed on; pylint: disable=useless-import-alias
     from .client import Client as Client
     from .client import Health as Health
     from .driver import Json as Json

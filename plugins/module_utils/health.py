@@ -16,9 +16,18 @@ from .errors import (
     SettingsError,
     StatementCanceledError,
 )
-from .health_probe import OutOfTimeError, Probe, cut_at
+from .health_activity import (
+    check_blocked_locks,
+    check_connections,
+    check_idle_in_transaction,
+    check_oldest_transaction,
+)
+from .health_contents import check_audit_chain, check_stale_task_runs
+from .health_migrations import check_migrations, check_repeatables
+from .health_probe import Probe, cut_at
 from .health_report import Check, HealthReport
-from .health_server import check_server
+from .health_schema import check_schema_objects, check_tables
+from .health_server import check_database_size, check_replication_slots, check_server, check_transaction_ids
 from .health_thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -27,7 +36,22 @@ if TYPE_CHECKING:
 
 _DEFAULTS = Thresholds()
 _REFUSED = "42501"  # insufficient_privilege
-_CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (("server", check_server),)
+_CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (
+    ("server", check_server),
+    ("connections", check_connections),
+    ("oldest_transaction", check_oldest_transaction),
+    ("idle_in_transaction", check_idle_in_transaction),
+    ("blocked_locks", check_blocked_locks),
+    ("transaction_ids", check_transaction_ids),
+    ("replication_slots", check_replication_slots),
+    ("database_size", check_database_size),
+    ("tables", check_tables),
+    ("migrations", check_migrations),
+    ("repeatables", check_repeatables),
+    ("schema_objects", check_schema_objects),
+    ("audit_chain", check_audit_chain),
+    ("stale_task_runs", check_stale_task_runs),
+)
 NAMES: tuple[str, ...] = ("connection", *(name for name, _check in _CHECKS))
 
 
@@ -53,39 +77,43 @@ def check_health(
         raise SettingsError(f"The timeout of a health check must be a number of seconds above 0, not {timeout!r}.")
     checked_at = datetime.datetime.now(datetime.timezone.utc)
     began = monotonic()
-    checks = _all_checks(client, manifest, thresholds, began + timeout)
+    checks = _all_checks(client, manifest, thresholds, timeout)
     return HealthReport.of(checks, checked_at, (monotonic() - began) * 1000)
 
 
-def _all_checks(client: Client, manifest: Manifest | None, thresholds: Thresholds, deadline: float) -> list[Check]:
+def _all_checks(client: Client, manifest: Manifest | None, thresholds: Thresholds, timeout: float) -> list[Check]:
+    deadline = monotonic() + timeout
+    checks: list[Check] = []
     tried = False
     while True:
         try:
             asked = monotonic()
-            with client.borrow(deadline - asked) as session, cut_at(deadline, session):
+            with client.borrow(deadline - asked if tried else timeout) as session, cut_at(deadline, session):
                 connect_ms = (monotonic() - asked) * 1000
-                return _examine(Probe(session, deadline, thresholds, manifest), connect_ms)
+                _examine(Probe(session, deadline, thresholds, manifest), connect_ms, checks)
+                return checks
         except MissionControlError as error:
+            lost = isinstance(error, ConnectionLostError)
+            cut = lost and monotonic() >= deadline
             # Once more, since a connection that stood idle in the pool may have ended without a sign.
-            if tried or not isinstance(error, ConnectionLostError) or monotonic() >= deadline:
-                return _without_connection(error)
-            tried = True
+            if lost and not (cut or tried or checks):
+                tried = True
+                continue
+            message = f"The server did not answer within {timeout:g} s." if cut else str(error)
+            data = {**(checks[0].data if checks else {}), "error": type(error).__name__}
+            why = "There was no time left." if cut else "There was no connection."
+            rest = [Check(name, "not checked", why, {}) for name in NAMES[max(1, len(checks)) :]]
+            return [Check("connection", "fail", message, data), *checks[1:], *rest]
 
 
-def _examine(probe: Probe, connect_ms: float) -> list[Check]:
-    """All checks on this connection. Only the loss of it before the first answer is an error."""
+def _examine(probe: Probe, connect_ms: float, checks: list[Check]) -> None:
+    """Add one check after the other, so that those before the loss of the connection are kept."""
     asked = monotonic()
     probe.session.query("SELECT 1")
-    connection = _connection(connect_ms, (monotonic() - asked) * 1000, probe.thresholds)
-    checks: list[Check] = []
-    try:
-        with probe.transaction():
-            for name, function in _CHECKS:
-                checks.append(_one_check(name, function, probe))
-    except MissionControlError as error:
-        connection = Check("connection", "fail", str(error), {**connection.data, "error": type(error).__name__})
-        checks += [_not_checked(name) for name in NAMES[1 + len(checks) :]]
-    return [connection, *checks]
+    checks.append(_connection(connect_ms, (monotonic() - asked) * 1000, probe.thresholds))
+    with probe.transaction():
+        for name, function in _CHECKS:
+            checks.append(_one_check(name, function, probe))
 
 
 def _connection(connect_ms: float, query_ms: float, thresholds: Thresholds) -> Check:
@@ -100,8 +128,6 @@ def _one_check(name: str, function: Callable[[Probe], Check], probe: Probe) -> C
         return function(probe)
     except ConnectionLostError:
         raise
-    except OutOfTimeError as error:
-        return Check(name, "not checked", str(error), {})
     except LockTimeoutError:
         return Check(name, "warn", "Another session holds a lock that kept this from being looked at.", {})
     except StatementCanceledError:
@@ -111,12 +137,3 @@ def _one_check(name: str, function: Callable[[Probe], Check], probe: Probe) -> C
         if error.sqlstate == _REFUSED:
             return Check(name, "not visible", f"This login may not look at it: {error.reason}.", data)
         return Check(name, "fail", f"The server refused the question: {error}.", data)
-
-
-def _without_connection(error: MissionControlError) -> list[Check]:
-    connection = Check("connection", "fail", str(error), {"error": type(error).__name__})
-    return [connection, *(_not_checked(name) for name in NAMES[1:])]
-
-
-def _not_checked(name: str) -> Check:
-    return Check(name, "not checked", "There was no connection.", {})

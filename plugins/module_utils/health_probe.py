@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .errors import MissionControlError
 from .health_thresholds import Thresholds
@@ -22,12 +22,9 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
+AnswerT = TypeVar("AnswerT")
 _SAVEPOINT = "mission_control_health"
 _LONGEST_LOCK_WAIT = 1.0
-
-
-class OutOfTimeError(MissionControlError):
-    """There is no time left to ask."""
 
 
 @dataclass
@@ -43,6 +40,7 @@ class Probe:
     deadline: float
     thresholds: Thresholds
     manifest: Manifest | None
+    _answers: dict[Callable[[Probe], Any], Any] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None, None, None]:
@@ -66,19 +64,23 @@ class Probe:
         this one half of the time that is left, so that a slow answer does not take it all from the others.
 
         Raises:
-            OutOfTimeError: there is none left.
-            MissionControlError: the server did not answer; the next question may be asked all the same.
+            ConnectionLostError: also where the time was over and the connection was cut.
+            QueryError: the server refused it or did not answer in time; the next question may be asked all the same.
         """
-        left = self._time_left()
-        if left <= 0:
-            raise OutOfTimeError("There was no time left for this check.")
-        prefix = f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; SET LOCAL statement_timeout = {_milliseconds(left / 2)}; "
+        prefix = f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; SET LOCAL statement_timeout = {_milliseconds(self._time_left() / 2)}; "
         return self.session.query(prefix + sql, parameters).rows
 
     def row(self, sql: str, parameters: Parameters = None) -> Row:
         """The one row of the answer."""
         (row,) = self.rows(sql, parameters)
         return row
+
+    def remember(self, question: Callable[[Probe], AnswerT]) -> AnswerT:
+        """What a question found, asked once for all checks that need it."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: AnswerT = self._answers[question]
+        return answer
 
     def _time_left(self) -> float:
         return self.deadline - monotonic()

@@ -1,17 +1,20 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Health of the server as a whole: what it is, how large the database, how near its limits it is."""
+"""Health of the server as a whole: what it is, how large the database, what may stop it one day."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .health_report import Check
+from .health_text import duration, number, size
 
 if TYPE_CHECKING:
     from .health_probe import Probe
 
 _OLDEST_MAJOR = 14
+# Where the server itself turns to its emergency measures (vacuum_failsafe_age), of 2**31 that there are.
+_FAIL_AGE = 1_600_000_000
 
 
 def check_server(probe: Probe) -> Check:
@@ -37,9 +40,60 @@ def check_server(probe: Probe) -> Check:
     return Check("server", "pass", message, data)
 
 
-def duration(seconds: float) -> str:
-    """For people: 42 s, 5 min, 3 h, 12 days."""
-    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+def check_transaction_ids(probe: Probe) -> Check:
+    """How far the oldest database of the server is from the wraparound, after which the server takes no more writes."""
+    row = probe.row(
+        """
+        SELECT d.datname::text AS oldest_database, d.age, d.multixact_age, d.share::float8 AS share
+        FROM (
+            SELECT datname, age(datfrozenxid) AS age, mxid_age(datminmxid) AS multixact_age,
+                greatest(
+                    age(datfrozenxid) / current_setting('autovacuum_freeze_max_age')::float8,
+                    mxid_age(datminmxid) / current_setting('autovacuum_multixact_freeze_max_age')::float8
+                ) AS share
+            FROM pg_catalog.pg_database
+        ) AS d
+        ORDER BY d.share DESC LIMIT 1
+        """
+    )
+    oldest = max(row["age"], row["multixact_age"])
+    message = (
+        f"The oldest transaction id is {row['age']} old, the oldest multixact id {row['multixact_age']} "
+        f"(database {row['oldest_database']})"
+    )
+    if oldest >= _FAIL_AGE:
+        return Check("transaction_ids", "fail", f"{message}: vacuum it now, before the server stops writing.", row)
+    if row["share"] >= probe.thresholds.transaction_id_warn:
+        return Check("transaction_ids", "warn", f"{message}: autovacuum does not keep up with freezing.", row)
+    return Check("transaction_ids", "pass", f"{message}.", row)
+
+
+def check_replication_slots(probe: Probe) -> Check:
+    """Slots that keep the server's write-ahead log for somebody who does not fetch it, until the disk is full."""
+    slots = probe.rows(
+        """
+        SELECT slot_name::text AS name, active, wal_status, pg_wal_lsn_diff(
+            CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn
+        )::bigint AS retained_bytes
+        FROM pg_catalog.pg_replication_slots
+        ORDER BY 4 DESC NULLS LAST
+        """
+    )
+    data = {"slots": slots}
+    lost = [slot["name"] for slot in slots if slot["wal_status"] == "lost"]
+    if lost:
+        message = f"The log that {lost[0]} needs is gone: make its standby anew and drop the slot."
+        return Check("replication_slots", "warn", message, data)
+    if slots and (slots[0]["retained_bytes"] or 0) >= probe.thresholds.slot_warn_bytes:
+        kept = size(slots[0]["retained_bytes"])
+        message = f"The slot {slots[0]['name']} keeps {kept} of write-ahead log on the server."
+        return Check("replication_slots", "warn", message, data)
+    message = (
+        f"{number(len(slots), 'replication slot')}, none far behind." if slots else "There is no replication slot."
+    )
+    return Check("replication_slots", "pass", message, data)
+
+
+def check_database_size(probe: Probe) -> Check:
+    row = probe.row("SELECT pg_database_size(current_database()) AS bytes")
+    return Check("database_size", "pass", f"The database takes {size(row['bytes'])}.", row)
