@@ -45,17 +45,11 @@ _raw:
 """
 
 import base64
-import os
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import (
-    FILE_NAME,
-    Manifest,
-    ManifestError,
-    collection_version,
-)
-from ansible_collections.homelab.mission_control.plugins.module_utils.release_archive import pack, read_package
+from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import ManifestError
+from ansible_collections.homelab.mission_control.plugins.module_utils.release_archive import build_release
 
 
 class LookupModule(LookupBase):
@@ -63,24 +57,11 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         self.set_options(var_options=variables, direct=kwargs)
+        collection, site_directory = self.get_option("collection"), self.get_option("site_directory")
         try:
-            return [self._release(application) for application in terms]
+            archives = [build_release(application, collection, site_directory) for application in terms]
         except ManifestError as error:
             raise AnsibleLookupError(str(error)) from error
         except OSError as error:
             raise AnsibleLookupError(f"{error.filename} cannot be read: {error.strerror}.") from error
-
-    def _release(self, application: str) -> dict[str, str]:
-        root = self.get_option("collection")
-        manifest = Manifest.of_directory(
-            os.path.join(root, "files/sql"), collection_version(root) or "", self.get_option("site_directory")
-        )
-        archive = pack(
-            {
-                **read_package(os.path.join(root, "plugins/module_utils"), "mission_control"),
-                **read_package(application, "mission_control_service"),
-                # Beside the library's modules, where it looks for it.
-                f"mission_control/{FILE_NAME}": manifest.as_json().encode(),
-            }
-        )
-        return {"checksum": archive.checksum, "archive": base64.b64encode(archive.content).decode()}
+        return [{"checksum": each.checksum, "archive": base64.b64encode(each.content).decode()} for each in archives]

@@ -11,6 +11,8 @@ import os
 import tarfile
 from typing import TYPE_CHECKING, NamedTuple
 
+from .manifest import FILE_NAME, Manifest, collection_version
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -24,6 +26,30 @@ class Archive(NamedTuple):
 
     checksum: str
     content: bytes
+
+
+def build_release(application: str, collection: str, site_directory: str = "") -> Archive:
+    """Pack the application, the client library and the manifest of the schema that they expect.
+
+    Args:
+        application: directory of the application's package.
+        collection: root directory of the collection.
+        site_directory: of a homelab's own migrations; empty for none.
+
+    Raises:
+        OSError: a directory or a file cannot be read.
+        ManifestError: a migration is not what it has to be.
+    """
+    sql_directory = os.path.join(collection, "files/sql")
+    manifest = Manifest.of_directory(sql_directory, collection_version(collection) or "", site_directory)
+    return pack(
+        {
+            **read_package(os.path.join(collection, "plugins/module_utils"), "mission_control"),
+            **read_package(application, "mission_control_service"),
+            # Beside the library's modules, where it looks for it.
+            f"mission_control/{FILE_NAME}": manifest.as_json().encode(),
+        }
+    )
 
 
 def read_package(directory: str, name: str) -> dict[str, bytes]:
