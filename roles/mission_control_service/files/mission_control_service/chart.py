@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WIDTH = 720
-HEIGHT = 220
+HEIGHT = 240
 LEFT = 52
 RIGHT = 8
 TOP = 12

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from .access import Access
     from .configuration import Configuration
     from .database import Database, Reader
-    from .figures import Usage
+    from .figures import Tools, Usage
     from .health import Health
     from .statistics import Statistics
 
 RUNS_SHOWN = 20
 MODELS_SHOWN = 10
+TOOLS_SHOWN = 15
 _RUNS = (
     "SELECT task_title, status, created_at, age, event_count, tool_call_count FROM active_task_runs "
     "ORDER BY created_at DESC LIMIT %s"
@@ -65,7 +66,8 @@ def page_blueprint(
                 runs=statistics.runs,
                 runs_shown=RUNS_SHOWN,
                 usage=_usage(usage, configuration.budget_usd) if usage else None,
-                tools=[row for row in tools.rows if row["total_calls"]] if tools else None,
+                tools=_most_called(tools) if tools else None,
+                tools_shown=TOOLS_SHOWN,
             )
         )
 
@@ -87,6 +89,11 @@ def _read_runs(database: Database) -> tuple[datetime.tzinfo, list[dict[str, Any]
     except (ZoneInfoNotFoundError, ValueError):
         # A host may have no data of time zones, and PostgreSQL knows names that are nobody else's.
         return datetime.timezone.utc, rows
+
+
+def _most_called(tools: Tools) -> list[dict[str, Any]]:
+    called = [row for row in tools.rows if row["total_calls"]]
+    return sorted(called, key=lambda row: (-row["total_calls"], row["tool_name"]))
 
 
 def _usage(usage: Usage, budget_usd: Decimal | None) -> dict[str, Any]:

@@ -21,9 +21,9 @@ def dollars(value: Decimal) -> str:
 
 
 def count_short(value: float) -> str:
-    """1,234, 56.7 k, 8.9 M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 10 * size or (unit != "k" and value >= size):
+    """1,234 or 567.8 k or 9.0 M."""
+    for unit, size, least in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e3, 1e5)):
+        if value >= least:
             return f"{value / size:,.1f} {unit}"
     return f"{value:,.0f}"
 
