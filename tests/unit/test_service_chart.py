@@ -50,9 +50,9 @@ def test_lines_stand_at_round_amounts(most, labels):
 def test_everything_stays_within_the_picture(costs):
     found = chart(*costs)
     for bar in found.bars:
-        assert LEFT <= bar.x
+        assert bar.x >= LEFT
         assert bar.x + bar.width <= WIDTH
-        assert 0 <= bar.y
+        assert bar.y >= 0
         assert bar.y + bar.height <= HEIGHT
     assert all(0 <= y <= HEIGHT for y, _label in found.lines)
     assert 2 <= len(found.lines) <= 7

@@ -60,7 +60,7 @@ def test_a_wrong_value_is_a_sentence_that_names_the_variable(name, value):
 
 
 def test_a_misspelt_variable_is_named_with_those_that_there_are():
-    with pytest.raises(ConfigurationError, match="no setting MISSION_CONTROL_SERVICE_THREDS; .*SERVICE_THREADS"):
+    with pytest.raises(ConfigurationError, match=r"no setting MISSION_CONTROL_SERVICE_THREDS; .*SERVICE_THREADS"):
         load(THREDS="8")
 
 
