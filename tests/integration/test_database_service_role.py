@@ -198,10 +198,15 @@ def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_pa
         "default_transaction_read_only=on",
     }
 
-    given = {**on, "mission_control_database_service_password": "services-secret"}
+    given = {
+        **on,
+        "mission_control_database_service_password": "services-secret",
+        "mission_control_service_pool_size": 3,
+    }
     lab.run(**given).succeeded()
     assert lab.log_in("services-secret", "service") == lab.roles["service"]
-    assert lab.run(**given).succeeded().recap["changed"] == 0
+    limit = lab.query("SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles["service"]])
+    assert limit == [(6,)]
 
     lab.run().succeeded()
     with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
