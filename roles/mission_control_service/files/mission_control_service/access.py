@@ -103,6 +103,9 @@ def register_login(app: Flask, access: Access) -> None:
     def log_in() -> Response:
         access.require_on()
         _require_own_form()
+        if request.content_length is None:
+            # A body without a length would be read to its end, however far that is.
+            raise ProblemError(411, "The request has no Content-Length.")
         answer = access.log_in(request.form.get("token", "").strip())
         return answer or Response(render_template("login.html", wrong=True), 403)
 
@@ -118,6 +121,3 @@ def register_login(app: Flask, access: Access) -> None:
 def _require_own_form() -> None:
     if from_elsewhere():
         raise ProblemError(403, "This form was sent from another site.")
-    if request.content_length is None:
-        # A body without a length would be read to its end, however far that is.
-        raise ProblemError(411, "The request has no Content-Length.")

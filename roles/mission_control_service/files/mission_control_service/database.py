@@ -157,7 +157,6 @@ def open_database(configuration: Configuration, credentials: Credentials) -> Dat
             options="-c default_transaction_read_only=on -c timezone=UTC",
             connect_timeout=_CONNECT_TIMEOUT,
             statement_timeout=configuration.statement_timeout,
-            lock_timeout=min(2.0, configuration.statement_timeout),
             idle_in_transaction_timeout=configuration.statement_timeout + 10,
             unacknowledged_timeout=10,
             pool_size=configuration.pool_size,
