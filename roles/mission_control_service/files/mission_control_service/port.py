@@ -47,7 +47,7 @@ def _owner(port: int) -> str:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if not os.path.exists(table):
             continue
-        with open(table, encoding="ascii") as file:
+        with open(table, encoding="utf-8") as file:
             for line in file.read().splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
