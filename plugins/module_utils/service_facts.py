@@ -30,6 +30,7 @@ _UNIT_PROPERTIES = (
     "LoadState",
 )
 _PROBE_TIMEOUT = 30
+_CREDENTIAL = "SetCredential=probe:given"
 # /ready answers within the service's own limits; a hung one must not hold up a run.
 _HTTP_TIMEOUT = 10
 
@@ -98,23 +99,23 @@ def _seconds(timestamp: str) -> float:
     return moment.replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
-def can_sandbox(properties: Iterable[str]) -> bool:
-    """Whether a unit with these properties starts here, in a mount namespace of its own.
+def what_units_get(properties: Iterable[str]) -> tuple[bool, bool]:
+    """Whether a unit with these properties runs here in a mount namespace of its own, and whether a unit is given credentials.
 
-    In an unprivileged container systemd either fails such a unit (226/NAMESPACE, 243/CREDENTIALS) or, where it may not make a
-    namespace at all, goes on without one and says nothing. So a short-lived unit is asked in which it runs.
+    In a container systemd may fail such a unit (226/NAMESPACE, 243/CREDENTIALS), and it may as well go on without the one or
+    the other and say nothing. So short-lived units, which run as an unprivileged user, are asked what they see.
     """
-    return _transient(properties, ["readlink", "/proc/self/ns/mnt"]) not in ("", os.readlink("/proc/1/ns/mnt"))
+    sandbox, credentials = _seen_with([*properties, _CREDENTIAL])
+    # Where both fail together, one of them may be had alone.
+    return sandbox or _seen_with(properties)[0], credentials or _seen_with([_CREDENTIAL])[1]
 
 
-def can_have_credentials() -> bool:
-    """Whether a unit can be given credentials here."""
-    return _transient(["SetCredential=probe:given"], ["sh", "-c", 'cat "$CREDENTIALS_DIRECTORY/probe"']) == "given"
-
-
-def _transient(properties: Iterable[str], command: list[str]) -> str:
-    options = [f"--property={each}" for each in properties]
-    return _output(["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *options, "--", *command]).strip()
+def _seen_with(properties: Iterable[str]) -> tuple[bool, bool]:
+    look = 'cat "$CREDENTIALS_DIRECTORY/probe" 2>/dev/null; echo; readlink /proc/self/ns/mnt'
+    options = [f"--property={each}" for each in (*properties, "User=nobody")]
+    text = _output(["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *options, "--", "sh", "-c", look])
+    credential, _newline, namespace = text.strip("\n").rpartition("\n")
+    return namespace not in ("", os.readlink("/proc/1/ns/mnt")), credential == "given"
 
 
 def _output(command: list[str]) -> str:

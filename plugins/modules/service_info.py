@@ -154,9 +154,7 @@ def describe(module: AnsibleModule) -> dict[str, Any]:
     root, address, port = params["root"], params["address"], params["port"]
     systemd = cluster_facts.systemd_runs()
     release = release_store.current(root)
-    sandbox = bool(systemd and params["sandbox"]) and facts.can_sandbox(
-        [*params["sandbox"], "SetCredential=probe:given"]
-    )
+    sandbox, credentials = facts.what_units_get(params["sandbox"]) if systemd and params["sandbox"] else (False, False)
     unit, live, ready = _state(params, systemd, time.monotonic() + params["wait"])
     return {
         "systemd": systemd,
@@ -169,7 +167,7 @@ def describe(module: AnsibleModule) -> dict[str, Any]:
         "unit": unit,
         "holder": facts.address_holder(address, port, params["user"]),
         "sandbox": sandbox,
-        "credentials": sandbox or (systemd and facts.can_have_credentials()),
+        "credentials": credentials,
         "live": live,
         "ready": ready,
     }
