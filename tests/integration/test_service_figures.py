@@ -1,6 +1,7 @@
 """Usage, summary and metrics against the rows they speak of."""
 
 import datetime
+import pathlib
 import re
 from decimal import Decimal
 
@@ -261,3 +262,18 @@ def test_the_login_of_the_service_reads_only_what_it_shows(database):
             service.run(f"SELECT {column} FROM {table}")
     with pytest.raises(Exception, match="permission denied"):
         service.run("INSERT INTO hosts (name, type) VALUES ('x', 'vm')")
+
+
+def test_the_page_about_the_service_names_every_metric_and_no_other(client, session):
+    fill(session)
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
+    table = page.split("| metric (after `mission_control_`)")[1].split("\n\n")[0]
+    documented = set()
+    for line in table.splitlines()[2:]:
+        documented.update(re.findall(r"`(\w+)`", line.split("|")[1]))
+    served = {
+        family.name.removeprefix("mission_control_") + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(complete(client, "/metrics").text)
+        if family.name.startswith("mission_control_")
+    }
+    assert documented == served
