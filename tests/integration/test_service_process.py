@@ -11,6 +11,7 @@ import threading
 
 import pytest
 from mission_control.cluster_facts import port_holder
+from mission_control_service import lifecycle
 from service_lab import AUTHORIZATION, Service
 
 HOSTS = "/api/v1/inventory/hosts?limit=1000"
@@ -43,8 +44,10 @@ def load(service, answers, stop):
 def test_a_stop_under_load_loses_no_answer_and_ends_with_0(tmp_path, shared_database):
     answers = []
     stop = threading.Event()
+    session = shared_database.session("admin")
     with Service(tmp_path, shared_database, THREADS=4) as service:
         service.wait_for("/ready", 200)
+        before = scans_of_hosts(session)
         callers = [threading.Thread(target=load, args=(service, answers, stop)) for _ in range(12)]
         for caller in callers:
             caller.start()
@@ -64,6 +67,25 @@ def test_a_stop_under_load_loses_no_answer_and_ends_with_0(tmp_path, shared_data
     assert len(answered) + len(turned_away) == len(answers), answers
     assert {(status, size == announced) for status, size, announced in answered} == {(200, True)}
     assert "Traceback" not in service.log.read_text()
+    # What the server of the database counted: each request that was worked on was also answered.
+    wait_until_gone(session)
+    assert scans_of_hosts(session) - before == len(answered)
+
+
+def scans_of_hosts(session):
+    return session.value("SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'hosts'")
+
+
+def wait_until_gone(session):
+    """Until the service has no connection left; what one has counted is known when it ends."""
+    for _ in range(600):
+        if not session.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND application_name = 'mission_control_service'"
+        ):
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("The service is still connected.")
 
 
 def begun_answer(service, path):
@@ -121,13 +143,7 @@ def test_a_reading_that_takes_too_long_is_cancelled_by_the_stop_and_answered(tmp
         assert answer.status == 503
         assert answer.getheader("Content-Type") == "application/problem+json"
         assert service.process.wait(timeout=30) == 0
-        assert (
-            watcher.value(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mission_control_service' "
-                "AND datname = current_database()"
-            )
-            == 0
-        )
+        wait_until_gone(watcher)
         blocker.run("COMMIT")
 
 
@@ -135,6 +151,59 @@ def test_an_interrupt_ends_it_too(tmp_path, shared_database):
     with Service(tmp_path, shared_database) as service:
         service.process.send_signal(signal.SIGINT)
         assert service.process.wait(timeout=30) == 0
+
+
+def test_systemd_hears_of_the_start_the_life_and_the_stop_also_without_a_database(tmp_path):
+    class Nowhere:
+        name = "nowhere"
+
+        class cluster:  # noqa: N801 - stands for an object
+            socket_directory = "/nowhere"
+            port = 1
+
+    service = Service(tmp_path, Nowhere)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        service.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        service.environment["WATCHDOG_USEC"] = "1000000"
+        with service:
+            heard = [systemd.recv(1024).decode().split("\n")[0] for _ in range(5)]
+            assert heard == ["READY=1", *["WATCHDOG=1"] * 4]
+            service.terminate()
+            while heard[-1] != "STOPPING=1":
+                heard.append(systemd.recv(1024).decode())
+            assert service.process.wait(timeout=30) == 0
+
+
+def test_a_worker_whose_accept_loop_stands_still_gives_no_sign_of_life(monkeypatch):
+    class Worker:
+        alive = True
+
+        def notify(self):
+            """Tells gunicorn's master the same."""
+
+    signs = []
+    monkeypatch.setenv("WATCHDOG_USEC", "2000")
+    monkeypatch.setattr(lifecycle, "_PACE", 0.001)
+    monkeypatch.setattr(lifecycle, "_LONGEST_TURN", 0.05)
+    attended = lifecycle.Lifecycle(Worker(), None, 20, signs.append)
+    worker = attended._worker
+    pause = threading.Event()
+    attended.start()
+    while len(signs) < 3:
+        worker.notify()
+    while attended.sound():
+        pause.wait(0.01)
+    silent_from = len(signs)
+    pause.wait(0.05)
+    # One sign may have been on its way.
+    assert len(signs) <= silent_from + 1
+    worker.notify()
+    while len(signs) <= silent_from + 1:
+        worker.notify()
+    # Its thread ends with the test run, as the database that it would close is none.
+    assert set(signs) == {"WATCHDOG=1"}
 
 
 def refused(environment, **variables):
@@ -163,7 +232,7 @@ def test_a_wrong_setting_is_one_sentence_and_the_code_that_asks_for_no_restart(t
     assert output.endswith("line 1 has 7 characters: a token has 16 to 512.")
     assert "\n" not in output
     (tmp_path / "secrets" / "api-tokens").write_text("")
-    (tmp_path / "secrets" / "database.env").write_text("POSTGRES_PORT=hunter2\n")
+    (tmp_path / "secrets" / "database.env").write_text("POSTGRES_PORT=no-number\n")
     code, output = refused(environment)
     assert code == 78
     assert "POSTGRES_PORT" in output

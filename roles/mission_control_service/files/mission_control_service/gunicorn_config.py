@@ -14,6 +14,8 @@ import struct
 import sys
 from typing import Any
 
+from mission_control.manifest import Manifest, ManifestError
+
 from .configuration import Configuration, ConfigurationError
 from .credentials import Credentials
 from .database import open_database
@@ -30,8 +32,9 @@ def _checked() -> Configuration:
     try:
         found = Configuration.load()
         open_database(found, Credentials.load(found.secrets_directory))
+        Manifest.built_in()
         check_port(found)
-    except ConfigurationError as error:
+    except (ConfigurationError, ManifestError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(EX_CONFIG) from None
     return found
