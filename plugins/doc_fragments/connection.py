@@ -15,6 +15,7 @@ notes:
     where the server lets the operating system's user log in under its own name (peer)."
   - "The env file at its default place is read only if neither options nor environment name a server, a login or a password, so that its password goes
     to no other server."
+  - Of an ad hoc line that fails Ansible prints the arguments. Leave the password to the environment or to the env file there.
   - A file that only root may read needs C(become). The local login of the administrator needs C(become) with C(become_user=postgres).
 options:
   login_host:

@@ -115,15 +115,19 @@ def check_blocked_locks(probe: Probe) -> Check:
 
 
 def _sessions(probe: Probe) -> list[Row]:
-    """Other sessions of the database that are in a transaction, and those of which this login may not know."""
+    """Other sessions of the database that are in a transaction, and those of which it is not to be known.
+
+    These are of other logins, where this one is no member of pg_monitor, or have track_activities switched off.
+    """
     return probe.rows(
         f"""
-        SELECT pid, usename::text AS "user", application_name AS application, state, backend_type IS NULL AS hidden,
+        SELECT pid, usename::text AS "user", application_name AS application, state,
+            backend_type IS NULL OR state = 'disabled' AS hidden,
             extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds,
             extract(epoch FROM clock_timestamp() - state_change)::float8 AS state_seconds
         FROM pg_catalog.pg_stat_activity
         WHERE datid = {_DATABASE} AND usesysid IS NOT NULL AND pid <> pg_backend_pid()
-            AND (xact_start IS NOT NULL OR backend_type IS NULL)
+            AND (xact_start IS NOT NULL OR backend_type IS NULL OR state = 'disabled')
             AND coalesce(backend_type, '') NOT IN ('parallel worker', 'walsender')
         UNION ALL
         SELECT NULL, owner::text, NULL, 'prepared', false,
@@ -162,7 +166,7 @@ def _sessions_check(
         whose = f"process {oldest[0]['pid']}" if oldest[0]["pid"] else "a prepared one"
         message = f"{sentences[1].format(duration(seconds))} ({whose} of {oldest[0]['user']})."
     if hidden:
-        message += f" Hidden from this login: {number(hidden, 'session')} of other logins (pg_monitor shows them)."
+        message += f" Hidden from this login: {number(hidden, 'session')}; pg_monitor shows those of other logins."
         status = "not visible" if status == "pass" else status
     return Check(
         name, status, message, {"count": len(rows), "seconds": seconds, "sessions": sessions, "hidden": hidden}

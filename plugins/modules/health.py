@@ -11,8 +11,8 @@ version_added: "0.1.0"
 description:
   - Looks at the server, the database and the schema, by one connection and one read-only transaction, and says for each check whether it is a pass, a
     warning or a failure. It changes nothing.
-  - What the login may not see is C(not visible), and what there was nothing to compare with is C(not checked). Neither is a pass. A login with
-    C(pg_monitor), such as C(mission_control_monitor) or the administrator, sees everything.
+  - What the login may not see is C(not visible), and what there was nothing to compare with is C(not checked). Neither is a pass. The
+    administrator sees everything, C(mission_control_monitor) all but the contents of tables, and the application little of what other logins do.
   - The whole result is returned in every case, also when the check fails and when the server is down.
   - On the controller the migrations are read that this version of the collection brings, and with C(mission_control_schema_site_directory) a homelab's
     own. The database is compared with them.

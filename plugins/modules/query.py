@@ -190,9 +190,10 @@ from ..module_utils.connection_options import (
 from ..module_utils.errors import ConnectError, MissionControlError
 from ..module_utils.statements import Statement, StatementError, StatementResult, run_statements
 
+# no_log keeps them out of the log of the host.
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "positional_args": {"type": "list", "elements": "raw"},
-    "named_args": {"type": "dict"},
+    "positional_args": {"type": "list", "elements": "raw", "no_log": True},
+    "named_args": {"type": "dict", "no_log": True},
 }
 ONE_KIND_OF_ARGUMENTS = ["positional_args", "named_args"]
 
@@ -227,6 +228,7 @@ def main() -> None:
             "queries": {
                 "type": "list",
                 "elements": "dict",
+                "no_log": True,
                 "options": {"query": {"type": "str", "required": True}, **ARGUMENTS},
                 "mutually_exclusive": [ONE_KIND_OF_ARGUMENTS],
             },
@@ -244,10 +246,10 @@ def main() -> None:
         ],
         required_one_of=[["query", "queries"]],
         supports_check_mode=True,
-        # The parameters of statements are not for the log of the host.
-        no_log=True,
     )
-    # Nor for the output, where -vvv would show them.
+    # Rows may well hold the same words as the parameters, and are not to be masked for it.
+    module.no_log_values = {module.params[name] for name in ("login_password", "url") if module.params[name]}
+    # Without this, -vvv would show them.
     hidden = {"invocation": {"module_args": {"fetch": module.params["fetch"], "read_only": module.params["read_only"]}}}
     failed = {**hidden, "sqlstate": None, "constraint": None, "statement_number": None}
     params = module.params

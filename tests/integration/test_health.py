@@ -1,5 +1,6 @@
 """The health check of a database that is well, by each login, and what it leaves behind."""
 
+import dataclasses
 import json
 import math
 
@@ -28,9 +29,13 @@ EVERYTHING = {
 }
 
 
+@pytest.fixture(autouse=True)
+def alone(shared_database):
+    wait_until_alone(shared_database)
+
+
 @pytest.mark.parametrize("role", ["postgres", "application", "readonly"])
 def test_a_database_as_it_was_provisioned_passes_every_check(shared_database, role):
-    wait_until_alone(shared_database)
     report = health(shared_database, role)
     assert statuses(report) == {}
     assert report.status == "pass"
@@ -123,3 +128,7 @@ def test_slow_answers_and_old_transaction_ids_are_a_warning(shared_database):
     report = health(shared_database, thresholds=Thresholds(latency_warn_ms=0, transaction_id_warn=0))
     assert statuses(report) == {"connection": "warn", "transaction_ids": "warn"}
     assert report.status == "warn"
+
+
+def test_every_threshold_is_documented():
+    assert [each.name for each in dataclasses.fields(Thresholds) if each.name not in Thresholds.__doc__] == []
