@@ -55,8 +55,6 @@ def create_app(
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.json = JsonProvider(app)
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = True
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
     metrics.register(app)
@@ -90,6 +88,9 @@ def _limit_requests(app: Flask) -> None:
     def refuse_what_is_too_large() -> None:
         if len(request.path) > _LONGEST_PATH:
             raise ProblemError(414, "The address is too long.")
+        if "//" in request.path:
+            # Flask would redirect to the address with one of them.
+            raise ProblemError(404, "There is nothing at this address.")
         if (request.content_length or 0) > _LARGEST_BODY:
             raise ProblemError(413, "The body of the request is too large.")
 
