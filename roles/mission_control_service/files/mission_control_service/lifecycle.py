@@ -21,9 +21,9 @@ _PACE = 0.5
 _LONGEST_TURN = 10.0
 
 
-def watchdog_interval(environment: Any = os.environ) -> float | None:
-    """How often systemd wants a sign of life, in seconds: twice as often as it demands. None without a watchdog."""
-    text = environment.get("WATCHDOG_USEC", "")
+def watchdog_interval() -> float | None:
+    """How often systemd is given a sign of life, in seconds: twice as often as it demands. None without a watchdog."""
+    text = os.environ.get("WATCHDOG_USEC", "")
     return int(text) / 2_000_000 if text.isdigit() and int(text) else None
 
 

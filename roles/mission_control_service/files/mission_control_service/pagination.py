@@ -60,7 +60,8 @@ def _plain(value: Any) -> str:
 def _key(value: Any, kind: KeyKind) -> Any:
     if kind == "integer":
         # What fits into a bigint.
-        return value if type(value) is int and abs(value) < 2**63 else None
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return value if whole and abs(value) < 2**63 else None
     if not isinstance(value, str) or "\0" in value or not value.isprintable():
         return None
     try:
