@@ -49,19 +49,13 @@ def plan_service(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
 
 
 def _problems(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    problems = []
     holder = info["holder"]
-    if holder:
-        who = f"{holder['name']} (process {holder['pid']})" if holder["pid"] else holder["name"]
-        problems.append(
-            f"Port {wanted['port']} of {wanted['address']} is held by {who}: stop it, or set mission_control_service_port to another port."
-        )
-    problems += [
-        each["absent_problem"]
-        for each in wanted["files"]
-        if each.get("absent_problem") and not _is(info["paths"][each["path"]], "file")
+    if not holder:
+        return []
+    who = f"{holder['name']} (process {holder['pid']})" if holder["pid"] else holder["name"]
+    return [
+        f"Port {wanted['port']} of {wanted['address']} is held by {who}: stop it, or set mission_control_service_port to another port."
     ]
-    return problems
 
 
 def _must_write(info: Mapping[str, Any], file: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 
@@ -146,11 +145,3 @@ def test_who_holds_the_port_is_named_and_nothing_is_planned(host, holder, who):
             f"Port 3000 of 127.0.0.1 is held by {who}: stop it, or set mission_control_service_port to another port."
         ]
     }
-
-
-def test_a_password_that_is_nowhere_is_a_problem_and_one_on_the_host_is_not(host):
-    wanted = copy.deepcopy(WANTED)
-    wanted["files"][1].update(keep=True, text="", absent_problem="There is no password.")
-    assert actions(host, wanted) == []
-    host["paths"]["/secret"] = None
-    assert plan_service(host, wanted)["problems"] == ["There is no password."]
