@@ -178,6 +178,20 @@ def test_the_summary_is_flat_and_right(client, session):
     assert {name: summary[name] for name in expected} == expected
 
 
+def test_calls_that_cannot_be_counted_leave_the_other_figures(client, session, database):
+    fill(session)
+    # A lock as a stand-in for a log that is too large: the reading ends with the statement's time-out.
+    blocker = database.session("admin")
+    with blocker.transaction():
+        blocker.run("LOCK TABLE tool_call_records IN ACCESS EXCLUSIVE MODE")
+        summary = get(client, "/summary")
+        found = client.get("/metrics").text
+    assert summary["hosts"] == 5
+    assert summary["tool_calls"] is None
+    assert 'mission_control_figures_up{group="tools"} 0.0' in found
+    assert 'mission_control_figures_up{group="usage"} 1.0' in found
+
+
 def test_the_metrics_are_right(client, session):
     fill(session)
     client.get("/live")

@@ -44,7 +44,7 @@ FIELDS: tuple[Field, ...] = (
     integer("tokens_30d"),
     integer("requests_30d", "Requests to language models."),
     integer("unpriced_requests_30d", "Those of them whose cost is not known."),
-    integer("tool_calls"),
+    integer("tool_calls", "Null while they take the database too long to count.", null=True),
     number("tool_success_percent", "Of the calls that ran to an end; null if there is none.", null=True),
 )
 
@@ -69,7 +69,7 @@ def read_summary(health: Health, statistics: Statistics, budget_usd: Decimal | N
     statistics.refresh()
     report = health.report()
     inventory, runs, usage, tools = statistics.inventory, statistics.runs, statistics.usage, statistics.tools
-    if report is None or inventory is None or runs is None or usage is None or tools is None:
+    if report is None or inventory is None or runs is None or usage is None:
         raise UnavailableError("The database has not given all figures lately.")
     return {
         "status": _STATUS[report.status],
@@ -106,7 +106,9 @@ def _cost(usage: Usage, budget_usd: Decimal | None) -> dict[str, Any]:
     }
 
 
-def _calls(tools: Tools) -> dict[str, Any]:
+def _calls(tools: Tools | None) -> dict[str, Any]:
+    if tools is None:
+        return {"tool_calls": None, "tool_success_percent": None}
     succeeded = sum(row["succeeded"] for row in tools.rows)
     ended = succeeded + sum(row["failed"] + row["timed_out"] for row in tools.rows)
     return {
