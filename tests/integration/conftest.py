@@ -4,6 +4,7 @@ import itertools
 
 import mission_control_database as layer
 import pytest
+from attack_field import battlefield
 from throwaway_cluster import ThrowawayCluster
 
 _numbers = itertools.count(1)
@@ -69,3 +70,10 @@ def writer_of_all(database):
     yield session
     session.run("RESET SESSION AUTHORIZATION")
     session.run("DROP ROLE writer_of_all")
+
+
+@pytest.fixture(scope="session")
+def field():
+    """Where the attacks take place: a server of their own, whose roles may do what no test of others should meet."""
+    with battlefield() as field:
+        yield field

@@ -6,6 +6,7 @@ DECLARE
   since_16 constant boolean := current_setting('server_version_num')::int >= 160000;
   role_name text;
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
     RETURN;
   END IF;

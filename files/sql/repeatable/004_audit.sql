@@ -1,5 +1,7 @@
 -- role: audit
--- Verification of the audit chain. The functions that write the chain stand in the migration that creates it.
+-- Verification of the audit chain. The functions that write the chain stand in migrations.
+--
+-- Every call names its schema: in the audit owner's name nothing may run that another role has put beside it.
 
 CREATE OR REPLACE FUNCTION verify_audit_chain(
     p_expected_sequence bigint DEFAULT NULL,
@@ -17,7 +19,7 @@ CREATE OR REPLACE FUNCTION verify_audit_chain(
     SET search_path FROM CURRENT
 AS $$
 DECLARE
-    genesis CONSTANT bytea := decode(repeat('00', 32), 'hex');
+    genesis CONSTANT bytea := pg_catalog.decode(pg_catalog.repeat('00', 32), 'hex');
     start_sequence CONSTANT bigint := coalesce(p_checkpoint_sequence, 0);
     start_digest CONSTANT bytea := coalesce(p_checkpoint_digest, genesis);
     end_sequence bigint;
@@ -37,8 +39,8 @@ BEGIN
 
     WITH link AS (
         SELECT l.sequence, l.digest, l.entry_id,
-            start_sequence + row_number() OVER in_order AS due_sequence,
-            lag(l.digest, 1, start_digest) OVER in_order AS previous_digest
+            start_sequence + pg_catalog.row_number() OVER in_order AS due_sequence,
+            pg_catalog.lag(l.digest, 1, start_digest) OVER in_order AS previous_digest
         FROM audit_links AS l
         WHERE l.sequence > start_sequence
         WINDOW in_order AS (ORDER BY l.sequence)
@@ -46,17 +48,17 @@ BEGIN
     judged AS (
         SELECT l.due_sequence, l.sequence,
             CASE
-                WHEN l.sequence <> l.due_sequence THEN format('link %s is missing', l.due_sequence)
-                WHEN e.id IS NULL THEN format('entry %s of link %s is missing', l.entry_id, l.sequence)
+                WHEN l.sequence <> l.due_sequence THEN pg_catalog.format('link %s is missing', l.due_sequence)
+                WHEN e.id IS NULL THEN pg_catalog.format('entry %s of link %s is missing', l.entry_id, l.sequence)
                 WHEN l.digest <> audit_digest(l.previous_digest, l.sequence, e)
-                    THEN format('entry %s or link %s was changed', l.entry_id, l.sequence)
+                    THEN pg_catalog.format('entry %s or link %s was changed', l.entry_id, l.sequence)
             END AS reason
         FROM link AS l
         LEFT JOIN audit_entries AS e ON e.id = l.entry_id
     )
-    SELECT count(*), min(due_sequence) FILTER (WHERE reason IS NOT NULL),
-        (array_agg(reason ORDER BY due_sequence) FILTER (WHERE reason IS NOT NULL))[1],
-        coalesce(max(sequence), start_sequence)
+    SELECT pg_catalog.count(*), pg_catalog.min(due_sequence) FILTER (WHERE reason IS NOT NULL),
+        (pg_catalog.array_agg(reason ORDER BY due_sequence) FILTER (WHERE reason IS NOT NULL))[1],
+        coalesce(pg_catalog.max(sequence), start_sequence)
     INTO verified, first_bad_sequence, first_problem, end_sequence
     FROM judged;
 
@@ -65,27 +67,31 @@ BEGIN
         ELSE (SELECT l.digest FROM audit_links AS l WHERE l.sequence = end_sequence)
     END;
     -- After a checkpoint only entries with a higher number are looked at: the time taken shall not grow with the whole log.
-    SELECT count(*) INTO unlinked
+    SELECT pg_catalog.count(*) INTO unlinked
     FROM audit_entries AS e
-    WHERE e.id > coalesce((SELECT l.entry_id FROM audit_links AS l WHERE l.sequence = start_sequence), 0)
+    -- Without one also those whose number no sequence would give.
+    WHERE e.id >= coalesce((SELECT l.entry_id + 1 FROM audit_links AS l WHERE l.sequence = start_sequence), -9223372036854775808)
         AND NOT EXISTS (SELECT FROM audit_links AS l WHERE l.entry_id = e.id);
 
     problem := CASE
         WHEN start_sequence > 0
             AND NOT EXISTS (SELECT FROM audit_links AS l WHERE l.sequence = start_sequence AND l.digest = start_digest)
-            THEN format('the checkpoint %s is not in the chain', start_sequence)
+            THEN pg_catalog.format('the checkpoint %s is not in the chain', start_sequence)
         WHEN first_problem IS NOT NULL THEN first_problem
+        -- Through a table that inherits from ours; on their own the rows are sound.
+        WHEN verified <> end_sequence - start_sequence
+            THEN pg_catalog.format('%s entries are there twice', verified - (end_sequence - start_sequence))
         WHEN head_sequence IS NULL THEN 'the head is missing'
         WHEN (head_sequence, head_digest) IS DISTINCT FROM (end_sequence, end_digest)
-            THEN format('the chain ends at %s, its head says %s', end_sequence, head_sequence)
-        WHEN unlinked > 0 THEN format('%s entries are not in the chain', unlinked)
+            THEN pg_catalog.format('the chain ends at %s, its head says %s', end_sequence, head_sequence)
+        WHEN unlinked > 0 THEN pg_catalog.format('%s entries are not in the chain', unlinked)
         WHEN p_expected_sequence > head_sequence
-            THEN format('the chain ends at %s, before the expected %s', head_sequence, p_expected_sequence)
+            THEN pg_catalog.format('the chain ends at %s, before the expected %s', head_sequence, p_expected_sequence)
         WHEN p_expected_digest IS NOT NULL AND p_expected_digest IS DISTINCT FROM CASE p_expected_sequence
             WHEN 0 THEN genesis
             ELSE (SELECT l.digest FROM audit_links AS l WHERE l.sequence = p_expected_sequence)
         END
-            THEN format('link %s is not the expected one', p_expected_sequence)
+            THEN pg_catalog.format('link %s is not the expected one', p_expected_sequence)
     END;
     valid := problem IS NULL;
 END

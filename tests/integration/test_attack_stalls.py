@@ -1,0 +1,195 @@
+"""What can hold up the others: refused, of no effect, or ended by a time-out; nothing is ever lost and the chain never forks.
+
+The functions named test_attack_… are the attacks that are more than statements in an open transaction; docs/audit.md lists
+them by the rest of the name.
+"""
+
+import contextlib
+import threading
+
+import mission_control_database as layer
+import psycopg2
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+    LOCK_KEY,
+    migration_batches,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import BUNDLE, MigrationFile
+from attack_field import ENTRY, LOGINS, run
+from attacks import ATTACKERS, HARMLESS
+from attacks_that_stall import HOLDS, STALLS
+from silent_client import SilentClient
+from test_attack_roles import assert_whole, carry_out
+
+ROLES = pytest.mark.parametrize("role", ATTACKERS)
+WRITERS = pytest.mark.parametrize("role", ["application", "owner", "audit", "writer", "superuser"])
+
+
+@pytest.fixture
+def victim(field):
+    """Another session of the application; what it waits for shows as SQLSTATE 55P03."""
+    with contextlib.closing(field.login("application")) as session:
+        session.run("SET lock_timeout = '5s'")
+        yield session
+
+
+@pytest.fixture
+def attacker(field, role):
+    with contextlib.closing(field.login(role)) as session:
+        yield session
+
+
+def refusal(session, *statements):
+    """SQLSTATE of the first statement that fails, or None."""
+    for statement in statements:
+        try:
+            run(session, statement)
+        except psycopg2.Error as error:
+            return error.pgcode
+    return None
+
+
+@ROLES
+@pytest.mark.parametrize("attack", HOLDS, ids=lambda attack: attack.id)
+def test_stall(field, victim, attacker, attack, role):
+    expected = attack.outcome(role, field.version)
+    attacker.run("BEGIN")
+    refused = carry_out(attacker, attack, role)
+    if expected == STALLS:
+        victim.run("SET lock_timeout = '100ms'")
+    held_up = refusal(victim, ENTRY)
+    attacker.run("ROLLBACK")
+    assert refused == (expected if expected not in (STALLS, HARMLESS) else None)
+    assert held_up == ("55P03" if expected == STALLS else None)
+    assert refusal(victim, ENTRY) is None, "when the attacker is gone, work goes on"
+    assert_whole(field)
+
+
+@WRITERS
+def test_attack_cursor_held_over_commit(field, victim, attacker, role):
+    """The query of a WITH HOLD cursor is run by the commit, after the chain's head was locked."""
+    attacker.run("BEGIN")
+    attacker.run(ENTRY)
+    attacker.run("DECLARE slow CURSOR WITH HOLD FOR SELECT pg_sleep(3600)")
+    committing = threading.Thread(target=lambda: refusal(attacker, "COMMIT"))
+    committing.start()
+    try:
+        held_up = refusal(victim, ENTRY)
+    finally:
+        attacker.connection.cancel()
+        committing.join(timeout=60)
+    assert held_up is None
+    assert_whole(field)
+
+
+def test_a_cursor_from_an_earlier_transaction_is_no_hindrance(field, victim):
+    victim.run("DECLARE kept CURSOR WITH HOLD FOR SELECT 1")
+    assert refusal(victim, ENTRY) is None
+    assert victim.values("FETCH ALL FROM kept") == [1]
+
+
+def test_an_entry_beside_a_cursor_that_is_held_is_refused(victim):
+    victim.run("BEGIN")
+    victim.run(ENTRY)
+    victim.run("DECLARE kept CURSOR WITH HOLD FOR SELECT 1")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="WITH HOLD"):
+        victim.run("COMMIT")
+
+
+@WRITERS
+def test_attack_client_that_does_not_read(field, victim, role):
+    """A server process that has something to say to a client that does not read waits for ever, with all its locks."""
+    with SilentClient(field.cluster, field.shared.name, LOGINS[role]) as client:
+        client.query("SET plan_cache_mode = force_custom_plan")
+        client.query(
+            "BEGIN; INSERT INTO audit_entries (actor, action, outcome) "
+            "SELECT 'mallory', 'flood', 'success' FROM generate_series(1, 400)"
+        )
+        client.send("SET LOCAL client_min_messages = debug5; SET LOCAL debug_print_plan = on; COMMIT")
+        client.wait_until_it_waits_or_is_done()
+        assert refusal(victim, ENTRY) is None
+    assert_whole(field)
+
+
+@ROLES
+@pytest.mark.parametrize(("place", "sqlstate"), [("1", "23505"), ("9223372036854775807", "2200H")])
+def test_attack_numbers_used_up(field, role, place, sqlstate):
+    """The counter of the entries is set back or to its end: writers fail and say so, and nothing that is there changes."""
+    database = field.copy()
+    goes_through = role in ("audit", "writer", "superuser")
+    with contextlib.closing(field.login(role, database)) as attacker:
+        refused = refusal(attacker, f"SELECT setval('audit_entries_id_seq', {place})")
+    with contextlib.closing(field.login("application", database)) as victim:
+        assert refused == (None if goes_through else "42501")
+        assert refusal(victim, ENTRY) == (sqlstate if goes_through else None)
+        database.session("admin").run("SELECT setval('audit_entries_id_seq', (SELECT max(id) FROM audit_entries))")
+        assert refusal(victim, ENTRY) is None, "a superuser mends it in one statement"
+        assert victim.value("SELECT valid FROM verify_audit_chain(%s)", field.kept.sequence)
+    database.drop()
+
+
+@ROLES
+def test_attack_sessions_ended(field, victim, attacker, role):
+    """A login may end sessions of its own role. What they had not committed is gone as a whole."""
+    target = f"sessions of {role}"
+    victim.insert("audit_entries", actor="victim", action="before", target_id=target, outcome="success")
+    victim.run("BEGIN")
+    victim.insert("audit_entries", actor="victim", action="after", target_id=target, outcome="success")
+    refused = refusal(attacker, f"SELECT pg_terminate_backend({victim.connection.get_backend_pid()}, 10000)")
+    if role in ("application", "superuser"):
+        assert refused is None
+        with pytest.raises(psycopg2.OperationalError):
+            victim.run("COMMIT")
+        expected = ["before"]
+    else:
+        assert refused == "42501"
+        victim.run("COMMIT")
+        expected = ["before", "after"]
+    superuser = field.session("superuser")
+    assert superuser.values("SELECT action FROM audit_entries WHERE target_id = %s ORDER BY id", target) == expected
+    assert_whole(field)
+
+
+@ROLES
+def test_attack_lock_of_the_migrations(field, attacker, role):
+    """Everybody may hold it, and migrations then wait; the run names the holder and has changed nothing."""
+    attacker.run(f"SELECT pg_advisory_lock({LOCK_KEY})")
+    (batch,) = migration_batches(
+        layer.read_sql("runner/session.sql"),
+        [MigrationFile("900_x.sql", "00", "CREATE TABLE x ()", "owner", BUNDLE, 900, True)],
+        layer.SETTINGS,
+    )
+    with contextlib.closing(field.login("superuser")) as runner:
+        for statement in batch[:-2]:
+            runner.run(statement)
+        answer = runner.value(batch[-2])
+        assert answer["locked"] is False
+        assert f"of role {LOGINS[role]}," in answer["holder"]
+        assert runner.value(batch[-1])["outcome"] == "not tried"
+        assert runner.value("SELECT to_regclass('public.x')") is None
+
+
+@ROLES
+def test_attack_memory_for_locks_used_up(field, victim, attacker, role):
+    """Any login can fill the memory that all sessions' locks share; others fail and say so, until it is gone."""
+    assert refusal(attacker, "SELECT pg_advisory_lock(key) FROM generate_series(1, 1000000) AS key") == "53200"
+    assert refusal(victim, ENTRY) in (None, "53200")
+    attacker.close()
+    while refusal(victim, ENTRY) == "53200":
+        pass
+    assert_whole(field)
+
+
+@WRITERS
+def test_attack_flood(field, victim, attacker, role):
+    """While thousands of entries of one transaction are linked, the others wait their turn."""
+    attacker.run("BEGIN")
+    attacker.run(
+        "INSERT INTO audit_entries (actor, action, outcome) SELECT 'mallory', 'flood', 'success' FROM generate_series(1, 3000)"
+    )
+    committing = threading.Thread(target=lambda: attacker.run("COMMIT"))
+    committing.start()
+    victim.run("SET lock_timeout = '60s'")
+    assert refusal(victim, ENTRY) is None
+    committing.join(timeout=60)
+    assert_whole(field)
