@@ -68,3 +68,18 @@ def test_the_head_that_was_kept_is_an_older_one(field):
         "INSERT INTO audit_entries (actor, action, outcome) VALUES ('bob', 'write', 'success')"
     )
     assert head(field.session("superuser")).sequence > field.kept.sequence
+
+
+@pytest.mark.parametrize("role", ATTACKERS)
+def test_attack_drop_database(field, role):
+    """What is gone cannot verify; only the owner of the database and a superuser can."""
+    database = field.copy()
+    session = field.session(role)
+    if role in ("administrator", "superuser"):
+        session.run(f"DROP DATABASE {database.name}")
+        with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+            field.login("readonly", database)
+    else:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            session.run(f"DROP DATABASE {database.name}")
+        database.drop()
