@@ -151,6 +151,36 @@ def test_attack_sessions_ended(field, victim, attacker, role):
 
 
 @ROLES
+def test_attack_settings_of_ones_own_role(field, attacker, role):
+    """PostgreSQL lets every login change its own password and settings: its next sessions fail and say so."""
+    setting = f"{LOGINS[role]} IN DATABASE {field.shared.name}"
+    try:
+        attacker.run(f"ALTER ROLE {setting} SET default_transaction_read_only = on")
+        with contextlib.closing(field.login(role)) as session:
+            assert refusal(session, ENTRY) in ("25006", "42501")
+            assert session.value("SHOW default_transaction_read_only") == "on"
+        for other in {"application", "readonly"} - {role}:
+            with contextlib.closing(field.login(other)) as session:
+                assert session.value("SHOW default_transaction_read_only") == "off"
+    finally:
+        field.session("superuser").run(f"ALTER ROLE {setting} RESET ALL")
+    with contextlib.closing(field.login("application")) as session:
+        assert refusal(session, ENTRY) is None
+    assert_whole(field)
+
+
+@ROLES
+def test_attack_settings_of_another_role(field, attacker, role):
+    """Only who may change a role may set what its sessions begin with."""
+    statement = f"ALTER ROLE {LOGINS['application']} SET default_transaction_read_only = on"
+    may = role in ("application", "superuser") or (role == "administrator" and field.version < 160000)
+    attacker.run("BEGIN")
+    refused = refusal(attacker, statement)
+    attacker.run("ROLLBACK")
+    assert refused == (None if may else "42501")
+
+
+@ROLES
 def test_attack_lock_of_the_migrations(field, attacker, role):
     """Everybody may hold it, and migrations then wait; the run names the holder and has changed nothing."""
     attacker.run(f"SELECT pg_advisory_lock({LOCK_KEY})")
