@@ -6,7 +6,7 @@ BIN := .venv/bin
 SCENARIOS ?=
 ARGS ?=
 
-.PHONY: help site test lint molecule pytest attack bench docs test-venv clean
+.PHONY: help site test lint sanity molecule pytest attack bench docs test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -14,7 +14,7 @@ help: ## Say what each target does
 site: ## Provision this machine (ARGS="--check --diff" and the like are handed on)
 	@scripts/site $(ARGS)
 
-test: lint molecule pytest ## Run everything: lint, Molecule on booted hosts, unit and integration tests
+test: lint sanity molecule pytest ## Run everything: lint, ansible-test, Molecule on booted hosts, unit and integration tests
 
 test-venv:
 	@scripts/venv requirements-test.txt
@@ -27,6 +27,9 @@ lint: test-venv ## ansible-lint (production), yamllint, ruff, mypy, squawk, shel
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	$(BIN)/squawk $$(git ls-files 'files/sql/migrations/*.sql' 'files/sql/repeatable/*.sql' 'files/sql/runner/*.sql')
 	$(BIN)/shellcheck $$(git ls-files scripts .ci | xargs grep -lE '^#!.*bash')
+
+sanity: test-venv ## ansible-test sanity on the collection as it is built and installed
+	@$(BIN)/python scripts/sanity.py
 
 molecule: test-venv ## Booted Debian hosts under Podman (SCENARIOS="default homelab" for some of them)
 	@scripts/install-test-packages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -89,5 +90,35 @@ def run_playbook():
             cwd=SCENARIO,
         )
         return Run(process.returncode, process.stdout)
+
+    return run
+
+
+class ModuleRun(NamedTuple):
+    returncode: int
+    output: str
+    result: dict
+
+
+@pytest.fixture
+def run_module(host):
+    """Run a module of the collection on the test's host: run_module(name, options, become_user)."""
+    inventories = [f"--inventory={directory}" for directory in INVENTORIES]
+    name = host.backend.name.removeprefix(f"mission-control-{SCENARIO.name}-")
+
+    def run(module: str, options: dict | None = None, become_user: str = "") -> ModuleRun:
+        more = [f"--args={json.dumps(options)}"] if options else []
+        more += ["--become", f"--become-user={become_user}"] if become_user else []
+        process = subprocess.run(
+            ["ansible", *inventories, name, f"--module-name=homelab.mission_control.{module}", *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            cwd=SCENARIO,
+            env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+        )
+        answer = re.search(r"^\S+ \| \w+!? => (\{.*^\})", process.stdout, re.MULTILINE | re.DOTALL)
+        return ModuleRun(process.returncode, process.stdout, json.loads(answer[1]) if answer else {})
 
     return run

@@ -39,17 +39,25 @@ def default(spec: dict) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def table(options: dict) -> list[str]:
+    if not options:
+        return []
+    lines = ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {spec.get('type', 'str')} | {default(spec)} | {description(spec)} |"
+        for name, spec in options.items()
+    ]
+    return [*lines, ""]
+
+
 def role_section(role: str) -> list[str]:
     specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
     main = specs["argument_specs"]["main"]
-    lines = [f"### {role}", "", plain(main["short_description"]) + ".", ""]
-    if main.get("options"):
-        lines += ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| `{name}` | {spec.get('type', 'str')} | {default(spec)} | {description(spec)} |"
-            for name, spec in main["options"].items()
-        ]
-        lines.append("")
+    lines = [f"### {role}", "", plain(main["short_description"]) + ".", "", *table(main.get("options", {}))]
+    for entry in specs["argument_specs"].values():
+        own = {name: spec for name, spec in entry.get("options", {}).items() if name not in main.get("options", {})}
+        if own:
+            lines += [f"{plain(entry['short_description'])}:", "", *table(own)]
     return lines
 
 

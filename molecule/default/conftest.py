@@ -5,7 +5,7 @@ import shlex
 import pytest
 from sql_on_host import Login
 
-ENV_FILE = "/etc/mission_control/database.env"
+ENV_FILE = "/etc/mission-control/database.env"
 
 
 @pytest.fixture(scope="module")

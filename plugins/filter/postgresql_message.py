@@ -30,25 +30,11 @@ _value:
   type: str
 """
 
-import re
-
-_AROUND_SQL = re.compile(r"\ACannot execute SQL .*(?:\}|' None): (?P<message>.*?), query list: \[", re.DOTALL)
-# What comes after the message itself: where in the SQL it happened.
-_PLACE = re.compile(r"\n(?:CONTEXT|LINE \d+|QUERY|DETAIL|HINT):.*", re.DOTALL)
-
-
-def postgresql_message(result) -> str:
-    text = str(result.get("msg") or "")
-    if text.startswith("Cannot execute SQL "):
-        found = _AROUND_SQL.match(text)
-        text = found["message"] if found else "PostgreSQL refused the statement"
-    elif not text and result.get("exception"):
-        text = "the module ended with an exception, which -vvv shows"
-    return " ".join(_PLACE.sub("", text).split())
+from ansible_collections.homelab.mission_control.plugins.module_utils.postgresql_message import short_message
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"postgresql_message": postgresql_message}
+        return {"postgresql_message": short_message}

@@ -59,7 +59,7 @@ _raw:
     name: {description: The role., type: str}
     password: {description: The password; empty where none is at hand., type: str}
     source: {description: "C(given), C(file), C(generated), or empty where none is at hand.", type: str}
-    file: {description: Where it is, or would be, kept., type: str}
+    file: {description: "Where it is, or would be, kept.", type: str}
     problem:
       description: A sentence that says why a password cannot be used; empty where all is well. It is not raised, so that C(no_log) does not hide it.
       type: str

@@ -17,6 +17,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # `as` with the same name says that it is handed on; pylint: disable=useless-import-alias
+    from .audit import AuditError as AuditError
+    from .audit import AuditHead as AuditHead
+    from .audit import ChainReport as ChainReport
     from .client import Client as Client
     from .client import Health as Health
     from .driver import Json as Json
@@ -37,13 +41,69 @@ if TYPE_CHECKING:
     from .errors import SettingsError as SettingsError
     from .errors import StatementCanceledError as StatementCanceledError
     from .errors import TransactionError as TransactionError
+    from .health import check_health as check_health
+    from .health_report import Check as Check
+    from .health_report import HealthReport as HealthReport
+    from .health_thresholds import Thresholds as Thresholds
+    from .ledger import LedgerError as LedgerError
+    from .ledger import LlmCall as LlmCall
+    from .manifest import ExpectedFile as ExpectedFile
+    from .manifest import ExpectedMigration as ExpectedMigration
+    from .manifest import Manifest as Manifest
+    from .manifest import ManifestError as ManifestError
+    from .models import NOT_GIVEN as NOT_GIVEN
+    from .models import ActiveTaskRun as ActiveTaskRun
+    from .models import Artifact as Artifact
+    from .models import AuditEntry as AuditEntry
+    from .models import Create as Create
+    from .models import CreateArtifact as CreateArtifact
+    from .models import CreateAuditEntry as CreateAuditEntry
+    from .models import CreateHost as CreateHost
+    from .models import CreateLlmRequest as CreateLlmRequest
+    from .models import CreateLlmResponse as CreateLlmResponse
+    from .models import CreatePolicy as CreatePolicy
+    from .models import CreateProviderPrice as CreateProviderPrice
+    from .models import CreateService as CreateService
+    from .models import CreateTask as CreateTask
+    from .models import CreateTaskEvent as CreateTaskEvent
+    from .models import CreateTaskRun as CreateTaskRun
+    from .models import CreateTokenUsage as CreateTokenUsage
+    from .models import CreateToolCallRecord as CreateToolCallRecord
+    from .models import CreateToolDefinition as CreateToolDefinition
+    from .models import CreateWorkload as CreateWorkload
+    from .models import Host as Host
+    from .models import LlmRequest as LlmRequest
+    from .models import LlmResponse as LlmResponse
+    from .models import Model as Model
+    from .models import ModelError as ModelError
+    from .models import NotGiven as NotGiven
+    from .models import Policy as Policy
+    from .models import ProviderPrice as ProviderPrice
+    from .models import RecentTokenUsage as RecentTokenUsage
+    from .models import SchemaMigration as SchemaMigration
+    from .models import Service as Service
+    from .models import Task as Task
+    from .models import TaskEvent as TaskEvent
+    from .models import TaskRun as TaskRun
+    from .models import TokenUsage as TokenUsage
+    from .models import ToolCallRecord as ToolCallRecord
+    from .models import ToolCallSuccess as ToolCallSuccess
+    from .models import ToolDefinition as ToolDefinition
+    from .models import Workload as Workload
+    from .models import from_row as from_row
+    from .models import insert as insert
+    from .models import row_maker as row_maker
     from .pool import PoolStats as PoolStats
     from .results import QueryResult as QueryResult
     from .settings import Secret as Secret
     from .settings import Settings as Settings
     from .transaction import Transaction as Transaction
+    from .usage import TokenBuckets as TokenBuckets
+    from .usage import UsageError as UsageError
+    from .usage import normalise_usage as normalise_usage
 
 _EXPORTS = {
+    "audit": ("AuditError", "AuditHead", "ChainReport"),
     "client": ("Client", "Health"),
     "driver": ("Json",),
     "errors": (
@@ -65,10 +125,60 @@ _EXPORTS = {
         "StatementCanceledError",
         "TransactionError",
     ),
+    "health": ("check_health",),
+    "health_report": ("Check", "HealthReport"),
+    "health_thresholds": ("Thresholds",),
+    "ledger": ("LedgerError", "LlmCall"),
+    "manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
+    "models": (
+        "NOT_GIVEN",
+        "ActiveTaskRun",
+        "Artifact",
+        "AuditEntry",
+        "Create",
+        "CreateArtifact",
+        "CreateAuditEntry",
+        "CreateHost",
+        "CreateLlmRequest",
+        "CreateLlmResponse",
+        "CreatePolicy",
+        "CreateProviderPrice",
+        "CreateService",
+        "CreateTask",
+        "CreateTaskEvent",
+        "CreateTaskRun",
+        "CreateTokenUsage",
+        "CreateToolCallRecord",
+        "CreateToolDefinition",
+        "CreateWorkload",
+        "Host",
+        "LlmRequest",
+        "LlmResponse",
+        "Model",
+        "ModelError",
+        "NotGiven",
+        "Policy",
+        "ProviderPrice",
+        "RecentTokenUsage",
+        "SchemaMigration",
+        "Service",
+        "Task",
+        "TaskEvent",
+        "TaskRun",
+        "TokenUsage",
+        "ToolCallRecord",
+        "ToolCallSuccess",
+        "ToolDefinition",
+        "Workload",
+        "from_row",
+        "insert",
+        "row_maker",
+    ),
     "pool": ("PoolStats",),
     "results": ("QueryResult",),
     "settings": ("Secret", "Settings"),
     "transaction": ("Transaction",),
+    "usage": ("TokenBuckets", "UsageError", "normalise_usage"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

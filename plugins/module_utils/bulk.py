@@ -14,7 +14,8 @@ from .errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-PAGE_ROWS = 500
+# Measured: fewer rows cost round trips, more rows cost the server's parser more than they save.
+PAGE_ROWS = 250
 
 _TOKEN = re.compile(
     r"""
@@ -46,7 +47,7 @@ def split_insert(sql: str) -> RepeatableInsert | None:
     depth = 0
     seen_values = in_tail = False
     start = end = None
-    positional = named = 0
+    positional = named = head_end = 0
     first_word = None
     for match in _TOKEN.finditer(sql):
         kind, text = match.lastgroup, match.group()

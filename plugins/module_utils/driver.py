@@ -107,6 +107,16 @@ _CONVERSIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], Callable[[Any, 
 )
 
 
+def text_cursor(connection: Any) -> Any:
+    """A cursor that gives every value as the text in which the server sent it."""
+    cursor = connection.cursor()
+    oids = tuple({*psycopg2.extensions.string_types, *(oid for each in _CONVERSIONS for oid in (*each[1], *each[2]))})
+    psycopg2.extensions.register_type(
+        psycopg2.extensions.new_type(oids, "MISSION_CONTROL_TEXT", lambda text, cursor: text), cursor
+    )
+    return cursor
+
+
 class Json:
     """A parameter that is written as JSON. A dict is by itself; a list is an SQL array unless it is wrapped in this."""
 

@@ -60,7 +60,7 @@ def make_password(path: str, length: int) -> str:
         descriptor, draft = tempfile.mkstemp(prefix=".password-", dir=directory)  # mode 0600
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write("".join(secrets.choice(_ALPHABET) for _ in range(length)) + "\n")
+                file.write("".join(secrets.choice(_ALPHABET) for _each in range(length)) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.link(draft, path)

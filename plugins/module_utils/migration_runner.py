@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .migrations import MigrationFile, SqlFile, checksum
+from .postgresql_message import short_message, whole_message
 from .sql_text import quote_identifier, quote_literal, split_statements
 
 if TYPE_CHECKING:
@@ -138,20 +139,13 @@ def read_outcome(result: Mapping[str, Any]) -> Outcome:
         return Outcome(any(row.get("locked") is False for row in rows), applied, failure)
     if not result.get("failed", False) and "msg" not in result:
         return Outcome(False, (), "")
-    message = error_text(str(result.get("msg", "no message")))
-    raised = _RAISED.search(message)
+    raised = _RAISED.search(whole_message(result))
     if raised is None:
-        return Outcome(False, (), message)
+        return Outcome(False, (), short_message(result) or "no message")
     reason = raised.group(1)
     if reason in ("locked", "not tried"):
         return Outcome(True, (), "")
     return Outcome(False, (), "" if reason == "already applied" else reason)
-
-
-def error_text(message: str) -> str:
-    """PostgreSQL's own words from a module's message, which holds the whole SQL before and after them."""
-    words = message.rpartition(", query list: [")[0] or message
-    return words.rpartition("' None: ")[2].strip()
 
 
 def pending_repeatables(

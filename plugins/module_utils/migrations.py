@@ -263,16 +263,9 @@ def _directives(name: str, body: str) -> tuple[str, bool]:
     return role, transactional
 
 
-_CONTROL = {
-    *((word,) for word in ("ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT")),
-    ("START", "TRANSACTION"),
-    ("PREPARE", "TRANSACTION"),
-}
-
-
 def _refuse_transaction_control(name: str, statements: Sequence[Statement]) -> None:
     for statement in statements:
-        if statement.words[:1] in _CONTROL or statement.words[:2] in _CONTROL:
+        if statement.controls_transaction:
             raise PlanError(
                 f"{name} line {statement.line} controls the transaction itself ({' '.join(statement.words[:2])}): "
                 "remove it, each file is applied in one transaction already."

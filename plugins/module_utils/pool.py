@@ -327,7 +327,7 @@ class Pool:
     # -- ... and this without it --------------------------------------------------------------------------------------
 
     def _start_openers(self, count: int) -> None:
-        for _ in range(count):
+        for _each in range(count):
             opener = threading.Thread(target=self._open_session, name="mission_control-opener", daemon=True)
             try:
                 opener.start()

@@ -31,8 +31,8 @@ def parse_url(url: str, label: str, names: Collection[str]) -> dict[str, str]:
         raise SettingsError(f"{_capital(label)} must begin with postgresql:// or postgres://.")
     if "#" in url:
         raise SettingsError(f"{_capital(label)} has a # in it, which must be written %23.")
-    rest, _, query = url[len(scheme) :].partition("?")
-    authority, _, path = rest.partition("/")
+    rest, _mark, query = url[len(scheme) :].partition("?")
+    authority, _slash, path = rest.partition("/")
     login, at, addresses = authority.rpartition("@")
     values: dict[str, str] = {}
     if at:
@@ -59,7 +59,7 @@ def _host_and_port(address: str, label: str) -> tuple[str, str]:
         if not bracket or (rest and not rest.startswith(":")):
             raise SettingsError(f"{_capital(label)} has an IPv6 address that is not of the form [address]:port.")
         return host, rest[1:]
-    host, _, port = address.partition(":")
+    host, _colon, port = address.partition(":")
     return host, port
 
 

@@ -45,7 +45,7 @@ class QueryResult(Generic[RowT]):
 def dict_rows(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
     """Rows as dicts. dict() is the slower way to make one of few columns, and the faster way for many."""
     if len(columns) < _MANY_COLUMNS:
-        return [{name: value for name, value in zip(columns, row)} for row in rows]  # noqa: C416
+        return [{name: value for name, value in zip(columns, row)} for row in rows]  # noqa: C416 # pylint: disable=unnecessary-comprehension
     return [dict(zip(columns, row)) for row in rows]
 
 

@@ -49,6 +49,17 @@ class Statement(NamedTuple):
     words: tuple[str, ...]
     backslash: bool
 
+    @property
+    def controls_transaction(self) -> bool:
+        """Whether it begins, ends or sets up a transaction or a savepoint."""
+        return self.words[:1] in _CONTROL or self.words[:2] in _CONTROL
+
+
+_CONTROL = {
+    *((word,) for word in ("ABORT", "BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT")),
+    *((word, "TRANSACTION") for word in ("START", "PREPARE", "SET")),
+}
+
 
 class _Token(NamedTuple):
     kind: str

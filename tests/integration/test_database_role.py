@@ -60,6 +60,8 @@ def test_the_first_run_makes_everything_and_the_second_finds_nothing_to_do(any_l
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
         lab.log_in(password, database=lab.make_neighbour())
     assert f"{lab.roles['application']}.password on the" in " ".join(first.output.split())
+    assert "roles: 13 settings" in first.output
+    assert f"role {lab.roles['owner']}: comment" not in first.output
 
     second = lab.run().succeeded()
     assert second.recap["changed"] == 0
@@ -74,6 +76,7 @@ def test_check_mode_on_an_empty_server_shows_everything_and_does_nothing(lab):
     assert run.recap["changed"] > 0
     assert f"CREATE ROLE {lab.roles['owner']} NOLOGIN" in run.output
     assert f"CREATE DATABASE {lab.name}" in run.output
+    assert f"COMMENT ON ROLE {lab.roles['monitor']}" in run.output
     assert lab.existing_roles() == []
     assert not lab.exists()
     assert not lab.file.exists()

@@ -25,6 +25,19 @@ PLAYBOOK = [
             "mission_control_database_password": "of-the-application",
         },
         "roles": ["homelab.mission_control.mission_control"],
+        "tasks": [
+            {
+                "name": "Compare it with the files that are installed",
+                "homelab.mission_control.health": {
+                    "login_host": "127.0.0.1",
+                    "login_port": "{{ mission_control_postgresql_port }}",
+                    "login_user": "mission_control",
+                    "login_password": "{{ mission_control_database_password }}",
+                },
+                "register": "health",
+                "failed_when": "(health.checks | selectattr('name', 'eq', 'migrations') | first).status != 'pass'",
+            }
+        ],
     }
 ]
 
@@ -90,11 +103,14 @@ def provision(collections: Path, place: Path) -> None:
         application.close()
 
 
-def test_the_tarball_holds_the_collection_and_nothing_of_its_development(tarball):
+def test_the_tarball_holds_the_collection_whole_and_nothing_of_its_development(tarball):
     with tarfile.open(tarball) as archive:
-        names = {Path(name).parts[0] for name in archive.getnames()}
-    assert {"roles", "plugins", "playbooks", "files", "meta", "README.md", "LICENSE"} <= names
-    assert not names & {"collections", "inventory", "molecule", "tests", ".venv", ".git", ".ci"}
+        names = {name for name in archive.getnames() if not archive.getmember(name).isdir()}
+    parts = {"docs", "files", "meta", "playbooks", "plugins", "roles"}
+    alone = {"CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "pyproject.toml"}
+    alone |= {"MANIFEST.in", "requirements.txt", "requirements.yml", "setup.py", "site.yml", "tests/config.yml"}
+    tracked = subprocess.run(["git", "ls-files", *parts], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert names == alone | set(tracked.splitlines())
 
 
 def test_it_works_built_and_installed(tarball, tmp_path):

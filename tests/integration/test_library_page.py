@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins import module_utils
+from ansible_collections.homelab.mission_control.plugins.module_utils.health import NAMES
 from ansible_collections.homelab.mission_control.plugins.module_utils.settings import Settings
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "library.md"
@@ -38,7 +39,15 @@ def test_the_examples_of_the_page_run(as_installed, database, monkeypatch, capsy
         logging.getLogger("mission_control").setLevel(logging.NOTSET)
     printed = capsys.readouterr().out
     assert "{'database': '" + database.name + "'}" in printed
-    for part in ("2 hosts", "nas {'rack': 1}", "Created run: ", "ck_hosts_type", "1 renamed", "True "):
+    for part in (
+        "2 hosts",
+        "nas {'rack': 1}",
+        "Created run: ",
+        "ck_hosts_type",
+        "1 renamed",
+        "True ",
+        "pass migrations",
+    ):
         assert part in printed
     assert "1 rows: SELECT name FROM hosts WHERE status = %s" in caplog.text
 
@@ -47,6 +56,8 @@ def test_the_page_names_every_setting_and_every_export():
     text = PAGE.read_text(encoding="utf-8")
     settings = set(Settings.__dataclass_fields__) - {"port"}
     missing = [name for name in settings if not re.search(rf"[`(\s?]{name}[`=]", text)]
+    assert missing == []
+    missing = [name for name in NAMES if f"`{name}`" not in text]
     assert missing == []
     errors = [name for name in module_utils.__all__ if name.endswith("Error") and f"`{name}`" not in text]
     assert errors == []

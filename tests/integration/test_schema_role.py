@@ -391,8 +391,9 @@ def test_wrong_input_is_named_in_a_sentence(lab, variables, words):
     assert lab.applied() == []
 
 
-def test_an_administrator_without_superuser_owns_nothing_and_stays_no_member(lab):
-    lab.query("DROP ROLE IF EXISTS keeper")
+@pytest.fixture
+def keeper(lab):
+    """Variables of an administrator without superuser, to whom the lab's database belongs."""
     lab.query("CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'")
     lab.query(f"ALTER DATABASE {lab.database} OWNER TO keeper")
     if int(lab.query("SHOW server_version_num")[0][0]) >= 160000:
@@ -400,16 +401,52 @@ def test_an_administrator_without_superuser_owns_nothing_and_stays_no_member(lab
             "GRANT mission_control_owner, mission_control_audit TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
         )
     lab.write({"migrations/003_third.sql": "-- role: audit\nCREATE TABLE third (id integer);"})
-    keeper = {"mission_control_postgresql_login_user": "keeper", "mission_control_postgresql_login_password": "keeper"}
-    try:
-        lab.run(**keeper).succeeded()
-        owners = dict(lab.query("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'"))
-        assert owners["third"] == "mission_control_audit"
-        assert owners["first"] == "mission_control_owner"
-        assert lab.query("SELECT pg_has_role('keeper', 'mission_control_audit', 'USAGE')") == [(False,)]
-        assert lab.run(**keeper).succeeded().recap["changed"] == 0
-    finally:
-        lab.query("REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP ROLE keeper")
+    yield {"mission_control_postgresql_login_user": "keeper", "mission_control_postgresql_login_password": "keeper"}
+    lab.query("REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP ROLE keeper")
+
+
+def memberships(lab) -> list[tuple]:
+    return lab.query(
+        """
+        SELECT r.rolname FROM pg_roles AS r
+        WHERE r.rolname IN ('mission_control_owner', 'mission_control_audit') AND pg_has_role('keeper', r.oid, 'USAGE')
+        """
+    )
+
+
+def test_an_administrator_without_superuser_owns_nothing_and_stays_no_member(lab, keeper):
+    lab.run(**keeper).succeeded()
+    owners = dict(lab.query("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'"))
+    assert owners["third"] == "mission_control_audit"
+    assert owners["first"] == "mission_control_owner"
+    assert memberships(lab) == []
+    assert lab.run(**keeper).succeeded().recap["changed"] == 0
+
+
+def test_an_administrator_without_superuser_dumps_what_the_owners_own_and_stays_no_member(lab, keeper, tmp_path):
+    dumped = {**keeper, "mission_control_schema_dump_directory": str(tmp_path / "dumps")}
+    lab.run(**keeper).succeeded()
+    lab.query("INSERT INTO first VALUES (1701); INSERT INTO third VALUES (1702)")
+    lab.write({"migrations/004_fourth.sql": "CREATE TABLE fourth (id integer);"})
+    lab.run("--tags", "schema", **dumped).succeeded()
+    (dump,) = (tmp_path / "dumps").iterdir()
+    data = subprocess.run(
+        ["pg_restore", "--data-only", "--file=-", str(dump)], capture_output=True, text=True, check=True
+    ).stdout
+    assert "1701" in data
+    assert "1702" in data
+    assert memberships(lab) == []
+
+    lab.query("GRANT mission_control_owner TO keeper")  # by somebody else, so it stays
+    lab.query("CREATE TABLE diary (id integer)")  # that of a superuser
+    lab.write({"migrations/005_fifth.sql": "CREATE TABLE fifth (id integer);"})
+    run = lab.run(**dumped)
+    assert run.returncode != 0
+    assert f"Nothing was applied, because the dump to {tmp_path}/dumps/{lab.database}-" in run.sentence
+    assert "permission denied for table diary" in run.sentence
+    assert "fifth" not in lab.tables()
+    assert list((tmp_path / "dumps").iterdir()) == [dump]
+    assert memberships(lab) == [("mission_control_owner",)]
 
 
 def test_five_hundred_applied_migrations_are_read_in_one_query(lab):

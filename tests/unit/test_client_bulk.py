@@ -1,7 +1,7 @@
 """Which INSERT may be sent for many rows at once, and how it is put together."""
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.bulk import insert_pages, split_insert
+from ansible_collections.homelab.mission_control.plugins.module_utils.bulk import PAGE_ROWS, insert_pages, split_insert
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ParameterError
 
 
@@ -56,9 +56,9 @@ def shown(sql, parameters):
 
 def test_rows_are_put_into_pages():
     insert = split_insert("INSERT INTO t VALUES (%s, %s) RETURNING 1")
-    pages = list(insert_pages(insert, ((n, -n) for n in range(501)), shown))
+    pages = list(insert_pages(insert, ((n, -n) for n in range(PAGE_ROWS + 1)), shown))
     assert len(pages) == 2
-    assert pages[1] == b"INSERT INTO t VALUES (%s, %s) RETURNING 1 [500, -500]"
+    assert pages[1] == f"INSERT INTO t VALUES (%s, %s) RETURNING 1 [{PAGE_ROWS}, -{PAGE_ROWS}]".encode()
     assert list(insert_pages(insert, [], shown)) == []
 
 

@@ -1,6 +1,7 @@
 """The library as a package: what it exports, and that it can be loaded where psycopg2 is missing."""
 
 import ast
+import importlib
 import pathlib
 import re
 import subprocess
@@ -62,11 +63,21 @@ def test_every_export_is_there_and_known_to_type_checkers():
     library = pytest.importorskip(PACKAGE)
     lazy = {(module, name) for module, names in library._EXPORTS.items() for name in names}
     assert typed == lazy
-    for name in library.__all__:
-        assert getattr(library, name).__name__ == name
+    for module, name in lazy:
+        assert getattr(library, name) is getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
     assert set(library.__all__) <= set(dir(library))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         library.Nothing  # noqa: B018
+
+
+def test_every_model_and_every_error_of_what_is_exported_is_exported_too():
+    library = importlib.import_module(PACKAGE)
+    base = library.MissionControlError
+    for module, names in library._EXPORTS.items():
+        content = importlib.import_module(f"{PACKAGE}.{module}")
+        errors = {name for name, value in vars(content).items() if isinstance(value, type) and issubclass(value, base)}
+        assert {name for name in errors if vars(content)[name].__module__ == content.__name__} <= set(names), module
+        assert set(getattr(content, "__all__", ())) <= set(names)
 
 
 def test_the_library_imports_neither_ansible_nor_itself_by_an_absolute_name():

@@ -6,7 +6,6 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
     PriceList,
     RunnerSettings,
-    error_text,
     migration_batches,
     pending_repeatables,
     read_outcome,
@@ -97,8 +96,5 @@ def test_what_the_session_raised_is_told_from_its_source(raised, locked_out, fai
 
 def test_an_error_is_told_without_the_sql_around_it():
     message = "Cannot execute SQL 'SELECT secret' None: connection lost\n, query list: ['SELECT secret', 'SELECT 2']"
-    assert error_text(message) == "connection lost"
-    assert (
-        error_text("unable to connect to database: no route to host")
-        == "unable to connect to database: no route to host"
-    )
+    assert read_outcome({"failed": True, "msg": message}).failure == "connection lost"
+    assert read_outcome({"failed": True}).failure == "no message"

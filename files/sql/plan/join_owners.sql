@@ -1,13 +1,21 @@
--- Makes an administrator who is no superuser a member of both owners, so that pg_dump can read what they own, or ends that.
+-- Makes an administrator who is no superuser a member of the owners that it is no member of, so that pg_dump can read what they own,
+-- or ends that.
 --
--- Input (settings of this transaction): mission_control.wanted (JSON text), mission_control.join ('true' or 'false').
+-- Input (settings of this transaction): mission_control.leave, a JSON list of the roles to leave, or empty to join;
+--   mission_control.wanted (JSON text) where it is to join.
+-- Output: mission_control.joined, a JSON list of the roles that it has joined.
 DO $join_owners$
 DECLARE
   since_16 constant boolean := current_setting('server_version_num')::int >= 160000;
-  role_name text;
+  to_leave constant text := current_setting('mission_control.leave');
+  joined name[] := '{}';
+  role_name name;
 BEGIN
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-  IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+  IF to_leave <> '' THEN
+    FOR role_name IN SELECT value FROM jsonb_array_elements_text(to_leave::jsonb) LOOP
+      EXECUTE format('REVOKE %I FROM %I', role_name, current_user);
+    END LOOP;
     RETURN;
   END IF;
   FOR role_name IN
@@ -15,12 +23,12 @@ BEGIN
       FROM jsonb_array_elements(current_setting('mission_control.wanted')::jsonb -> 'roles') AS w (role)
       JOIN pg_catalog.pg_roles r ON r.rolname = w.role ->> 'name'
      WHERE w.role ->> 'key' IN ('owner', 'audit')
+       -- It is true for a superuser.
+       AND NOT pg_catalog.pg_has_role(r.oid, 'USAGE')
   LOOP
-    IF current_setting('mission_control.join')::boolean THEN
-      EXECUTE format('GRANT %I TO %I', role_name, current_user) || CASE WHEN since_16 THEN ' WITH INHERIT TRUE, SET TRUE' ELSE '' END;
-    ELSE
-      EXECUTE format('REVOKE %I FROM %I', role_name, current_user);
-    END IF;
+    EXECUTE format('GRANT %I TO %I', role_name, current_user) || CASE WHEN since_16 THEN ' WITH INHERIT TRUE, SET TRUE' ELSE '' END;
+    joined := joined || role_name;
   END LOOP;
+  PERFORM set_config('mission_control.joined', to_jsonb(joined)::text, true);
 END
 $join_owners$

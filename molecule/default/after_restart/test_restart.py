@@ -16,6 +16,6 @@ def test_application_finds_its_rows(application):
 
 
 def test_provisioning_again_changes_nothing(run_playbook, project):
-    run = run_playbook(project / "playbooks/provision.yml")
+    run = run_playbook(project / "site.yml")
     assert run.returncode == 0, run.output
     assert run.changed == 0, run.output

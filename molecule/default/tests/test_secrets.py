@@ -39,7 +39,7 @@ def test_env_file_has_the_names_that_applications_know(environment):
 
 
 def test_env_file_is_for_its_owner_alone(host):
-    file = host.file("/etc/mission_control/database.env")
+    file = host.file("/etc/mission-control/database.env")
     assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
 
 

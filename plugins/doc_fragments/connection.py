@@ -1,0 +1,71 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """How the modules find the database; plugins/module_utils/connection_options.py reads it."""
+
+    DOCUMENTATION = r"""
+notes:
+  - "The login is looked for in this order: the options; the environment of the module on the managed host (C(DATABASE_URL), or C(POSTGRES_HOST),
+    C(POSTGRES_PORT), C(POSTGRES_DB), C(POSTGRES_USER), C(POSTGRES_PASSWORD), C(POSTGRES_SSLMODE), C(POSTGRES_SSLROOTCERT), and libpq's own such as C(PGHOST));
+    the env file on the managed host, which the role P(homelab.mission_control.mission_control_database#role) writes; at last the local Unix socket,
+    where the server lets the operating system's user log in under its own name (peer)."
+  - "The env file at its default place is read only if neither options nor environment name a server, a login or a password, so that its password goes
+    to no other server."
+  - Of an ad hoc line that fails Ansible prints the arguments. Leave the password to the environment or to the env file there.
+  - A file that only root may read needs C(become). The local login of the administrator needs C(become) with C(become_user=postgres).
+options:
+  login_host:
+    description: Name or address of the server.
+    type: str
+    aliases: [host]
+  login_port:
+    description: Port of the server; without it 5432.
+    type: int
+    aliases: [port]
+  login_unix_socket:
+    description: Directory of the Unix socket, where it is not the usual one. Not together with O(login_host).
+    type: str
+    aliases: [unix_socket]
+  login_user:
+    description: Database role to log in with.
+    type: str
+    aliases: [login]
+  login_password:
+    description: Its password.
+    type: str
+  login_db:
+    description: Database; without it V(mission_control).
+    type: str
+    aliases: [db]
+  url:
+    description: All in one, such as C(postgresql://user@db.home.arpa:5432/mission_control?sslmode=verify-full). The other options win over its parts.
+    type: str
+  env_file:
+    description:
+      - File on the managed host with C(POSTGRES_HOST) and its siblings. It must be there then.
+      - Without it the file that C(MISSION_CONTROL_ENV_FILE) names, or else C(/etc/mission-control/database.env) if there is one.
+    type: path
+  ssl_mode:
+    description: Whether TLS is used and what is checked, in libpq's words; without it libpq's own default, C(prefer).
+    type: str
+    choices: [allow, disable, prefer, require, verify-ca, verify-full]
+  ca_cert:
+    description: File with the certificate authority that the server's certificate is checked against.
+    type: path
+    aliases: [ssl_rootcert]
+  ssl_cert:
+    description: File with the client's certificate.
+    type: path
+  ssl_key:
+    description: File with the key of the client's certificate.
+    type: path
+  connect_timeout:
+    description: Seconds that one attempt to connect may take; without it 10.
+    type: float
+requirements:
+  - psycopg2 for the Python of the managed host, 2.8 or newer, as in Debian's C(python3-psycopg2)
+"""

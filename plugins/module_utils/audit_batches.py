@@ -1,0 +1,58 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Verify a long audit chain in parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Callable
+
+from .audit import AuditHead, ChainReport, verify_audit_chain
+
+if TYPE_CHECKING:
+    from .queries import Queries
+
+BATCH = 50_000
+_GENESIS = AuditHead(0, bytes(32))
+
+
+def verify_in_batches(
+    client: Queries,
+    expected_head: AuditHead | None = None,
+    checkpoint: AuditHead | None = None,
+    batch: int = BATCH,
+    progress: Callable[[int, int], None] | None = None,
+) -> ChainReport:
+    """As verify_audit_chain(), by statements that each take a moment, so that no statement time-out ends it.
+
+    Entries that are written meanwhile are verified too. Use a client, not a transaction, which would stay open long.
+
+    Args:
+        client: what to ask.
+        expected_head: an earlier head, kept outside the database, that the chain must contain.
+        checkpoint: a head up to which the chain was verified before.
+        batch: links verified by one statement.
+        progress: called after each batch with the number of verified links and of all that there are to verify.
+    """
+    done = 0
+    verified_to = checkpoint or _GENESIS
+    start = verified_to.sequence
+    while True:
+        # As many as fit are left to the last statement, which also compares the heads.
+        head = client.query_one("SELECT sequence FROM audit_head")
+        total = max(0, head["sequence"] - start) if head else 0
+        if progress is not None:
+            progress(min(done, total), total)
+        if total - done <= batch:
+            break
+        row = client.query_one(
+            "SELECT verified, last_sequence, last_digest, problem FROM verify_audit_links(%s::bigint, decode(%s, 'hex'), %s::bigint)",
+            [verified_to.sequence, verified_to.digest.hex(), batch],
+        )
+        if row is None or row["problem"] is not None or not row["verified"]:
+            # The last statement says what is wrong; it begins at the same link.
+            break
+        done += row["verified"]
+        verified_to = AuditHead(row["last_sequence"], bytes(row["last_digest"]))
+    report = verify_audit_chain(client, expected_head, verified_to if verified_to.sequence else None)
+    return dataclasses.replace(report, verified=done + report.verified)

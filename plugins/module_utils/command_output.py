@@ -1,0 +1,182 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the commands print: tables and bars for people, CSV and JSON for programs.
+
+Data for programs is UTF-8 whatever the locale says. Text for people is in the encoding of the terminal, and what that
+lacks is written as an escape.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TextIO
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2"}
+_PARTS = " ▏▎▍▌▋▊▉"
+
+
+def printable(text: str) -> str:
+    """The text on one line, without characters that a terminal would obey."""
+    return _CONTROL.sub(lambda found: _NAMED.get(found[0], f"\\u{ord(found[0]):04x}"), text)
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def shortened(text: str, width: int, mark: str = "…") -> str:
+    """The beginning of a text that is too wide, with a mark at its end."""
+    if display_width(text) <= width:
+        return text
+    room = width - display_width(mark)
+    kept = ""
+    for character in text:
+        room -= _character_width(character)
+        if room < 0:
+            break
+        kept += character
+    return kept + mark
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """The lines of a table whose columns are aligned: those in `right` to the right, the others to the left."""
+    cells = [[printable(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(display_width(row[column]) for row in cells) for column in range(len(headings))]
+    return [
+        "  ".join(
+            " " * (width - display_width(cell)) + cell
+            if column in right
+            else cell + " " * (width - display_width(cell))
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def share_bar(share: float, width: int, blocks: bool) -> str:
+    """A bar for a share from 0 to 1 of the width. A share above 0 is always to be seen."""
+    if not blocks:
+        length = round(share * width)
+        return "#" * (max(1, length) if share > 0 else 0)
+    eighths = round(share * width * 8)
+    eighths = max(1, eighths) if share > 0 else 0
+    whole, part = divmod(eighths, 8)
+    return "█" * whole + (_PARTS[part] if part else "")
+
+
+def csv_line(cells: Iterable[str | None]) -> str:
+    """A line as PostgreSQL's COPY writes it: None is nothing, an empty text is a pair of quotes."""
+    return ",".join(_csv_cell(cell) for cell in cells)
+
+
+def _csv_cell(cell: str | None) -> str:
+    if cell is None:
+        return ""
+    if cell and not re.search(r'[",\r\n]', cell) and cell == cell.strip():
+        return cell
+    return '"' + cell.replace('"', '""') + '"'
+
+
+class Output:
+    """Where a command prints to.
+
+    Attributes:
+        width: columns of the terminal; None if the output does not go to one.
+        blocks: whether bars may be drawn with block characters.
+    """
+
+    def __init__(self, stream: TextIO | None = None, notes: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._notes = notes or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._live = self._notes.isatty()
+        self._progress = ""
+        given = os.environ.get("COLUMNS", "")
+        known = self._terminal or (given.isdigit() and int(given) > 0)
+        self.width = shutil.get_terminal_size().columns if known else None
+        self.blocks = _shows_utf8(self._stream)
+        self._coloured = self._terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def line(self, text: str = "") -> None:
+        """A line for people."""
+        self.clear_progress()
+        encoding = self._stream.encoding or "ascii"
+        self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+    def data(self, text: str) -> None:
+        """A line for programs, in UTF-8."""
+        raw = getattr(self._stream, "buffer", None)
+        if raw is None:
+            self._stream.write(text + "\n")
+        else:
+            raw.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def json(self, value: Any) -> None:
+        self.data(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_json_text))
+
+    def note(self, text: str) -> None:
+        """A line on standard error, for people and beside the data."""
+        self.clear_progress()
+        encoding = self._notes.encoding or "ascii"
+        self._notes.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        self._notes.flush()
+
+    def colour(self, text: str, name: str) -> str:
+        """The text in a colour, where there is a terminal that shows it and nobody asked for none."""
+        return f"\x1b[{_COLOURS[name]}m{text}\x1b[0m" if self._coloured else text
+
+    def progress(self, text: str) -> None:
+        """A line on the terminal that the next one replaces; nothing where standard error is no terminal."""
+        if self._live:
+            self._notes.write("\r" + text + " " * (len(self._progress) - len(text)))
+            self._notes.flush()
+            self._progress = text
+
+    def clear_progress(self) -> None:
+        if self._progress:
+            self._notes.write("\r" + " " * len(self._progress) + "\r")
+            self._notes.flush()
+            self._progress = ""
+
+    def flush(self) -> None:
+        self.clear_progress()
+        self._stream.flush()
+
+
+def _json_text(value: Any) -> str:
+    """What JSON has no form for. A decimal is text, as a JSON number would lose digits where it is read."""
+    if isinstance(value, (datetime.datetime, datetime.date)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return f"{value:f}"
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+def _shows_utf8(stream: TextIO) -> bool:
+    """Python writes UTF-8 in the locale C too, whose terminals do not show it."""
+    if (stream.encoding or "").lower().replace("-", "") != "utf8":
+        return False
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        value = os.environ.get(name)
+        if value:
+            return "utf8" in value.lower().replace("-", "")
+    return False

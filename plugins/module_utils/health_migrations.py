@@ -1,0 +1,101 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Health of the migrations: what the database has recorded, against what this version of the collection brings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .health_report import Check
+from .health_schema import unreadable
+from .health_text import number
+from .migrations import BUNDLE, FILE_NAME, SITE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .health_probe import Probe
+    from .manifest import ExpectedMigration
+
+    Row = dict[str, Any]
+
+_NO_MANIFEST = "without a manifest of what this version brings it cannot be said whether that is current"
+
+
+def check_migrations(probe: Probe) -> Check:
+    """Drifted and missing ones are failures; pending ones, and a database that is ahead, a warning."""
+    answer = unreadable(probe, "migrations", "schema_migrations")
+    if answer is not None:
+        # That nothing was ever applied is known even without a manifest.
+        return Check("migrations", "fail", answer.message, {}) if answer.status == "not checked" else answer
+    rows = probe.rows(
+        "SELECT origin, version, name, checksum, applied_at FROM schema_migrations ORDER BY origin, version"
+    )
+    current = max((row["version"] for row in rows if row["origin"] == BUNDLE), default=0)
+    data: dict[str, Any] = {
+        "applied": len(rows),
+        "current": current,
+        "last_applied_at": max((row["applied_at"] for row in rows), default=None),
+    }
+    if probe.manifest is None:
+        return Check("migrations", "not checked", f"The database is at {current:03d}; {_NO_MANIFEST}.", data)
+    data.update(version=probe.manifest.version, **_compare(probe.manifest.migrations, rows))
+    faults = [f"{what.replace('_', ' ')}: {', '.join(data[what])}" for what in _KINDS if data[what]]
+    if not faults:
+        count = number(len(probe.manifest.migrations), "migration")
+        message = f"All {count} of version {probe.manifest.version} are applied, unchanged"
+        message += (
+            f"; {number(len(data['not_compared']), 'site-local one')} not compared." if data["not_compared"] else "."
+        )
+        return Check("migrations", "pass", message, data)
+    bad = data["drifted"] or data["out_of_order"] or not current
+    message = f"Against version {probe.manifest.version} of the collection, {'; '.join(faults)}."
+    return Check("migrations", "fail" if bad else "warn", message, data)
+
+
+def check_repeatables(probe: Probe) -> Check:
+    """Functions and views that are not those of this version are a warning."""
+    answer = unreadable(probe, "repeatables", "schema_repeatables")
+    if answer is not None:
+        return answer
+    recorded = {row["name"]: row["checksum"] for row in probe.rows("SELECT name, checksum FROM schema_repeatables")}
+    files = [name for name in recorded if FILE_NAME.match(name)]
+    if probe.manifest is None:
+        message = f"{number(len(files), 'file')} of functions and views; {_NO_MANIFEST}."
+        return Check("repeatables", "not checked", message, {"applied": len(files)})
+    outdated = [each.name for each in probe.manifest.repeatables if recorded.get(each.name) != each.checksum]
+    data = {"applied": len(files), "outdated": outdated, "version": probe.manifest.version}
+    if outdated:
+        message = f"Not as version {probe.manifest.version} of the collection has them: {', '.join(outdated)}."
+        return Check("repeatables", "warn", message, data)
+    return Check("repeatables", "pass", "Functions and views are those of this version.", data)
+
+
+_KINDS = ("drifted", "out_of_order", "pending", "ahead")
+
+
+def _compare(expected: Iterable[ExpectedMigration], rows: list[Row]) -> dict[str, list[str]]:
+    """Names by kind. Those of a homelab's own are compared only where the manifest knows any of them.
+
+    The manifest that is built into the library does not, for their files are not the collection's.
+    """
+    recorded = {(row["origin"], row["version"]): row for row in rows}
+    known = {(each.origin, each.version): each for each in expected}
+    origins = {origin for origin, _version in known} | {BUNDLE}
+    newest = {origin: max((v for o, v in recorded if o == origin), default=0) for origin in (BUNDLE, SITE)}
+    found: dict[str, list[str]] = {kind: [] for kind in (*_KINDS, "not_compared")}
+    for key, each in known.items():
+        if key not in recorded:
+            found["pending" if each.version > newest[each.origin] else "out_of_order"].append(
+                _label(each.origin, each.name)
+            )
+        elif recorded[key]["checksum"] != each.checksum:
+            found["drifted"].append(_label(each.origin, each.name))
+    for key, row in recorded.items():
+        if key not in known:
+            found["ahead" if key[0] in origins else "not_compared"].append(_label(key[0], row["name"]))
+    return found
+
+
+def _label(origin: str, name: str) -> str:
+    return name if origin == BUNDLE else f"{origin}/{name}"

@@ -1,0 +1,149 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Health of the schema: whether its tables, views and triggers are there, and how large the tables are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .health_report import Check
+from .health_text import number, size
+from .schema_objects import ALWAYS_TRIGGERS, TABLES, TRIGGERS, VIEWS
+
+if TYPE_CHECKING:
+    from .health_probe import Probe
+
+_DISABLED = ("D", "R")  # pg_trigger.tgenabled: never, and only for replication
+_ALWAYS = "A"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view that the catalogue has.
+
+    Attributes:
+        reachable: a statement that names it without a schema finds it, as those of this library do.
+        usable: this login may use its schema.
+        readable: this login may read columns of it; the login of the HTTP service may not read them all.
+        triggers: name and state (pg_trigger.tgenabled) of those on it.
+    """
+
+    oid: int
+    schema: str
+    reachable: bool
+    usable: bool
+    readable: bool
+    triggers: dict[str, str]
+
+
+def check_schema_objects(probe: Probe) -> Check:
+    """Tables, views and triggers that have to be there. Whoever may connect may look these up."""
+    relations = probe.remember(find_relations)
+    reachable = {name: found for name, found in relations.items() if found.reachable}
+    hidden = [name for name, found in relations.items() if not found.reachable and not found.usable]
+    states = {table: found.triggers for table, found in reachable.items()}
+    triggers = [(table, name, states[table].get(name)) for table, name in TRIGGERS if table in states]
+    schema = reachable["schema_migrations"].schema if "schema_migrations" in reachable else None
+    problems = {
+        "missing_tables": [name for name in TABLES if name not in reachable and name not in hidden],
+        "missing_views": [name for name in VIEWS if name not in reachable and name not in hidden],
+        "missing_triggers": [f"{table}.{name}" for table, name, state in triggers if state is None],
+        "disabled_triggers": [f"{table}.{name}" for table, name, state in triggers if state in _DISABLED],
+        "weakened_triggers": [
+            f"{table}.{name}"
+            for table, name, state in triggers
+            if (table, name) in ALWAYS_TRIGGERS and state not in (None, _ALWAYS, *_DISABLED)
+        ],
+        "misplaced": [
+            f"{found.schema}.{name}" for name, found in reachable.items() if schema not in (None, found.schema)
+        ],
+    }
+    data = {**problems, "hidden": hidden, "schema": schema}
+    faults = [f"{what.replace('_', ' ')}: {', '.join(names)}" for what, names in problems.items() if names]
+    if any(problems[what] for what in ("missing_tables", "missing_views", "missing_triggers", "disabled_triggers")):
+        return Check("schema_objects", "fail", f"{_sentence(faults)}{_elsewhere(relations)}", data)
+    if faults:
+        return Check("schema_objects", "warn", _sentence(faults), data)
+    if hidden:
+        message = f"{number(len(hidden), 'object')} in a schema that this login may not use."
+        return Check("schema_objects", "not visible", message, data)
+    counted = f"{len(TABLES)} tables, {len(VIEWS)} views and {len(TRIGGERS)} triggers"
+    return Check("schema_objects", "pass", f"All {counted} are there.", data)
+
+
+def check_tables(probe: Probe) -> Check:
+    """Sizes, indexes and TOAST included. A row count is the server's estimate, None where it has none."""
+    relations = probe.remember(find_relations)
+    found = {name: relations[name].oid for name in TABLES if name in relations and relations[name].reachable}
+    if not found:
+        return unreadable(probe, "tables", *TABLES) or Check("tables", "not checked", "There is no table.", {})
+    rows = probe.rows(
+        """
+        SELECT relname::text AS name, pg_total_relation_size(oid) AS total_bytes, pg_indexes_size(oid) AS index_bytes,
+            nullif(reltuples, -1)::bigint AS estimated_rows
+        FROM pg_catalog.pg_class
+        WHERE oid = ANY (%s::oid[])
+        ORDER BY 2 DESC NULLS LAST
+        """,
+        [list(found.values())],
+    )
+    tables = {row.pop("name"): row for row in rows}
+    total = sum(row["total_bytes"] or 0 for row in rows)
+    message = (
+        f"The tables take {size(total)}, the largest of them ({next(iter(tables))}) {size(rows[0]['total_bytes'])}."
+    )
+    return Check("tables", "pass", message, {"total_bytes": total, "tables": tables})
+
+
+def find_relations(probe: Probe) -> dict[str, Relation]:
+    """What there is of the names that have to be there; of several with one name the one that statements would find."""
+    rows = probe.rows(
+        """
+        SELECT c.relname::text AS name, c.oid::bigint AS oid, n.nspname::text AS schema,
+            pg_table_is_visible(c.oid) AS reachable, has_schema_privilege(n.oid, 'USAGE') AS usable,
+            has_any_column_privilege(c.oid, 'SELECT') AS readable,
+            (
+                SELECT jsonb_object_agg(t.tgname, t.tgenabled)
+                FROM pg_catalog.pg_trigger AS t
+                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+            ) AS triggers
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE (c.relname = ANY (%s) AND c.relkind IN ('r', 'p')) OR (c.relname = ANY (%s) AND c.relkind = 'v')
+        ORDER BY 4, 5 DESC
+        """,
+        [list(TABLES), list(VIEWS)],
+    )
+    # In this order a reachable one comes last, and before it one in a schema that this login may not use.
+    relations = {row.pop("name"): Relation(**{**row, "triggers": row["triggers"] or {}}) for row in rows}
+    home = relations.get("schema_migrations")
+    if home is not None and home.reachable:
+        # Ours are known to be in a schema that may be used: what has their names elsewhere is somebody else's.
+        return {name: found for name, found in relations.items() if found.usable}
+    return relations
+
+
+def unreadable(probe: Probe, check: str, *names: str) -> Check | None:
+    """The answer of a check that cannot read what it is about; None where it can."""
+    relations = probe.remember(find_relations)
+    for name in names:
+        found = relations.get(name)
+        if found is None or (found.usable and not found.reachable):
+            return Check(check, "not checked", f"There is no {name}{_elsewhere(relations) or '.'}", {})
+        if not found.usable or not found.readable:
+            return Check(check, "not visible", f"This login may not read {name}.", {})
+    return None
+
+
+def _elsewhere(relations: dict[str, Any]) -> str:
+    """Where the schema is, if it is somewhere that unqualified names do not lead to."""
+    found = relations.get("schema_migrations")
+    if found is None or found.reachable or not found.usable:
+        return ""
+    return f" The schema {found.schema} has it, but is not on the search_path of this login."
+
+
+def _sentence(faults: list[str]) -> str:
+    text = "; ".join(faults)
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,63 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a provisioned database has to hold: the names of its tables, views and triggers.
+
+A health check looks for them, and a test compares them with the catalogue of a database that the SQL files made.
+"""
+
+from __future__ import annotations
+
+TABLES: tuple[str, ...] = (
+    "hosts",
+    "workloads",
+    "services",
+    "tasks",
+    "task_runs",
+    "task_events",
+    "artifacts",
+    "llm_requests",
+    "llm_responses",
+    "token_usage",
+    "provider_pricing",
+    "tool_definitions",
+    "tool_call_records",
+    "policies",
+    "audit_entries",
+    # The chain over the audit log, and what the provisioning has recorded.
+    "audit_links",
+    "audit_head",
+    "schema_migrations",
+    "schema_repeatables",
+)
+VIEWS: tuple[str, ...] = ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate")
+# Pairs of a table and a trigger on it. These fire whatever session_replication_role is: they guard logs ...
+ALWAYS_TRIGGERS: tuple[tuple[str, str], ...] = (
+    ("task_events", "tr_task_events_append_only_row"),
+    ("task_events", "tr_task_events_append_only_statement"),
+    ("task_events", "tr_task_events_trace_delete"),
+    ("task_events", "tr_task_events_trace_update"),
+    ("audit_entries", "tr_audit_entries_stamp"),
+    ("audit_entries", "tr_audit_entries_immutable_row"),
+    ("audit_entries", "tr_audit_entries_immutable_statement"),
+    ("audit_entries", "tr_audit_chain"),
+    ("audit_links", "tr_audit_links_guard"),
+    ("audit_links", "tr_audit_links_immutable_row"),
+    ("audit_links", "tr_audit_links_immutable_statement"),
+    ("audit_head", "tr_audit_head_guard"),
+    ("audit_head", "tr_audit_head_immutable_row"),
+    ("audit_head", "tr_audit_head_immutable_statement"),
+    ("audit_head", "tr_audit_chain"),
+)
+# ... and here are all.
+TRIGGERS: tuple[tuple[str, str], ...] = (
+    ("hosts", "tr_hosts_updated_at"),
+    ("workloads", "tr_workloads_updated_at"),
+    ("services", "tr_services_updated_at"),
+    ("tasks", "tr_tasks_updated_at"),
+    ("tool_definitions", "tr_tool_definitions_updated_at"),
+    ("policies", "tr_policies_updated_at"),
+    ("provider_pricing", "tr_provider_pricing_not_edited"),
+    ("token_usage", "tr_token_usage_price"),
+    ("token_usage", "tr_token_usage_frozen"),
+    *ALWAYS_TRIGGERS,
+)

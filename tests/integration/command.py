@@ -1,0 +1,72 @@
+"""The command line, run as a process of its own against a test's database."""
+
+import os
+import pathlib
+import pty
+import subprocess
+import sys
+
+from mission_control_database import ROLES
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "ansible_collections.homelab.mission_control.plugins.module_utils"]
+_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+def environment_of(database=None, role="application", **more):
+    """Nothing of the environment of the tests reaches the command but what it needs to run."""
+    variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    variables["PYTHONPATH"] = str(ROOT / "collections")
+    variables["MISSION_CONTROL_ENV_FILE"] = os.devnull
+    variables["LC_ALL"] = "C.UTF-8"
+    if database is not None:
+        variables["POSTGRES_HOST"] = database.cluster.socket_directory
+        variables["POSTGRES_PORT"] = str(database.cluster.port)
+        variables["POSTGRES_DB"] = database.name
+        variables["POSTGRES_USER"] = ROLES[role]
+    return {**variables, **more}
+
+
+def run_command(database, *arguments, stdin=b"", role="application", **more):
+    """Run it to its end. `more`: variables of its environment. Standard output and error are text."""
+    result = subprocess.run(
+        [*COMMAND, *arguments],
+        input=stdin,
+        capture_output=True,
+        env=environment_of(database, role, **more),
+        cwd="/",
+        timeout=120,
+        check=False,
+    )
+    result.stdout = result.stdout.decode("utf-8")
+    result.stderr = result.stderr.decode("utf-8")
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+def start_command(database, *arguments, **options):
+    """Start it and return the process; standard output and error are pipes unless `options` say otherwise."""
+    environment = environment_of(database, options.pop("role", "application"))
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen([*COMMAND, *arguments], env=environment, cwd="/", **pipes)
+
+
+def on_terminal(database, *arguments, columns=80, **more):
+    """Run it with a terminal for its standard output and error: exit code and all that the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = environment_of(database, **{"TERM": "xterm", "COLUMNS": str(columns), **more})
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd="/"
+    )
+    os.close(theirs)
+    received = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # what Linux says when the other end was closed
+            break
+        if not part:
+            break
+        received += part
+    os.close(ours)
+    return process.wait(timeout=120), received.decode("utf-8").replace("\r\n", "\n")

@@ -1,0 +1,100 @@
+"""The examples of docs/command-line.md run in a shell as they stand there; so do those of every --help."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.command_line import make_parser
+from command import COMMAND, ROOT, environment_of
+
+PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINES = [line for block in _BLOCK.findall(PAGE) for line in block.splitlines()]
+EXAMPLES = [line for line in LINES if "mission-control" in line]
+
+
+def examples_of_help(parser):
+    for action in parser._actions:
+        for each in dict(getattr(action, "choices", None) or {}).values() if action.dest.endswith("command") else ():
+            yield from re.findall(r"^  (.*mission-control .*)$", each.epilog, re.MULTILINE)
+            yield from examples_of_help(each)
+
+
+@pytest.fixture
+def shell(database, tmp_path, application):
+    """Run a line with the command in place of an installed one, in an empty directory."""
+    application.insert("hosts", name="nas", type="vm", status="online")
+    application.insert("audit_entries", actor="alice", action="count", outcome="success")
+    program = tmp_path / "bin" / "mission-control"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    place = tmp_path / "place"
+    place.mkdir()
+    environment = environment_of(database)
+    environment["PATH"] = f"{program.parent}:{environment['PATH']}"
+
+    def run(line):
+        return subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {line}"],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    run.place = place
+    return run
+
+
+def test_the_examples_of_the_page_run(shell):
+    printed = {}
+    for line in EXAMPLES:
+        result = shell(line)
+        assert (result.returncode, result.stderr) == (0, ""), line
+        printed[line] = result.stdout
+    everything = "\n".join(printed.values())
+    for part in ("mission-control 0.1.0", "PASS: ", "is current with version", "UPDATE 1", "nas", "sound: 1 link"):
+        assert part in everything
+    assert len((shell.place / "prices.csv").read_text(encoding="utf-8").splitlines()) > 10
+    assert (shell.place / "usage.csv").exists()
+    assert printed["mission-control audit head"] == (shell.place / "audit.head").read_text(encoding="ascii")
+
+
+def test_the_examples_of_the_help_run(shell):
+    head = shell("mission-control audit head").stdout.strip()
+    lines = sorted(set(examples_of_help(make_parser())))
+    assert len(lines) > 15
+    for line in lines:
+        # What stands behind two blanks is a remark, and a head with an ellipsis any head.
+        result = shell(re.sub(r"12:0f3a…", head, re.sub(r"\s{3,}.*", "", line)))
+        assert (result.returncode, result.stderr) == (0, ""), line
+
+
+def test_the_page_has_an_example_of_every_command():
+    for command in ("health", "status", "query", "usage", "audit verify", "audit head"):
+        assert any(f"mission-control {command}" in line for line in EXAMPLES)
+    assert any("pip install" in line for line in LINES)
+
+
+def test_the_page_names_only_options_that_there_are():
+    def options(parser):
+        for action in parser._actions:
+            yield from action.option_strings
+            for each in (
+                dict(getattr(action, "choices", None) or {}).values() if action.dest.endswith("command") else ()
+            ):
+                yield from options(each)
+
+    known = set(options(make_parser()))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
+    assert named - known == set()
+
+
+def test_the_page_is_linked():
+    readme = pathlib.Path(ROOT / "README.md").read_text(encoding="utf-8")
+    assert "docs/command-line.md" in readme
