@@ -100,6 +100,16 @@ def run(session, statement, rows=""):
         session.run(statement)
 
 
+def refusal(session, *statements):
+    """SQLSTATE of the first statement that fails, or None."""
+    for statement in statements:
+        try:
+            session.run(statement)
+        except psycopg2.Error as error:
+            return error.pgcode
+    return None
+
+
 def found_inside(session, kept):
     """What the function of the database says against a kept head; None: nothing is wrong."""
     session.run("SAVEPOINT verification")

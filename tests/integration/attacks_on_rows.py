@@ -24,7 +24,7 @@ CHANGES = [
         "delete-through-key",
         """
         CREATE TABLE parent (id text PRIMARY KEY);;
-        INSERT INTO parent SELECT target_id FROM audit_entries;;
+        INSERT INTO parent SELECT DISTINCT target_id FROM audit_entries WHERE target_id IS NOT NULL;;
         ALTER TABLE audit_entries ADD FOREIGN KEY (target_id) REFERENCES parent ON DELETE CASCADE;;
         DELETE FROM parent
         """,

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import test_attack_names
+import test_attack_outages
 import test_attack_rewrites
 import test_attack_roles
 import test_attack_stalls
@@ -22,7 +23,7 @@ ROW = re.compile(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE
 LISTED = {attack.id: attack for attack in (*test_attack_roles.ATTACKS, *HOLDS)}
 FUNCTIONS = {
     name.removeprefix("test_attack_").replace("_", "-")
-    for module in (test_attack_names, test_attack_roles, test_attack_stalls, test_attack_writers)
+    for module in (test_attack_names, test_attack_outages, test_attack_roles, test_attack_stalls, test_attack_writers)
     for name, _ in inspect.getmembers(module, inspect.isfunction)
     if name.startswith("test_attack_")
 }
