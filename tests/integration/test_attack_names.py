@@ -6,8 +6,11 @@ import re
 import mission_control_database as layer
 import psycopg2
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
 from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import history_statements
 from attack_field import ENTRY
+from health_lab import MANIFEST, PATIENT
 
 # Calls whose arguments these fit better than those of pg_catalog, or that PostgreSQL would prefer for a bare literal.
 TRAPS = [
@@ -100,6 +103,13 @@ def test_attack_function_of_the_same_name_on_the_administrator(trapped):
         for statement in before:
             session.run(statement)
         assert len(session.value(history)["migrations"]) >= 6
+
+
+def test_nor_does_a_health_check_by_one(trapped):
+    server = trapped.cluster
+    with Client(host=server.socket_directory, port=server.port, database=trapped.name, user="postgres") as client:
+        report = check_health(client, MANIFEST, PATIENT, timeout=60)
+    assert [check.message for check in report.checks if check.status == "fail"] == []
 
 
 def test_attack_view_in_place_of_the_bookkeeping(trapped, field):
