@@ -135,7 +135,7 @@ def _held(session, row, role):
 
 
 def text(found):
-    return HEAD + yaml.safe_dump(found, sort_keys=False, width=160, allow_unicode=True)
+    return HEAD + yaml.safe_dump(found, sort_keys=False, width=140, allow_unicode=True)
 
 
 def expected():
