@@ -6,7 +6,7 @@ BIN := .venv/bin
 SCENARIOS ?=
 ARGS ?=
 
-.PHONY: help site test lint sanity molecule pytest bench docs test-venv clean
+.PHONY: help site test lint sanity molecule pytest attack bench docs test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -39,13 +39,20 @@ pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (
 	@scripts/install-test-packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
+attack: test-venv ## Attack the audit log and the privileges for longer than `make pytest` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, SEED)
+	@scripts/install-test-packages
+	@MISSION_CONTROL_ATTACK_WRITERS=$(or $(WRITERS),32) MISSION_CONTROL_ATTACK_TRANSACTIONS=$(or $(TRANSACTIONS),60) \
+	  MISSION_CONTROL_ATTACK_ROUNDS=$(or $(ROUNDS),20) MISSION_CONTROL_ATTACK_EDITS=$(or $(EDITS),3000) $(if $(SEED),MISSION_CONTROL_ATTACK_SEED=$(SEED)) \
+	  $(BIN)/pytest --capture=no tests/integration/test_attack_*.py tests/integration/test_permissions.py $(ARGS)
+
 bench: test-venv ## Print figures; asserts nothing (NAMES="views site" for some of them)
 	@scripts/install-test-packages
 	@scripts/bench $(NAMES)
 
-docs: test-venv ## Write again what is generated: the README's variables and the picture of the tables
+docs: test-venv ## Write again what is generated: the README's variables, the picture of the tables, the matrix of privileges
 	$(BIN)/python scripts/variables.py README.md
 	$(BIN)/python scripts/er_diagram.py
+	$(BIN)/python scripts/permissions.py
 
 clean: ## Remove what the targets above have made in this directory
 	rm -rf .venv .cache .ansible dist .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

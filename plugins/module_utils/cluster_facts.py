@@ -8,11 +8,18 @@ Pure Python without Ansible. Functions that read files take the root directory, 
 from __future__ import annotations
 
 import glob
+import ipaddress
 import json
 import os
 import re
 import subprocess
-from typing import Any, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 CONFIGURATION_ROOT = "etc/postgresql"
 DATA_ROOT = "var/lib/postgresql"
@@ -189,22 +196,33 @@ def _link(path: str) -> str:
         return ""  # closed meanwhile
 
 
-def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
-    """Return the process that listens on the TCP port, None if none does."""
-    sockets = set()
+def listening_sockets(root: str = "/") -> Iterator[tuple[IPAddress, int, str]]:
+    """Yield the address, the TCP port and the inode of every socket that listens."""
     for table in ("tcp", "tcp6"):
         for line in (read_text(os.path.join(root, "proc/net", table)) or "").splitlines()[1:]:
             fields = line.split()
-            listening = fields[3] == "0A"
-            if listening and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                sockets.add(f"socket:[{fields[9]}]")
-    if not sockets:
-        return None
+            if fields[3] == "0A":
+                address, port = fields[1].rsplit(":", 1)
+                # The kernel prints words of 32 bits in the order of the machine.
+                words = (int(address[start : start + 8], 16) for start in range(0, len(address), 8))
+                packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                yield ipaddress.ip_address(packed), int(port, 16), fields[9]
+
+
+def socket_holder(inodes: set[str], root: str = "/") -> dict[str, Any]:
+    """Return the id and name of the first process that has one of the sockets open."""
+    sockets = {f"socket:[{inode}]" for inode in inodes}
     for pid in sorted(filter(str.isdigit, _names(os.path.join(root, "proc"))), key=int):
         directory = os.path.join(root, "proc", pid, "fd")
         if any(_link(os.path.join(directory, fd)) in sockets for fd in _names(directory)):
             return {"pid": int(pid), "name": (read_text(os.path.join(root, "proc", pid, "comm")) or "?").strip()}
     return {"pid": None, "name": "a process that is not visible from here"}
+
+
+def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
+    """Return the process that listens on the TCP port, None if none does."""
+    inodes = {inode for _address, held, inode in listening_sockets(root) if held == port}
+    return socket_holder(inodes, root) if inodes else None
 
 
 def postmaster(data_directory: str) -> dict[str, Any] | None:

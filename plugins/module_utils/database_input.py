@@ -33,7 +33,7 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
     """The first thing that is wrong, as one sentence that names the variable; empty where all is well.
 
     Args:
-        inputs: groups of variables, each a mapping of the variable's name to its value: roles (five names), names
+        inputs: groups of variables, each a mapping of the variable's name to its value: roles (their names), names
             (database, schema), others (roles that are there already), texts, lists (of texts), directories (on the
             controller), connection_limits, times, ports, numbers (value, least, most), passwords (empty: none given),
             env_file (path, empty: none), env_values; and privileges, with keys, what our roles are called in them.
@@ -76,7 +76,7 @@ def _name_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     first_use: dict[str, str] = {}
     for variable, value in inputs["roles"].items():
         if value in first_use:
-            yield f"{first_use[value]} and {variable} are both {value!r}, but the five roles need different names."
+            yield f"{first_use[value]} and {variable} are both {value!r}, but the roles need different names."
         first_use[value] = variable
     for variable, value in inputs["others"].items():
         problem = text_problem(value)

@@ -58,7 +58,7 @@ def check_stale_task_runs(probe: Probe) -> Check:
         """
         SELECT count(*) AS running, count(*) FILTER (WHERE s.seconds >= %(limit)s) AS stale,
             coalesce(max(s.seconds), 0) AS seconds,
-            (array_agg(s.id::text ORDER BY s.seconds DESC) FILTER (WHERE s.seconds >= %(limit)s))[1:%(shown)s] AS runs
+            (pg_catalog.array_agg(s.id::text ORDER BY s.seconds DESC) FILTER (WHERE s.seconds >= %(limit)s))[1:%(shown)s] AS runs
         FROM (
             SELECT r.id, extract(
                 epoch FROM clock_timestamp() - greatest(r.created_at, r.started_at, e.recorded_at)

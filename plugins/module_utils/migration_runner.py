@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LOCK_KEY = 7883946205731421
 PRICE_LIST_PREFIX = "prices:"
 GRANTS = "grants"
+# An administrator's own statements look names up nowhere else: in the schema its owner could have put a function of the same name.
+_SAFE_PATH = "search_path = pg_catalog, pg_temp"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
     They write nothing that stays.
     """
     schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
-    return [session_sql, f"SELECT pg_temp.read_history({schema}, {owner}) AS history"]
+    return [f"SET {_SAFE_PATH}", session_sql, f"SELECT pg_temp.read_history({schema}, {owner}) AS history"]
 
 
 def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settings: RunnerSettings) -> list[list[str]]:
@@ -168,6 +170,7 @@ def repeatable_script(
     nothing.
     """
     parts = [
+        f"SET LOCAL {_SAFE_PATH}",
         "SET LOCAL application_name = 'mission_control migrations'",
         "SET LOCAL statement_timeout = 0",
         "SET LOCAL client_min_messages = warning",
@@ -190,7 +193,7 @@ def repeatable_script(
         for prices in price_lists
     ]
     parts += [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
-    parts.append(f"SELECT pg_temp.leave_role({owner})")
+    parts += [f"SET LOCAL {_SAFE_PATH}", f"SELECT pg_temp.leave_role({owner})"]
     return "\n;\n".join(parts) + "\n"
 
 
@@ -203,10 +206,12 @@ def record_grants_statements(session_sql: str, digest: str, settings: RunnerSett
     """Statements for one transaction that record that the grants were carried out, so that a run that was killed before is noticed."""
     owner = quote_literal(settings.owner_role)
     return [
+        f"SET LOCAL {_SAFE_PATH}",
         session_sql,
         f"SELECT pg_temp.assume_role({owner})",
         f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
         _record(GRANTS, digest, run_id),
+        f"SET LOCAL {_SAFE_PATH}",
         f"SELECT pg_temp.leave_role({owner})",
     ]
 
@@ -228,6 +233,7 @@ def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList])
 
 def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
     return [
+        f"SET {_SAFE_PATH}",
         "SET application_name = 'mission_control migrations'",
         "SET statement_timeout = 0",
         "SET idle_in_transaction_session_timeout = 0",
@@ -263,11 +269,12 @@ def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
     return [
         f"SELECT pg_temp.require_pending({schema}, {owner}, {_file_key(file)}, {quote_literal(file.checksum)})",
         f"SELECT pg_temp.require_valid_indexes({schema})",
-        f"SET search_path = {quote_identifier(settings.schema)}, pg_temp",
         f"SELECT pg_temp.assume_role({role})",
         f"SET ROLE {quote_identifier(settings.role_name(file))}",
+        f"SET search_path = {quote_identifier(settings.schema)}, pg_temp",
         "SELECT set_config('mission_control.started', clock_timestamp()::text, false)",
         statement.text,
+        f"SET {_SAFE_PATH}",
         "RESET ROLE",
         f"SELECT pg_temp.leave_role({role})",
         f"SELECT pg_temp.require_valid_indexes({schema})",

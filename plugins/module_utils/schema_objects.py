@@ -34,6 +34,8 @@ VIEWS: tuple[str, ...] = ("active_task_runs", "recent_token_usage_summary", "too
 ALWAYS_TRIGGERS: tuple[tuple[str, str], ...] = (
     ("task_events", "tr_task_events_append_only_row"),
     ("task_events", "tr_task_events_append_only_statement"),
+    ("task_events", "tr_task_events_trace_delete"),
+    ("task_events", "tr_task_events_trace_update"),
     ("audit_entries", "tr_audit_entries_stamp"),
     ("audit_entries", "tr_audit_entries_immutable_row"),
     ("audit_entries", "tr_audit_entries_immutable_statement"),

@@ -255,6 +255,8 @@ def main() -> None:
         },
         mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
+        # The manifest would fill the journal of the host at each check.
+        no_log=True,
     )
     try:
         login = login_from_options(

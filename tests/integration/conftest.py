@@ -1,9 +1,11 @@
 """Fixtures of the integration tests: one throw-away server for each test process, one database for each test."""
 
+import contextlib
 import itertools
 
 import mission_control_database as layer
 import pytest
+from attack_field import battlefield
 from throwaway_cluster import ThrowawayCluster
 
 _numbers = itertools.count(1)
@@ -69,3 +71,25 @@ def writer_of_all(database):
     yield session
     session.run("RESET SESSION AUTHORIZATION")
     session.run("DROP ROLE writer_of_all")
+
+
+@pytest.fixture(scope="session")
+def field():
+    """Where the attacks take place: a server of their own, whose roles may do what no test of others should meet."""
+    with battlefield() as field:
+        yield field
+
+
+@pytest.fixture
+def victim(field):
+    """A session of the application on the field; what it waits for shows as SQLSTATE 55P03."""
+    with contextlib.closing(field.login("application")) as session:
+        session.run("SET lock_timeout = '5s'")
+        yield session
+
+
+@pytest.fixture
+def attacker(field, role):
+    """A session of the role that a test is parametrised with."""
+    with contextlib.closing(field.login(role)) as session:
+        yield session

@@ -11,7 +11,7 @@ import yaml
 from playbook import ROOT, run_playbook
 
 PLAN = ROOT / "files/sql/plan"
-ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor")
+ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service")
 ADMINISTRATOR_PASSWORD = "administrator-secret"
 PLAY = """
 - name: Database
@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 
 class DatabaseLab:
-    """A database and five roles of one test, by names that no other test has."""
+    """A database and the roles of one test, by names that no other test has."""
 
     def __init__(self, cluster, home: Path, user: str = "postgres") -> None:
         self.cluster = cluster
@@ -53,6 +53,7 @@ class DatabaseLab:
             "mission_control_database_user": self.roles["application"],
             "mission_control_database_readonly_role": self.roles["readonly"],
             "mission_control_database_monitor_role": self.roles["monitor"],
+            "mission_control_database_service_role": self.roles["service"],
             "mission_control_database_password_directory": str(self.home / "passwords"),
         }
 
@@ -117,9 +118,10 @@ class DatabaseLab:
                 "key": key,
                 "name": self.roles[key],
                 "login": key in login,
-                "inherit": key in ("readonly", "monitor"),
+                "inherit": key in ("readonly", "monitor", "service"),
                 "connection_limit": -1,
                 "comment": f"the {key}'s role",
+                "memberships": ["pg_monitor"] if key == "monitor" else [],
                 "settings": {"statement_timeout": "30s"} if key in login else {},
             }
             for key in ROLE_KEYS
@@ -127,14 +129,18 @@ class DatabaseLab:
         return {
             "schema": "public",
             "roles": roles,
-            "monitor_memberships": ["pg_monitor"],
             "database": {
                 "name": self.name,
                 "owner": "",
                 "connection_limit": -1,
                 "comment": "a lab",
                 "settings": {"search_path": None, "mission_control.reporting_time_zone": None},
-                "privileges": {"application": ["CONNECT"], "readonly": ["CONNECT"], "monitor": ["CONNECT"]},
+                "privileges": {
+                    "application": ["CONNECT"],
+                    "readonly": ["CONNECT"],
+                    "monitor": ["CONNECT"],
+                    "service": ["CONNECT"],
+                },
             },
             "privileges": {
                 "defaults": {
@@ -148,6 +154,7 @@ class DatabaseLab:
                         "kind": "table",
                         "application": ["SELECT", "INSERT (a, b)"],
                         "readonly": ["SELECT"],
+                        "service": ["SELECT (a)", "SELECT (b)"],
                     },
                     {"name": "audit", "kind": "table", "application": ["INSERT (a)"], "owner": ["SELECT"]},
                     {"name": "audit_id_seq", "kind": "sequence"},

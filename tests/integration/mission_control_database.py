@@ -25,6 +25,7 @@ ROLES = {
     "application": "mission_control",
     "readonly": "mission_control_readonly",
     "monitor": "mission_control_monitor",
+    "service": "mission_control_service",
 }
 SETTINGS = RunnerSettings("public", ROLES["owner"], ROLES["audit"])
 
@@ -48,15 +49,13 @@ def wanted(name):
                 "key": key,
                 "name": role,
                 "login": key not in ("owner", "audit"),
-                "inherit": key in ("readonly", "monitor"),
+                "inherit": key in ("readonly", "monitor", "service"),
                 "connection_limit": -1,
                 "comment": f"Mission Control: {key}",
                 "settings": {},
             }
             for key, role in ROLES.items()
         ],
-        "monitor_memberships": [],
-        "memberships": [],
         "database": {
             "name": name,
             "owner": "postgres",
@@ -65,7 +64,7 @@ def wanted(name):
             "connection_limit": -1,
             "comment": "Mission Control",
             "settings": {},
-            "privileges": {key: ["CONNECT"] for key in ("application", "readonly", "monitor")},
+            "privileges": {key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service")},
         },
         "privileges": yaml.safe_load(read_sql("privileges.yml")),
     }

@@ -10,6 +10,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.audit impo
     audit_head,
     verify_audit_chain,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import recompute_audit_chain
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConstraintError
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import CreateTask, insert
 from library_client import client_of
@@ -102,7 +103,54 @@ def test_a_cut_off_end_is_found_only_against_a_head_that_was_kept(client, databa
     assert report.problem == "the chain ends at 2, before the expected 3"
 
 
-@pytest.mark.parametrize("role", ["readonly", "monitor"])
+def test_the_recomputation_agrees_with_the_server(client):
+    assert recompute_audit_chain(client, AuditHead(0, bytes(32))).valid
+    heads = []
+    for details in ({"a": ["é", None, 1.50]}, {}, {"long": "x" * 3000}):
+        audit(client, "Łukasz 🦊", "count", ("task", None), "denied", details, "2001:db8::/32")
+        heads.append(audit_head(client))
+    for expected in (*heads, str(heads[0]), None):
+        report = recompute_audit_chain(client, expected)
+        assert (report.valid, report.verified, report.problem) == (True, 3, None)
+        assert report.head == heads[-1]
+        assert report.compared == (expected is not None)
+    report = recompute_audit_chain(client, AuditHead(4, heads[-1].digest))
+    assert report.problem == "the chain ends at 3, before the expected 4"
+    report = recompute_audit_chain(client, AuditHead(2, heads[-1].digest))
+    assert report.problem == "link 2 is not the expected one"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem", "first_bad"),
+    [
+        ("UPDATE audit_entries SET action = 'x' WHERE id = 2", "entry 2 or link 2 was changed", 2),
+        ("DELETE FROM audit_entries WHERE id = 2", "entry 2 of link 2 is missing", 2),
+        ("DELETE FROM audit_links WHERE sequence = 2", "link 2 is missing", 2),
+        ("DELETE FROM audit_links WHERE sequence = 3", "the chain ends at 2, its head says 3", None),
+        ("DELETE FROM audit_head", "the head is missing", None),
+        (
+            "INSERT INTO audit_entries (id, actor, action, outcome) OVERRIDING SYSTEM VALUE "
+            "VALUES (-1, 'm', 'm', 'success')",
+            "1 entries are not in the chain",
+            None,
+        ),
+    ],
+)
+def test_the_recomputation_needs_no_function_of_the_server(client, database, change, problem, first_bad):
+    """Whoever may replace the server's functions can make them say that all is well."""
+    for number in range(3):
+        audit(client, "alice", "count", details={"number": number})
+    kept = audit_head(client)
+    admin = database.session("admin")
+    for table in ("audit_entries", "audit_links", "audit_head"):
+        admin.run(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+    admin.run(change)
+    admin.run("DROP FUNCTION verify_audit_chain(bigint, bytea, bigint, bytea)")
+    report = recompute_audit_chain(client, kept)
+    assert (report.valid, report.problem, report.first_bad_sequence) == (False, problem, first_bad)
+
+
+@pytest.mark.parametrize("role", ["readonly", "monitor", "service"])
 def test_who_only_reads_may_verify(database, client, role):
     audit(client, "alice", "count")
     with client_of(database, role) as reader:

@@ -94,7 +94,11 @@ def test_a_current_database_is_0(database, role):
 
 
 CHANGES = {
-    "pending": ("DELETE FROM schema_migrations WHERE version = 5", "005_audit.sql", "1 pending"),
+    "pending": (
+        "DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)",
+        Manifest.built_in().migrations[-1].name,
+        "1 pending",
+    ),
     "out of order": ("DELETE FROM schema_migrations WHERE version = 3", "003_llm.sql", "1 out of order"),
     "drifted": (
         "UPDATE schema_migrations SET checksum = repeat('a', 64) WHERE version = 2",
@@ -102,9 +106,9 @@ CHANGES = {
         "1 drifted",
     ),
     "ahead": (
-        'INSERT INTO schema_migrations SELECT (jsonb_populate_record(m, \'{"version": 6, "name": "006_new.sql"}\')).* '
+        'INSERT INTO schema_migrations SELECT (jsonb_populate_record(m, \'{"version": 999, "name": "999_new.sql"}\')).* '
         "FROM schema_migrations AS m WHERE version = 5",
-        "006_new.sql",
+        "999_new.sql",
         "1 ahead",
     ),
     "outdated": (

@@ -96,6 +96,10 @@ def test_objects_get_exactly_their_privileges(made):
     assert not made.may("application", "events", "INSERT")
     assert made.may("application", "events.a", "INSERT")
     assert not made.may("application", "events.c", "INSERT")
+    assert made.may("service", "events.a", "SELECT")
+    assert made.may("service", "events.b", "SELECT")
+    assert not made.may("service", "events.c", "SELECT")
+    assert not made.may("service", "plain", "SELECT")
     assert not made.may("application", "events", "UPDATE")
     assert made.may("application", "audit.a", "INSERT")
     assert not made.may("application", "audit.b", "INSERT")
@@ -140,6 +144,8 @@ DRIFT = {
     "member of the audit role": "GRANT {audit} TO keeper",
     "member of the administrator": "GRANT {administrator} TO {readonly}",
     "no monitor": "REVOKE pg_monitor FROM {monitor}",
+    "service is a reader": "GRANT {readonly} TO {service}",
+    "service is a monitor": "GRANT pg_monitor TO {service}",
     "connect for all": "GRANT ALL ON DATABASE {database} TO PUBLIC",
     "no connect": "REVOKE CONNECT ON DATABASE {database} FROM {readonly}",
     "grant option on the database": "GRANT CONNECT ON DATABASE {database} TO {application} WITH GRANT OPTION",
@@ -160,6 +166,10 @@ DRIFT = {
     "column too little": "REVOKE INSERT (b) ON events FROM {application}",
     "table instead of columns": "GRANT INSERT ON events TO {application}",
     "table revoked with its columns": "REVOKE INSERT ON events FROM {application}",
+    "read column too much": "GRANT SELECT (c) ON events TO {service}",
+    "read column too little": "REVOKE SELECT (a) ON events FROM {service}",
+    "read table instead of columns": "GRANT SELECT ON events TO {service}",
+    "read another table": "GRANT SELECT ON plain TO {service}",
     "audit for the owner": "GRANT DELETE ON audit TO {owner}",
     "audit columns": "GRANT SELECT (a), UPDATE (a) ON audit TO {readonly}",
     "sequence": "GRANT ALL ON SEQUENCE audit_id_seq TO {application}",
@@ -189,7 +199,7 @@ def test_what_somebody_changed_by_hand_is_found_and_put_back(drifting, name):
     drifting.query(DRIFT[name].format(database=drifting.name, administrator=drifting.user, **drifting.roles))
     plan = drifting.plan(drifting.wanted())
     assert plan
-    if owns_grants and name == "member of the owner":
+    if owns_grants and name in ("member of the owner", "service is a reader", "service is a monitor"):
         assert any(row[0] == "refuse" and "a superuser has to" in row[1] for row in plan)
         drifting.query(
             DRIFT[name]
@@ -217,6 +227,37 @@ def test_other_peoples_privileges_and_objects_are_left_alone(drifting):
         """
     )
     assert drifting.plan(drifting.wanted()) == []
+
+
+def test_a_listed_membership_of_the_service_stays(made):
+    wanted = made.wanted()
+    wanted["roles"][-1]["memberships"] = ["pg_monitor"]
+    assert f"role {made.roles['service']} becomes a member of pg_monitor" in made.carry_out(wanted)
+    assert made.plan(wanted) == []
+    assert any("the service reads what it shows" in reason for reason in made.carry_out(made.wanted()))
+    assert made.query("SELECT pg_has_role(%s, 'pg_monitor', 'MEMBER')", [made.roles["service"]]) == [(False,)]
+
+
+def without_service(made):
+    """What a version of the collection wanted that knew no such role."""
+    wanted = made.wanted()
+    wanted["roles"] = [role for role in wanted["roles"] if role["key"] != "service"]
+    del wanted["database"]["privileges"]["service"]
+    return wanted
+
+
+@pytest.mark.parametrize("user", ["postgres", "keeper", "keeper_noinherit"])
+def test_a_database_of_an_earlier_version_gets_the_new_role(cluster, tmp_path, user):
+    lab = DatabaseLab(cluster, tmp_path, user)
+    lab.make(without_service(lab))
+    lab.make_objects()
+    lab.carry_out(without_service(lab))
+    shown = [reason for _, reason, _ in lab.plan(lab.wanted())]
+    # What only the schema role needs can be carried out before there is a role: the rest waits for it.
+    assert lab.carry_out(lab.wanted(), "schema_privileges", stages=("schema",)) == []
+    assert sorted(lab.carry_out(lab.wanted())) == sorted(shown)
+    assert f"table events: grant SELECT (a), SELECT (b) to {lab.roles['service']}" in shown
+    assert lab.plan(lab.wanted()) == []
 
 
 def test_a_schema_of_its_own_is_made_and_stays_the_administrators(made):

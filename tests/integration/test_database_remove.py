@@ -48,7 +48,7 @@ class RemoveLab(DatabaseLab):
     def is_whole(self):
         return [self.exists(), len(self.existing_roles()), self.file.exists(), self.env_file.exists()] == [
             True,
-            5,
+            len(self.roles),
             True,
             True,
         ]

@@ -15,7 +15,7 @@ import pytest
 from playbook import ROOT, playbook_command, run_playbook
 from throwaway_cluster import ThrowawayCluster
 
-ROLES = ("owner", "audit", "readonly", "monitor")
+ROLES = ("owner", "audit", "readonly", "monitor", "service")
 MINIMAL = {
     "migrations/001_first.sql": "CREATE TABLE first (id integer PRIMARY KEY);",
     "migrations/002_second.sql": "CREATE TABLE second (id integer PRIMARY KEY);",

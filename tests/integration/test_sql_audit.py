@@ -55,7 +55,7 @@ def ten(application):
     return application
 
 
-@pytest.mark.parametrize("role", ["application", "owner", "audit", "admin", "readonly", "monitor"])
+@pytest.mark.parametrize("role", ["application", "owner", "audit", "admin", "readonly", "monitor", "service"])
 def test_nobody_changes_it(database, ten, role):
     """Not the owner of the audit log and not a superuser either, as long as they leave its triggers alone."""
     session = database.session(role)
@@ -297,7 +297,7 @@ def test_nor_by_a_prepared_transaction(application):
 
 
 def test_the_head_cannot_be_locked_by_others(database, ten):
-    for role in ("application", "owner", "readonly", "monitor"):
+    for role in ("application", "owner", "readonly", "monitor", "service"):
         session = database.session(role)
         for statement in (
             "SELECT * FROM audit_head FOR UPDATE",
@@ -467,7 +467,7 @@ def test_an_empty_log_is_valid(application):
     assert (result["valid"], result["verified"], result["head_sequence"]) == (True, 0, 0)
 
 
-@pytest.mark.parametrize("role", ["readonly", "monitor", "admin"])
+@pytest.mark.parametrize("role", ["readonly", "monitor", "service", "admin"])
 def test_those_who_watch_may_verify(database, ten, role):
     assert verify(database.session(role))["valid"]
 

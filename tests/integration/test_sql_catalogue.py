@@ -96,7 +96,7 @@ def test_guards_of_the_logs_are_always_enabled(catalogue):
     )
     assert plain == []
     always = catalogue.values("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgenabled = 'A'")
-    assert len(always) == 13
+    assert len(always) == 15
 
 
 def test_every_table_view_and_function_has_a_comment(catalogue):

@@ -26,7 +26,17 @@ def run(application):
     return run
 
 
-@pytest.mark.parametrize("role", ["application", "owner", "admin", "readonly", "monitor"])
+def make_old(admin):
+    """The first two events become old, as a superuser can make them."""
+    admin.run("ALTER TABLE task_events DISABLE TRIGGER USER")
+    admin.run("UPDATE task_events SET recorded_at = '2020-01-01Z' WHERE sequence < 2")
+    for trigger in admin.values(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = 'task_events'::regclass AND NOT tgisinternal"
+    ):
+        admin.run(f"ALTER TABLE task_events ENABLE ALWAYS TRIGGER {trigger}")
+
+
+@pytest.mark.parametrize("role", ["application", "owner", "admin", "readonly", "monitor", "service"])
 def test_nobody_changes_the_log(database, admin, run, role):
     session = database.session(role)
     for statement in CHANGES:
@@ -58,11 +68,15 @@ def test_a_row_of_a_child_table_is_guarded_too(admin, run):
         admin.run("DELETE FROM parent")
 
 
+@pytest.mark.parametrize("column", ["recorded_at", "payload_blanked_at"])
+def test_the_application_cannot_say_when_an_event_was_recorded(application, run, column):
+    """An event that looks old would be removed by the next retention."""
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        application.insert("task_events", task_run_id=run["id"], sequence=9, type="log", **{column: "2020-01-01Z"})
+
+
 def test_the_owner_removes_old_events_and_leaves_a_trace(owner, admin, run):
-    admin.run("ALTER TABLE task_events DISABLE TRIGGER USER")
-    admin.run("UPDATE task_events SET recorded_at = '2020-01-01Z' WHERE sequence < 2")
-    admin.run("ALTER TABLE task_events ENABLE ALWAYS TRIGGER tr_task_events_append_only_row")
-    admin.run("ALTER TABLE task_events ENABLE ALWAYS TRIGGER tr_task_events_append_only_statement")
+    make_old(admin)
     assert owner.value("SELECT shorten_task_events('retention of a year', p_before => '2021-01-01Z')") == 2
     assert admin.values("SELECT sequence FROM task_events") == [2]
     entry = admin.row("SELECT * FROM audit_entries")
@@ -88,6 +102,43 @@ def test_the_owner_blanks_a_secret_and_leaves_a_trace(owner, admin, run):
         "target_id": str(event),
         "details": {"reason": "a password was logged", "events": 1},
     }
+
+
+def test_the_owner_cannot_shorten_it_without_a_trace(owner, admin, run):
+    """Neither by the marker of the function, set by hand, nor by that of its reason."""
+    owner.run("SET mission_control.task_event_retention = 'on'")
+    assert owner.run("DELETE FROM task_events WHERE sequence = 0") == 1
+    assert owner.run("UPDATE task_events SET payload = '{}', payload_blanked_at = now() WHERE sequence > 0") == 2
+    rows = admin.rows("SELECT actor, action, target_id, details FROM audit_entries ORDER BY id")
+    assert rows == [
+        {
+            "actor": ROLES["owner"],
+            "action": f"task_events.{action}",
+            "target_id": None,
+            "details": {"reason": None, "events": events},
+        }
+        for action, events in (("remove", 1), ("blank", 2))
+    ]
+    owner.run("SET mission_control.task_event_request = 'no JSON'")
+    with pytest.raises(psycopg2.errors.InvalidTextRepresentation):
+        owner.run("DELETE FROM task_events")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'payload = \'{"text": "nothing happened"}\', payload_blanked_at = now()',
+        "payload = '{}'",
+        "payload = '{}', payload_blanked_at = '2020-01-01Z'",
+        "payload = '{}', payload_blanked_at = now(), recorded_at = '2020-01-01Z'",
+        "sequence = sequence + 10",
+    ],
+)
+def test_nor_rewrite_it(owner, admin, run, change):
+    owner.run("SET mission_control.task_event_retention = 'on'")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="append-only"):
+        owner.run(f"UPDATE task_events SET {change}")
+    assert admin.value("SELECT count(*) FROM audit_entries") == 0
 
 
 def test_a_trace_that_is_rolled_back_takes_the_removal_with_it(owner, admin, run):

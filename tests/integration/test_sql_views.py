@@ -140,7 +140,7 @@ def test_success_rate_of_every_tool(application, run):
 
 
 def test_those_who_read_may_read_the_views(database):
-    for role in ("readonly", "monitor", "owner"):
+    for role in ("readonly", "monitor", "service", "owner"):
         session = database.session(role)
         for view in ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"):
             session.rows(f"SELECT * FROM {view}")

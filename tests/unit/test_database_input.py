@@ -78,7 +78,7 @@ def test_names_that_are_good():
 def test_two_roles_cannot_have_one_name():
     assert (
         judge(with_value("roles", "user", "o"))
-        == "owner_role and user are both 'o', but the five roles need different names."
+        == "owner_role and user are both 'o', but the roles need different names."
     )
     assert "login_user is 'u'" in judge(with_value("others", "login_user", "u"))
     assert "administrator is 'a'" in judge(with_value("others", "administrator", "a"))

@@ -30,5 +30,5 @@ def test_every_make_target_exists(target):
 
 def test_every_variable_that_is_named_has_an_argument_spec():
     specs = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
-    named = set(re.findall(r"\bmission_control_(?:postgresql|database|schema)_\w+", README))
+    named = set(re.findall(r"\bmission_control_(?:postgresql|database|schema|service)_\w+", README))
     assert {name for name in named if not re.search(rf"^ +{name}:", specs, re.MULTILINE)} == set()

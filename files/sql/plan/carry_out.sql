@@ -23,8 +23,10 @@ DECLARE
   plan text;
   step record;
 BEGIN
+  -- Names are looked up nowhere else: in our schema its owner could have put a function that fits the arguments better.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   -- A plan is one large query over few rows; compiling it takes seconds, running it a few milliseconds.
-  PERFORM set_config('jit', 'off', true);
+  PERFORM pg_catalog.set_config('jit', 'off', true);
   PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('mission_control: roles and privileges', 0));
   FOR plan IN SELECT value FROM jsonb_array_elements_text(current_setting('mission_control.plans')::jsonb) LOOP
     -- The whole plan is read before its first statement runs, which changes the catalogues that it reads.

@@ -11,6 +11,7 @@ DECLARE
   joined name[] := '{}';
   role_name name;
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF to_leave <> '' THEN
     FOR role_name IN SELECT value FROM jsonb_array_elements_text(to_leave::jsonb) LOOP
       EXECUTE format('REVOKE %I FROM %I', role_name, current_user);

@@ -26,6 +26,7 @@ wanted_role AS (
          (w.role ->> 'login')::boolean AS login, (w.role ->> 'inherit')::boolean AS inherit,
          (w.role ->> 'connection_limit')::int AS connection_limit,
          w.role ->> 'comment' AS comment, w.role -> 'settings' AS settings,
+         coalesce(w.role -> 'memberships', '[]') AS memberships,
          r.oid, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolcreatedb, r.rolcreaterole, r.rolreplication, r.rolbypassrls, r.rolconnlimit
     FROM input
    CROSS JOIN LATERAL jsonb_array_elements(wanted -> 'roles') WITH ORDINALITY AS w (role, rank)
@@ -106,14 +107,18 @@ guarded_role AS (
 ),
 forbidden_membership AS (
   SELECT m.*, g.key
-    FROM membership m JOIN guarded_role g ON g.oid = m.roleid
+    FROM membership m LEFT JOIN guarded_role g ON g.oid = m.roleid
    WHERE m.usable
-     AND (g.key = 'audit' OR m.member IN (SELECT oid FROM wanted_role WHERE oid IS NOT NULL))
+     AND (g.key = 'audit'
+          OR (g.oid IS NOT NULL AND m.member IN (SELECT oid FROM wanted_role WHERE oid IS NOT NULL))
+          -- Whoever takes over the service must not find more than it shows, so it is a member of what is listed only.
+          OR EXISTS (SELECT FROM wanted_role w WHERE w.oid = m.member AND w.key = 'service' AND NOT w.memberships ? m.role_name::text))
 ),
 revoke_membership AS (
   SELECT 'roles' AS stage, 400::bigint AS ordinal,
          format('role %s must not be a member of %s (%s)', f.member_name, f.role_name,
-                CASE f.key WHEN 'audit' THEN 'nobody is a member of the owner of the audit log' ELSE f.key END) AS reason,
+                CASE f.key WHEN 'audit' THEN 'nobody is a member of the owner of the audit log'
+                           ELSE coalesce(f.key, 'the service reads what it shows') END) AS reason,
          format('REVOKE %I FROM %I', f.role_name, f.member_name)
          || CASE WHEN server.version_num >= 160000 AND f.grantor_name IS NOT NULL
                  THEN format(' GRANTED BY %I CASCADE', f.grantor_name) ELSE '' END AS statement
@@ -129,10 +134,9 @@ reach (start_oid, start_name, via, roleid, depth) AS (
    WHERE m.usable
 ),
 wanted_membership AS (
-  SELECT w.role_name, r.name AS member_name, g.oid AS role_oid
-    FROM input
-   CROSS JOIN LATERAL jsonb_array_elements_text(wanted -> 'monitor_memberships') AS w (role_name)
-    JOIN wanted_role r ON r.key = 'monitor'
+  SELECT w.role_name, r.name AS member_name, r.key, g.oid AS role_oid
+    FROM wanted_role r
+   CROSS JOIN LATERAL jsonb_array_elements_text(r.memberships) AS w (role_name)
     LEFT JOIN pg_catalog.pg_roles g ON g.rolname = w.role_name
 ),
 missing_membership AS (
@@ -307,7 +311,8 @@ refusal AS (
      AND EXISTS (SELECT FROM action WHERE stage = 'roles' AND starts_with(action.reason, 'role ' || r.name || ': '))
   UNION ALL
   SELECT 26, format('The role %s may not grant %s, which %s needs: a superuser can run GRANT %I TO %I WITH ADMIN OPTION, '
-                    'or set mission_control_database_monitor_memberships to an empty list.', a.rolname, m.role_name, m.member_name, m.role_name, a.rolname)
+                    'or set mission_control_database_%s_memberships to an empty list.',
+                    a.rolname, m.role_name, m.member_name, m.role_name, a.rolname, m.key)
     FROM administrator a CROSS JOIN server CROSS JOIN missing_membership m
    WHERE NOT a.rolsuper AND server.version_num >= 160000 AND m.role_oid IS NOT NULL
      AND NOT pg_catalog.pg_has_role(a.oid, m.role_oid, 'MEMBER WITH ADMIN OPTION')

@@ -2,7 +2,10 @@
 -- are exactly as wanted. Privileges of roles that are not ours are left alone; nothing is left to PUBLIC.
 --
 -- Input:  the setting mission_control.wanted (JSON text); its key "privileges" holds files/sql/privileges.yml.
--- Output: ordinal, stage ('refuse' or 'schema'), acting_role, reason, statement; no row when nothing has to be done.
+-- Output: ordinal, stage, acting_role, reason, statement; no row when nothing has to be done.
+--   refuse           reason is a sentence that says why nothing may be done; there is no statement
+--   absent_role      a grant to a role that is to be made first; when it is there, the plan that is made then has it under schema
+--   schema           may be carried out
 --
 -- Run it with jit off: it is one large query over few rows, which takes a few milliseconds, but seconds to compile.
 -- Objects of privileges.yml that do not exist (yet) are passed over. It reads catalogues that everybody may read.
@@ -134,7 +137,7 @@ missing AS (
 
 -- Statements ---------------------------------------------------------------------------------------------------------------
 create_schema AS (
-  SELECT 100 AS ordinal, NULL::name AS acting_role, format('create schema %s', schema_name) AS reason,
+  SELECT 100 AS ordinal, 'schema' AS stage, NULL::name AS acting_role, format('create schema %s', schema_name) AS reason,
          format('CREATE SCHEMA %I', schema_name) AS statement
     FROM schema WHERE oid IS NULL
 ),
@@ -158,17 +161,18 @@ schema_excess AS (
       OR NOT EXISTS (SELECT FROM schema_wanted w WHERE w.grantee = c.grantee AND w.privilege = c.privilege)
 ),
 change_schema AS (
-  SELECT 110 AS ordinal, CASE WHEN e.grantor <> e.nspowner THEN e.grantor_name ELSE s.acting_role END AS acting_role,
+  SELECT 110 AS ordinal, 'schema' AS stage, CASE WHEN e.grantor <> e.nspowner THEN e.grantor_name ELSE s.acting_role END AS acting_role,
          format('schema %s: revoke %s from %s', s.schema_name, string_agg(e.privilege, ', ' ORDER BY e.privilege), e.grantee_name) AS reason,
          format('REVOKE %s ON SCHEMA %I FROM %s CASCADE', string_agg(e.privilege, ', ' ORDER BY e.privilege), s.schema_name, e.grantee_sql) AS statement
     FROM schema_excess e CROSS JOIN schema s
    GROUP BY s.schema_name, s.acting_role, e.grantee_name, e.grantee_sql, e.grantor, e.grantor_name, e.nspowner
   UNION ALL
-  SELECT 120, s.acting_role, format('schema %s: grant %s to %s', s.schema_name, string_agg(w.privilege, ', ' ORDER BY w.privilege), w.grantee_name),
+  SELECT 120, CASE WHEN w.grantee IS NULL THEN 'absent_role' ELSE 'schema' END, s.acting_role,
+         format('schema %s: grant %s to %s', s.schema_name, string_agg(w.privilege, ', ' ORDER BY w.privilege), w.grantee_name),
          format('GRANT %s ON SCHEMA %I TO %s', string_agg(w.privilege, ', ' ORDER BY w.privilege), s.schema_name, w.grantee_sql)
     FROM schema_wanted w CROSS JOIN schema s
    WHERE NOT EXISTS (SELECT FROM schema_current c WHERE c.grantee = w.grantee AND c.privilege = w.privilege AND NOT c.is_grantable)
-   GROUP BY s.schema_name, s.acting_role, w.grantee_name, w.grantee_sql
+   GROUP BY s.schema_name, s.acting_role, w.grantee, w.grantee_name, w.grantee_sql
 ),
 
 -- What later objects get by themselves. PUBLIC is shut out of functions and types for the whole database, because a default
@@ -209,7 +213,7 @@ default_current AS (
    WHERE a.grantee IS DISTINCT FROM d.creator
 ),
 change_default AS (
-  SELECT 200 AS ordinal, c.creator_name AS creator,
+  SELECT 200 AS ordinal, 'schema' AS stage, c.creator_name AS creator,
          format('default privileges of %s%s: revoke %s on %s from %s', c.creator_name, c.scope_name,
                 string_agg(c.privilege, ', ' ORDER BY c.privilege), lower(c.sql), c.grantee_name) AS reason,
          format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE %s ON %s FROM %s', c.creator_name, c.scope_sql,
@@ -221,7 +225,7 @@ change_default AS (
                         AND w.grantee = c.grantee AND w.privilege = c.privilege)
    GROUP BY c.creator_name, c.scope_name, c.scope_sql, c.sql, c.grantee_name, c.grantee_sql
   UNION ALL
-  SELECT 210, w.creator_name,
+  SELECT 210, CASE WHEN w.grantee IS NULL THEN 'absent_role' ELSE 'schema' END, w.creator_name,
          format('default privileges of %s%s: grant %s on %s to %s', w.creator_name, d.scope_name,
                 string_agg(w.privilege, ', ' ORDER BY w.privilege), lower(d.sql), w.grantee_name),
          format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s GRANT %s ON %s TO %s', w.creator_name, d.scope_sql,
@@ -231,29 +235,29 @@ change_default AS (
    WHERE NOT EXISTS (SELECT FROM default_current c
                       WHERE c.creator_name = w.creator_name AND c.object_type = w.object_type AND c.in_schema = w.in_schema
                         AND c.grantee = w.grantee AND c.privilege = w.privilege AND NOT c.is_grantable)
-   GROUP BY w.creator_name, d.scope_name, d.scope_sql, d.sql, w.grantee_name, w.grantee_sql
+   GROUP BY w.creator_name, d.scope_name, d.scope_sql, d.sql, w.grantee, w.grantee_name, w.grantee_sql
 ),
 change_object AS (
-  SELECT 300 AS ordinal, e.class, e.oid, CASE WHEN e.grantor <> e.owner THEN e.grantor_name END AS grantor_name, 'revoke' AS verb,
+  SELECT 300 AS ordinal, 'schema' AS stage, e.class, e.oid, CASE WHEN e.grantor <> e.owner THEN e.grantor_name END AS grantor_name, 'revoke' AS verb,
          string_agg(e.privilege || coalesce(' (' || quote_ident(nullif(e.column_name, '')) || ')', ''), ', '
                     ORDER BY e.column_name, e.privilege) AS privileges, e.grantee_name, e.grantee_sql
     FROM excess e
    GROUP BY e.class, e.oid, e.grantor, e.grantor_name, e.owner, e.grantee_name, e.grantee_sql
   UNION ALL
-  SELECT 310, m.class, m.oid, NULL, 'grant',
+  SELECT 310, CASE WHEN m.grantee IS NULL THEN 'absent_role' ELSE 'schema' END, m.class, m.oid, NULL, 'grant',
          string_agg(m.privilege || coalesce(' (' || quote_ident(nullif(m.column_name, '')) || ')', ''), ', '
                     ORDER BY m.column_name, m.privilege), m.grantee_name, m.grantee_sql
     FROM missing m
-   GROUP BY m.class, m.oid, m.grantee_name, m.grantee_sql
+   GROUP BY m.class, m.oid, m.grantee, m.grantee_name, m.grantee_sql
 ),
 action AS (
-  SELECT ordinal, acting_role, reason, statement FROM create_schema
+  SELECT ordinal, stage, acting_role, reason, statement FROM create_schema
   UNION ALL
-  SELECT ordinal, acting_role, reason, statement FROM change_schema
+  SELECT ordinal, stage, acting_role, reason, statement FROM change_schema
   UNION ALL
-  SELECT ordinal, creator, reason, statement FROM change_default
+  SELECT ordinal, stage, creator, reason, statement FROM change_default
   UNION ALL
-  SELECT c.ordinal, coalesce(c.grantor_name, r.rolname), format('%s %s: %s %s %s %s', o.kind, o.name, c.verb, c.privileges,
+  SELECT c.ordinal, c.stage, coalesce(c.grantor_name, r.rolname), format('%s %s: %s %s %s %s', o.kind, o.name, c.verb, c.privileges,
                                                              CASE c.verb WHEN 'grant' THEN 'to' ELSE 'from' END, c.grantee_name),
          format('%s %s ON %s %s %s %s', upper(c.verb), c.privileges, CASE o.kind WHEN 'function' THEN 'ROUTINE' ELSE upper(o.kind) END, o.sql,
                 CASE c.verb WHEN 'grant' THEN 'TO' ELSE 'FROM' END, c.grantee_sql) || CASE c.verb WHEN 'revoke' THEN ' CASCADE' ELSE '' END
@@ -280,5 +284,5 @@ refusal AS (
 SELECT row_number() OVER (ORDER BY plan.ordinal, plan.reason) AS ordinal, plan.stage, plan.acting_role::text, plan.reason, plan.statement
   FROM (SELECT ordinal, 'refuse' AS stage, NULL::name AS acting_role, reason, NULL AS statement FROM refusal
         UNION ALL
-        SELECT ordinal, 'schema', acting_role, reason, statement FROM action) AS plan
+        SELECT ordinal, stage, acting_role, reason, statement FROM action) AS plan
  ORDER BY ordinal

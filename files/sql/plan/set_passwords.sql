@@ -7,6 +7,7 @@ DO $set_passwords$
 DECLARE
   entry record;
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
     PERFORM set_config('log_min_error_statement', 'panic', true);
   END IF;

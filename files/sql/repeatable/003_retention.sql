@@ -1,4 +1,4 @@
--- The two ways in which a log becomes shorter. Both write an audit entry in the same transaction.
+-- The two ways in which a log becomes shorter. Both leave an audit entry in the same transaction: that of task_events is written by its trigger.
 
 CREATE OR REPLACE FUNCTION shorten_task_events(
     p_reason text, p_before timestamptz DEFAULT NULL, p_event_id bigint DEFAULT NULL
@@ -17,24 +17,22 @@ BEGIN
         RAISE EXCEPTION 'shorten_task_events removes what is old: p_before lies in the future'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM set_config('mission_control.task_event_retention', 'on', true);
+    PERFORM set_config('mission_control.task_event_retention', 'on', true),
+        set_config(
+            'mission_control.task_event_request',
+            jsonb_strip_nulls(jsonb_build_object('reason', p_reason, 'before', p_before))::text, true
+        );
     IF p_event_id IS NULL THEN
         DELETE FROM task_events WHERE recorded_at < p_before;
     ELSE
         UPDATE task_events SET payload = '{}', payload_blanked_at = now() WHERE id = p_event_id;
     END IF;
     GET DIAGNOSTICS touched = ROW_COUNT;
-    PERFORM set_config('mission_control.task_event_retention', '', true);
+    PERFORM set_config('mission_control.task_event_retention', '', true),
+        set_config('mission_control.task_event_request', '', true);
     IF p_event_id IS NOT NULL AND touched = 0 THEN
         RAISE EXCEPTION 'there is no task event %', p_event_id USING ERRCODE = 'no_data_found';
     END IF;
-    INSERT INTO audit_entries (actor, action, target_type, target_id, outcome, details)
-    VALUES (
-        session_user,
-        CASE WHEN p_event_id IS NULL THEN 'task_events.remove' ELSE 'task_events.blank' END,
-        'task_events', p_event_id::text, 'success',
-        jsonb_strip_nulls(jsonb_build_object('reason', p_reason, 'events', touched, 'before', p_before))
-    );
     RETURN touched;
 END
 $$;

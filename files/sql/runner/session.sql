@@ -5,11 +5,15 @@
 -- with SQLSTATE and message. So the caller can name file and cause in a sentence, in every language of the server, without searching
 -- an error text that also holds the whole script. What comes after a failed file finds the state "failed" and is not tried.
 
+-- Every function looks names up in pg_catalog alone: it may run as a superuser, and whoever may create functions in our schema (the owner
+-- of the objects) could put one there whose arguments fit better. What a file holds is run as the owner, with our schema in the path.
+
 -- Take on a role for the rest of the transaction. An administrator who may not do so as yet, since no superuser, becomes a member of it
 -- first; leave_role() ends that again. On PostgreSQL 16 and newer the right to SET ROLE is apart from membership.
 CREATE FUNCTION pg_temp.assume_role(p_role name)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_set_option CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
@@ -26,6 +30,7 @@ $runner$;
 CREATE FUNCTION pg_temp.leave_role(p_role name)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
   PERFORM set_config('role', 'none', true);
@@ -36,13 +41,16 @@ BEGIN
 END
 $runner$;
 
--- Be able to read the bookkeeping tables: as oneself where that is granted, else as their owner.
+-- Read the bookkeeping tables as their owner, who could have put a view in place of one: its functions run as whoever reads it. Only an
+-- administrator who would have to become a member for that reads them as himself, where he may.
 CREATE FUNCTION pg_temp.read_as(p_schema text, p_owner name)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
-  IF NOT has_table_privilege(format('%I.schema_migrations', p_schema), 'SELECT')
+  IF pg_has_role(session_user, p_owner, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
+    OR NOT has_table_privilege(format('%I.schema_migrations', p_schema), 'SELECT')
     OR NOT has_table_privilege(format('%I.schema_repeatables', p_schema), 'SELECT') THEN
     PERFORM pg_temp.assume_role(p_owner);
   END IF;
@@ -54,6 +62,7 @@ $runner$;
 CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name)
 RETURNS jsonb
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_migrations jsonb := '[]';
@@ -84,6 +93,7 @@ $runner$;
 CREATE FUNCTION pg_temp.raise_outcome(p_outcome text)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
   RAISE EXCEPTION '%', format('mission_control%s<%s>', '_outcome', p_outcome);
@@ -95,6 +105,7 @@ $runner$;
 CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_lock_key bigint)
 RETURNS jsonb
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_holder text;
@@ -110,9 +121,9 @@ BEGIN
     RETURN jsonb_build_object('locked', false, 'holder', v_holder);
   END IF;
 
-  PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NULL THEN
     PERFORM pg_temp.assume_role(p_owner);
+    PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
     CREATE TABLE schema_migrations (
       origin text NOT NULL,
       version integer NOT NULL,
@@ -143,6 +154,7 @@ BEGIN
     COMMENT ON COLUMN schema_repeatables.checksum IS 'SHA-256 of the file or list in hexadecimal';
     COMMENT ON COLUMN schema_repeatables.run_id IS 'The provisioning run that applied it';
     EXECUTE format('GRANT SELECT ON schema_migrations, schema_repeatables TO %I', session_user);
+    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     PERFORM pg_temp.leave_role(p_owner);
   END IF;
   PERFORM set_config('mission_control.run_state', 'running', false);
@@ -154,6 +166,7 @@ $runner$;
 CREATE FUNCTION pg_temp.require_lock(p_lock_key bigint)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
   IF NOT pg_try_advisory_xact_lock(p_lock_key) THEN
@@ -166,6 +179,7 @@ $runner$;
 CREATE FUNCTION pg_temp.reason_to_skip(p_schema text, p_owner name, p_origin text, p_version integer, p_checksum text)
 RETURNS text
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_recorded text;
@@ -185,6 +199,7 @@ CREATE FUNCTION pg_temp.record_migration(
   p_schema text, p_owner name, p_origin text, p_version integer, p_name text, p_checksum text, p_started timestamptz)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
   PERFORM pg_temp.assume_role(p_owner);
@@ -201,6 +216,7 @@ $runner$;
 CREATE FUNCTION pg_temp.check_deferred_constraints(p_schema text)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_names text;
@@ -221,6 +237,7 @@ CREATE FUNCTION pg_temp.apply_migration(
   p_origin text, p_version integer, p_name text, p_checksum text, p_body text)
 RETURNS jsonb
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_skip CONSTANT text := pg_temp.reason_to_skip(p_schema, p_owner, p_origin, p_version, p_checksum);
@@ -242,6 +259,7 @@ BEGIN
       PERFORM pg_temp.assume_role(p_role);
       PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
       EXECUTE p_body;
+      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
       PERFORM pg_temp.check_deferred_constraints(p_schema);
       PERFORM pg_temp.leave_role(p_role);
       PERFORM pg_temp.record_migration(p_schema, p_owner, p_origin, p_version, p_name, p_checksum, v_started);
@@ -263,6 +281,7 @@ $runner$;
 CREATE FUNCTION pg_temp.require_pending(p_schema text, p_owner name, p_origin text, p_version integer, p_checksum text)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_skip CONSTANT text := pg_temp.reason_to_skip(p_schema, p_owner, p_origin, p_version, p_checksum);
@@ -277,6 +296,7 @@ $runner$;
 CREATE FUNCTION pg_temp.require_valid_indexes(p_schema text)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_names text;
@@ -296,6 +316,7 @@ $runner$;
 CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_name text, p_body text)
 RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_message text;
@@ -308,9 +329,10 @@ BEGIN
   EXCEPTION
     WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS v_message = MESSAGE_TEXT, v_detail = PG_EXCEPTION_DETAIL;
-      v_message := concat_ws('; ', v_message, nullif(v_detail, ''));
   END;
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF v_message IS NOT NULL THEN
+    v_message := concat_ws('; ', v_message, nullif(v_detail, ''));
     PERFORM set_config('role', 'none', true);
     PERFORM pg_temp.raise_outcome(format('%s failed: %s', p_name, v_message));
   END IF;

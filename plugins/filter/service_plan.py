@@ -1,0 +1,44 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: service_plan
+author: Mission Control maintainers (@homelab)
+version_added: 0.1.0
+short_description: Decide what a host needs so that the service runs on it
+description:
+  - Compares what M(homelab.mission_control.service_info) found with what is wanted.
+positional: wanted
+options:
+  _input:
+    description: What the module returned.
+    type: dict
+    required: true
+  wanted:
+    description: What is wanted, as C(vars/main.yml) of P(homelab.mission_control.mission_control_service#role) lists it.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Say what would be done
+  ansible.builtin.debug:
+    msg: "{{ (found | homelab.mission_control.service_plan(wanted)).actions }}"
+"""
+
+RETURN = r"""
+_value:
+  description: RV(_value.problems) with a sentence for each reason to do nothing, else RV(_value.actions) and the details of each action,
+    without the text of any file.
+  type: dict
+"""
+
+from ansible_collections.homelab.mission_control.plugins.module_utils.service_plan import plan_service
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"service_plan": plan_service}

@@ -1,0 +1,103 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A bar chart as the numbers that a template puts into SVG."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WIDTH = 720
+HEIGHT = 240
+LEFT = 52
+RIGHT = 8
+TOP = 12
+BOTTOM = 28
+_GAP = 3
+_LEAST_HEIGHT = 1.5
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A day: where its bar stands, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    day: datetime.date
+    value: Decimal
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars, the lines behind them with their labels, and days that are named below.
+
+    Attributes:
+        lines: height of a line, and what it stands for.
+        labels: middle of a bar, and the day below it.
+    """
+
+    bars: tuple[Bar, ...]
+    lines: tuple[tuple[float, str], ...]
+    labels: tuple[tuple[float, str], ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    base: int = HEIGHT - BOTTOM
+
+
+def cost_chart(costs: Mapping[datetime.date, Decimal], first: datetime.date, days: int) -> Chart:
+    """Costs of so many days from the first on; a day that is missing cost nothing."""
+    values = [costs.get(first + datetime.timedelta(days=number)) for number in range(days)]
+    step = _step(float(max((value for value in values if value), default=0)))
+    top_value = step * max(1, math.ceil(float(max((value for value in values if value), default=0)) / step))
+    scale = (HEIGHT - TOP - BOTTOM) / top_value
+    slot = (WIDTH - LEFT - RIGHT) / days
+    bars = []
+    labels = []
+    for number, value in enumerate(values):
+        day = first + datetime.timedelta(days=number)
+        height = max(_LEAST_HEIGHT, float(value) * scale) if value else 0.0
+        x = LEFT + number * slot + _GAP / 2
+        bars.append(
+            Bar(
+                round(x, 1),
+                round(HEIGHT - BOTTOM - height, 1),
+                round(slot - _GAP, 1),
+                round(height, 1),
+                day,
+                value or _ZERO,
+            )
+        )
+        # Every seventh, counted back from the last one.
+        if (days - 1 - number) % 7 == 0:
+            labels.append((round(x + (slot - _GAP) / 2, 1), f"{day.day} {day:%b}"))
+    lines = []
+    for number in range(round(top_value / step) + 1):
+        lines.append((round(HEIGHT - BOTTOM - number * step * scale, 1), _amount(number * step, step)))
+    return Chart(tuple(bars), tuple(lines), tuple(labels))
+
+
+def _step(most: float) -> float:
+    """A round distance between lines, of which there are then two to five."""
+    if most <= 0:
+        return 1.0
+    magnitude = 10.0 ** math.floor(math.log10(most))
+    for factor in (0.2, 0.5, 1.0):
+        if most / (magnitude * factor) <= 5:
+            return magnitude * factor
+    return magnitude * 2
+
+
+def _amount(value: float, step: float) -> str:
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"${value:,.{decimals}f}"

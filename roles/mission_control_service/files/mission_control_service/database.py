@@ -1,0 +1,167 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reading the database within bounds, whatever state it is in."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from logging import getLogger
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from mission_control import (
+    Client,
+    MissionControlError,
+    ParameterError,
+    QueryError,
+    SettingsError,
+    StatementCanceledError,
+)
+from mission_control.health_probe import cut_at
+
+from .configuration import ConfigurationError
+
+if TYPE_CHECKING:
+    from mission_control.driver import Parameters
+    from mission_control.pool import PoolStats
+    from mission_control.session import Session
+
+    from .configuration import Configuration
+    from .credentials import Credentials
+
+    Row = dict[str, Any]
+
+T = TypeVar("T")
+logger = getLogger("mission_control_service")
+APPLICATION_NAME = "mission_control_service"
+_POOL_TIMEOUT = 2.0
+_CONNECT_TIMEOUT = 3.0
+# What the answer to a statement that the server has cancelled may take to arrive.
+_GRACE = 1.0
+OUTCOMES = ("succeeded", "cancelled", "refused", "unavailable")
+
+
+class UnavailableError(Exception):
+    """The database gave no answer. The message is for the caller of the service and holds nothing of the cause.
+
+    Attributes:
+        look_anew: a reading has just met what the latest health check may not know of yet.
+    """
+
+    def __init__(self, message: str, look_anew: bool = False) -> None:
+        super().__init__(message)
+        self.look_anew = look_anew
+
+
+class Reader:
+    """One connection during one reading."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def rows(self, sql: str, parameters: Parameters = None) -> list[Row]:
+        rows: list[Row] = self._session.query(sql, parameters).rows
+        return rows
+
+    def row(self, sql: str, parameters: Parameters = None) -> Row:
+        """The one row of the answer."""
+        (row,) = self.rows(sql, parameters)
+        return row
+
+    def query_one(self, sql: str, parameters: Parameters = None) -> Row | None:
+        """The first row, or None: as a client does, for functions of the library that ask one."""
+        rows = self.rows(sql, parameters)
+        return rows[0] if rows else None
+
+
+class Database:
+    """The client, with a limit to every reading that also holds if the server does not answer at all.
+
+    A time-out of the server's is of no use if the server hangs. So a reading that is not done in time has its connection
+    cut, and the thread that answers a request is free again.
+    """
+
+    def __init__(self, client: Client, statement_timeout: float) -> None:
+        self.client = client
+        self._longest = statement_timeout + _GRACE
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(OUTCOMES, 0)
+        self._seconds = 0.0
+
+    def read(self, work: Callable[[Reader], T], snapshot: bool = False) -> T:
+        """Do `work` on a connection. `snapshot`: all its statements see the database at one moment.
+
+        Raises:
+            UnavailableError: there is no connection, it broke, or the answer did not come in time.
+        """
+        began = monotonic()
+        outcome = "unavailable"
+        try:
+            result = self._read(work, snapshot)
+            outcome = "succeeded"
+            return result
+        except StatementCanceledError:
+            outcome = "cancelled"
+            failure = UnavailableError("The database needed too long for this question.")
+        except ParameterError:
+            raise
+        except QueryError as error:
+            outcome = "refused"
+            # Not the message, which may quote values.
+            logger.error("The database refused a query of the service (SQLSTATE %s)", error.sqlstate)
+            failure = UnavailableError("The database refused the question; see /ready for the version of its schema.")
+        except MissionControlError:
+            failure = UnavailableError("The database cannot be reached at the moment.", look_anew=True)
+        finally:
+            with self._lock:
+                self._counts[outcome] += 1
+                self._seconds += monotonic() - began
+        raise failure
+
+    def _read(self, work: Callable[[Reader], T], snapshot: bool) -> T:
+        with self.client.borrow(_POOL_TIMEOUT) as session, cut_at(monotonic() + self._longest, session):
+            if not snapshot:
+                return work(Reader(session))
+            session.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                return work(Reader(session))
+            finally:
+                # It has changed nothing. If the connection is lost so is the transaction, and the pool notices.
+                with contextlib.suppress(MissionControlError):
+                    session.command("ROLLBACK")
+
+    def counts(self) -> tuple[dict[str, int], float]:
+        """How many readings ended in which way, and the seconds that all took together."""
+        with self._lock:
+            return dict(self._counts), self._seconds
+
+    def pool_stats(self) -> PoolStats:
+        return self.client.pool_stats()
+
+    def close(self, timeout: float) -> bool:
+        """Wait for what is under way, then cancel what is left. True if nothing was."""
+        return self.client.disconnect(timeout)
+
+
+def open_database(configuration: Configuration, credentials: Credentials) -> Database:
+    """The database as the settings name it. Nothing is connected yet: it may come later.
+
+    Raises:
+        ConfigurationError: a setting of the database is wrong.
+    """
+    try:
+        client = Client(
+            env_file=credentials.env_file,
+            application_name=APPLICATION_NAME,
+            options="-c default_transaction_read_only=on -c timezone=UTC",
+            connect_timeout=_CONNECT_TIMEOUT,
+            statement_timeout=configuration.statement_timeout,
+            idle_in_transaction_timeout=configuration.statement_timeout + 10,
+            unacknowledged_timeout=10,
+            pool_size=configuration.pool_size,
+            pool_timeout=_POOL_TIMEOUT,
+        )
+    except SettingsError as error:
+        raise ConfigurationError(str(error)) from None
+    return Database(client, configuration.statement_timeout)

@@ -1,0 +1,194 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Figures about what is in the database, shared by metrics, summary and page.
+
+No figure is the result of a scan over a log that grows without end. Open runs and calls stand in partial indexes, runs and
+usage are counted from the beginning of the month over indexes on their time, and days that are over are added up seldom.
+Only the calls of the tools are counted whole, by a scan of an index; like everything here the seldomer the longer it takes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mission_control.audit import AuditHead, verify_audit_chain
+
+from .usage_api import DAY, SINCE, SUMS, TODAY
+
+if TYPE_CHECKING:
+    from .database import Reader
+
+    Row = dict[str, Any]
+
+OPEN_RUNS = ("queued", "running", "waiting_approval")
+FINISHED_RUNS = ("succeeded", "failed", "cancelled")
+OPEN_CALLS = ("pending", "approved", "running")
+CALL_OUTCOMES = ("succeeded", "failed", "timed_out", "denied")
+HOST_STATUSES = ("online", "offline", "degraded", "unknown")
+WORKLOAD_STATUSES = ("running", "stopped", "pending", "failed", "unknown")
+# Days of use that are shown, today included.
+DAYS_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Numbers of hosts and workloads by status, and of services; without those that are gone."""
+
+    hosts: dict[str, int]
+    workloads: dict[str, int]
+    services: int
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs by status: the open ones, the finished ones of those queued this month, all of those queued in 24 hours."""
+
+    open: dict[str, int]
+    finished_this_month: dict[str, int]
+    last_24_hours: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Use and cost by day, provider and model, from the beginning of the month or 30 days ago on.
+
+    Attributes:
+        today: in the reporting time zone.
+        rows: with `day`, `provider`, `model` and the sums.
+    """
+
+    today: datetime.date
+    rows: tuple[Row, ...]
+
+    def since(self, day: datetime.date) -> list[Row]:
+        return [row for row in self.rows if row["day"] >= day]
+
+    @property
+    def month_start(self) -> datetime.date:
+        return self.today.replace(day=1)
+
+    @property
+    def first_shown(self) -> datetime.date:
+        return self.today - datetime.timedelta(days=DAYS_SHOWN - 1)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Calls of the tools: `rows` of the view tool_call_success_rate, and the open ones by status."""
+
+    rows: tuple[Row, ...]
+    open: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audit chain: its length, and whether what was added since this service looks is rightly chained."""
+
+    links: int
+    valid: bool
+    problem: str | None
+
+
+def read_inventory(reader: Reader) -> Inventory:
+    return Inventory(
+        _by_status(reader, "SELECT status, count(*) FROM hosts WHERE gone_at IS NULL GROUP BY status", HOST_STATUSES),
+        _by_status(
+            reader, "SELECT status, count(*) FROM workloads WHERE gone_at IS NULL GROUP BY status", WORKLOAD_STATUSES
+        ),
+        reader.row("SELECT count(*) FROM services WHERE gone_at IS NULL")["count"],
+    )
+
+
+def read_runs(reader: Reader) -> Runs:
+    month = (
+        "SELECT status, count(*) FROM task_runs WHERE finished_at IS NOT NULL AND created_at >= "
+        "date_trunc('month', now() AT TIME ZONE reporting_time_zone()) AT TIME ZONE reporting_time_zone() GROUP BY status"
+    )
+    return Runs(
+        _by_status(
+            reader,
+            "SELECT status, count(*) FROM task_runs WHERE status IN ('queued', 'running', 'waiting_approval') GROUP BY status",
+            OPEN_RUNS,
+        ),
+        _by_status(reader, month, FINISHED_RUNS),
+        _by_status(
+            reader,
+            "SELECT status, count(*) FROM task_runs WHERE created_at >= now() - interval '24 hours' GROUP BY status",
+            OPEN_RUNS + FINISHED_RUNS,
+        ),
+    )
+
+
+def read_tools(reader: Reader) -> Tools:
+    rows = reader.rows(
+        "SELECT tool_name, total_calls, succeeded, failed, timed_out, denied, success_rate::float8, "
+        "average_duration_ms::float8 FROM tool_call_success_rate ORDER BY tool_name"
+    )
+    open_calls = "SELECT status, count(*) FROM tool_call_records WHERE status IN ('pending', 'approved', 'running') GROUP BY status"
+    return Tools(tuple(rows), _by_status(reader, open_calls, OPEN_CALLS))
+
+
+class AuditReader:
+    """Verifies what was added to the chain since the last look, and keeps the head outside the database meanwhile.
+
+    So a chain whose newest entries were removed or rewritten while the service ran is found out, at the cost of the new
+    entries alone. What is older is verified by the health module and by whoever keeps a head for longer.
+    """
+
+    def __init__(self) -> None:
+        self._head: AuditHead | None = None
+
+    def read(self, reader: Reader) -> Audit:
+        head = self._head
+        if head is None:
+            rows = reader.rows("SELECT sequence, digest FROM audit_head")
+            if not rows:
+                return Audit(0, False, "the head is missing")
+            head = AuditHead(rows[0]["sequence"], bytes(rows[0]["digest"]))
+        report = verify_audit_chain(reader, head, head if head.sequence else None)
+        # Only a sound chain is a new measure: a problem stays until somebody has looked at it and restarted the service.
+        if report.valid:
+            self._head = report.head
+        return Audit(report.head.sequence if report.head else 0, report.valid, report.problem)
+
+
+class UsageReader:
+    """Keeps the sums of days that are over, and reads those of yesterday and today again each time.
+
+    What is recorded late for an older day, or priced later, shows when the older days are added up again.
+    """
+
+    def __init__(self, clock: Any, history_for: float) -> None:
+        """`clock` gives seconds; the older days are added up again after `history_for` of them."""
+        self._clock = clock
+        self._history_for = history_for
+        self._history: list[Row] = []
+        self._history_from: datetime.date | None = None
+        self._read_at = 0.0
+
+    def read(self, reader: Reader) -> Usage:
+        today = reader.row(TODAY)["today"]
+        yesterday = today - datetime.timedelta(days=1)
+        first = min(today.replace(day=1), today - datetime.timedelta(days=DAYS_SHOWN - 1))
+        if self._history_from != first or self._clock() - self._read_at >= self._history_for:
+            rows = _usage_since(reader, first)
+            self._history, self._history_from, self._read_at = rows, first, self._clock()
+            return Usage(today, tuple(rows))
+        older = [row for row in self._history if row["day"] < yesterday]
+        return Usage(today, tuple(older + _usage_since(reader, yesterday)))
+
+
+def _usage_since(reader: Reader, first: datetime.date) -> list[Row]:
+    return reader.rows(
+        f"SELECT {DAY} AS day, provider, model, {SUMS} FROM token_usage WHERE {SINCE} "  # noqa: S608 - constants
+        f"GROUP BY {DAY}, provider, model ORDER BY day, provider, model",
+        [first],
+    )
+
+
+def _by_status(reader: Reader, sql: str, statuses: tuple[str, ...]) -> dict[str, int]:
+    counts = dict.fromkeys(statuses, 0)
+    counts.update({row["status"]: row["count"] for row in reader.rows(sql)})
+    return counts

@@ -1,0 +1,167 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The OpenAPI document, made from the declarations that the API itself is made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from . import summary, usage_api
+from .fields import Field, object_schema
+from .inventory import INVENTORY_FIELDS, INVENTORY_PARAMETERS, SINGLE
+from .lists import list_parameters
+from .parameters import Parameter, read_parameters
+from .problems import MEDIA_TYPE
+from .resources import RESOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .access import Access
+
+    Document = dict[str, Any]
+
+_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "As a list gives it.",
+    "schema": {"type": "string", "format": "uuid"},
+}
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "parameter": {"type": "string", "description": "The query parameter that is wrong."},
+    },
+    "required": ["type", "title", "status", "detail"],
+    "additionalProperties": False,
+}
+_ERRORS = {
+    400: "A parameter is unknown, given twice or wrong.",
+    401: "There is no known token.",
+    404: "There is no such object, or the API is off since no token is configured.",
+    503: "The database cannot be reached or needs too long.",
+}
+
+
+def openapi_blueprint(prefix: str, version: str, access: Access) -> Blueprint:
+    blueprint = Blueprint("openapi", __name__)
+    document = openapi_document(prefix, version)
+
+    @blueprint.get("/openapi.json")
+    def show_document() -> Response:
+        # Without a token: it says nothing about this homelab.
+        access.require_on()
+        read_parameters(request.args, ())
+        return jsonify(document)
+
+    return blueprint
+
+
+def openapi_document(prefix: str, version: str) -> Document:
+    """The document for an API below `prefix`."""
+    schemas: Document = {"Problem": _PROBLEM}
+    paths: Document = {}
+    schemas["Summary"] = object_schema(summary.FIELDS)
+    paths[summary.PATH] = _operation("readSummary", "All figures in one flat object.", "Summary")
+    paths["/inventory"] = _operation(
+        "listInventory", "All hosts by name, then all workloads by id, in short.", "InventoryPage", INVENTORY_PARAMETERS
+    )
+    _add_page(schemas, "Inventory", INVENTORY_FIELDS)
+    for resource in RESOURCES:
+        path = [_ID] if "{id}" in resource.path else []
+        paths[resource.path] = _operation(
+            f"list{resource.name}s", resource.description, f"{resource.name}Page", list_parameters(resource), path
+        )
+        _add_page(schemas, resource.name, resource.fields)
+    for resource in SINGLE:
+        name = f"{resource.name}Details" if resource.more_fields else resource.name
+        schemas[name] = object_schema((*resource.fields, *resource.more_fields))
+        paths[f"{resource.path}/{{id}}"] = _operation(
+            f"read{resource.name}", f"One {resource.title} with all its fields.", name, (), [_ID]
+        )
+    paths[usage_api.PATH] = _operation(
+        "listTokenUsage",
+        "Use and cost of language models by day, provider and model, the newest day first.",
+        "TokenUsagePage",
+        usage_api.PARAMETERS,
+    )
+    _add_page(schemas, "TokenUsage", usage_api.FIELDS)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mission Control",
+            "version": version,
+            "description": "Read API over the inventory, tasks and costs of a homelab.",
+        },
+        "servers": [{"url": prefix}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": {str(status): _problem_response(text) for status, text in _ERRORS.items()},
+        },
+    }
+
+
+def _operation(
+    identifier: str,
+    description: str,
+    schema: str,
+    parameters: tuple[Parameter, ...] = (),
+    path: Iterable[Document] = (),
+) -> Document:
+    answer = {
+        "description": "Done.",
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+    errors = {str(status): {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
+    return {
+        "get": {
+            "operationId": identifier,
+            "summary": description,
+            "parameters": [*path, *(_query(parameter) for parameter in parameters)],
+            "responses": {"200": answer, **errors},
+        }
+    }
+
+
+def _query(parameter: Parameter) -> Document:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": False,
+        "description": parameter.description,
+        "schema": parameter.schema(),
+    }
+
+
+def _add_page(schemas: Document, name: str, fields: tuple[Field, ...]) -> None:
+    schemas[name] = object_schema(fields)
+    schemas[f"{name}Page"] = {
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}},
+            "next_cursor": {
+                "type": ["string", "null"],
+                "description": "For the parameter cursor of the next page; null on the last one.",
+            },
+        },
+        "required": ["items", "next_cursor"],
+        "additionalProperties": False,
+    }
+
+
+def _problem_response(description: str) -> Document:
+    return {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }

@@ -1,0 +1,125 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The page for people: the state of everything at one glance."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flask import Blueprint, Response, render_template
+
+from .chart import cost_chart
+from .database import UnavailableError
+from .figures import DAYS_SHOWN, HOST_STATUSES
+from .health import NO_REPORT, public_check
+
+if TYPE_CHECKING:
+    from .access import Access
+    from .configuration import Configuration
+    from .database import Database, Reader
+    from .figures import Tools, Usage
+    from .health import Health
+    from .statistics import Statistics
+
+RUNS_SHOWN = 20
+MODELS_SHOWN = 10
+TOOLS_SHOWN = 15
+_RUNS = (
+    "SELECT task_title, status, created_at, age, event_count, tool_call_count FROM active_task_runs "
+    "ORDER BY created_at DESC LIMIT %s"
+)
+
+
+def page_blueprint(
+    configuration: Configuration, access: Access, database: Database, health: Health, statistics: Statistics
+) -> Blueprint:
+    blueprint = Blueprint("page", __name__)
+
+    @blueprint.get("/")
+    def show_page() -> Response:
+        access.require_on()
+        if not access.logged_in():
+            return Response(status=303, headers={"Location": "/login"})
+        statistics.refresh()
+        report = health.report()
+        zone, active = _read_runs(database) if health.connected() else (datetime.timezone.utc, None)
+        usage = statistics.usage
+        tools = statistics.tools
+        now = datetime.datetime.now(zone)
+        return Response(
+            render_template(
+                "page.html",
+                now=now,
+                zone=zone,
+                health=health,
+                checks=[public_check(check) for check in report.checks] if report else [],
+                status=report.status if report else "fail",
+                no_report=None if report else NO_REPORT,
+                pool=database.pool_stats(),
+                environment=configuration.environment,
+                inventory=statistics.inventory,
+                host_statuses=HOST_STATUSES,
+                active=active,
+                runs=statistics.runs,
+                runs_shown=RUNS_SHOWN,
+                usage=_usage(usage, configuration.budget_usd) if usage else None,
+                tools=_most_called(tools) if tools else None,
+                tools_shown=TOOLS_SHOWN,
+            )
+        )
+
+    return blueprint
+
+
+def _read_runs(database: Database) -> tuple[datetime.tzinfo, list[dict[str, Any]] | None]:
+    """The reporting time zone, and the active runs; None instead of them if they cannot be had."""
+
+    def read(reader: Reader) -> tuple[str, list[dict[str, Any]]]:
+        return reader.row("SELECT reporting_time_zone() AS zone")["zone"], reader.rows(_RUNS, [RUNS_SHOWN])
+
+    try:
+        name, rows = database.read(read)
+    except UnavailableError:
+        return datetime.timezone.utc, None
+    try:
+        return ZoneInfo(name), rows
+    except (ZoneInfoNotFoundError, ValueError):
+        # A host may have no data of time zones, and PostgreSQL knows names that are nobody else's.
+        return datetime.timezone.utc, rows
+
+
+def _most_called(tools: Tools) -> list[dict[str, Any]]:
+    called = [row for row in tools.rows if row["total_calls"]]
+    return sorted(called, key=lambda row: (-row["total_calls"], row["tool_name"]))
+
+
+def _usage(usage: Usage, budget_usd: Decimal | None) -> dict[str, Any]:
+    shown = usage.since(usage.first_shown)
+    days: dict[datetime.date, Decimal] = {}
+    models: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in shown:
+        cost = row["cost_usd"] or Decimal(0)
+        days[row["day"]] = days.get(row["day"], Decimal(0)) + cost
+        model = models.setdefault(
+            (row["provider"], row["model"]), {"cost": Decimal(0), "requests": 0, "tokens": 0, "unpriced": 0}
+        )
+        model["cost"] += cost
+        model["requests"] += row["requests"]
+        model["tokens"] += sum(value for name, value in row.items() if name.endswith("_tokens"))
+        model["unpriced"] += row["unpriced_requests"]
+    month = sum((row["cost_usd"] or Decimal(0) for row in usage.since(usage.month_start)), Decimal(0))
+    ranked = sorted(models.items(), key=lambda each: (-each[1]["cost"], -each[1]["tokens"], each[0]))
+    return {
+        "chart": cost_chart(days, usage.first_shown, DAYS_SHOWN),
+        "total": sum(days.values(), Decimal(0)),
+        "today": days.get(usage.today, Decimal(0)),
+        "month": month,
+        "budget": budget_usd,
+        "share": float(month / budget_usd) if budget_usd else None,
+        "models": [{"provider": key[0], "model": key[1], **model} for key, model in ranked[:MODELS_SHOWN]],
+        "more_models": max(0, len(ranked) - MODELS_SHOWN),
+        "unpriced": sum(model["unpriced"] for model in models.values()),
+    }

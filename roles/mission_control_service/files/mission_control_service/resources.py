@@ -1,0 +1,236 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The lists of the API: which columns they show, how they are sorted and what they can be filtered by.
+
+Queries and OpenAPI document are both made from these declarations, so that they cannot tell different stories. The sort
+orders are those of indexes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from mission_control import literals
+
+from .fields import Field, boolean, choice, integer, json_object, number, text, time, uuid_field
+from .parameters import Parameter
+
+if TYPE_CHECKING:
+    from .pagination import KeyKind
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A list, and the objects in it.
+
+    Attributes:
+        name: of one object, in the OpenAPI document; title: of an object for messages.
+        path: of the list, below /api/v1.
+        description: a sentence.
+        source: what stands behind FROM.
+        fields: of an object in the list; more_fields: further ones of an object that is asked for by its id.
+        order: sort columns with their kinds; the last one is unique. descending: the newest first.
+        filters: query parameters with conditions.
+        always: a condition that holds unless `unless` is given as true.
+    """
+
+    name: str
+    title: str
+    path: str
+    description: str
+    source: str
+    fields: tuple[Field, ...]
+    order: tuple[tuple[str, KeyKind], ...]
+    descending: bool = False
+    filters: tuple[Parameter, ...] = ()
+    more_fields: tuple[Field, ...] = ()
+    always: str = ""
+    unless: Parameter | None = None
+
+
+def _one_of(name: str, words: object, description: str) -> Parameter:
+    return Parameter(name, description, "choice", f"{name} = %s", choices=get_args(words))
+
+
+_GONE = Parameter("include_gone", "Also what its source lists no longer.", "boolean", default=False)
+_ORIGIN = (
+    text("source", "Who told us: the name of a connector, or manual."),
+    text("external_id", "Identifier at the source.", null=True),
+    time("gone_at", "When the source stopped listing it.", null=True),
+    time("created_at"),
+    time("updated_at"),
+)
+_LAST_SEEN = time("last_seen_at", "When a source last confirmed it.", null=True)
+_LABELS = json_object("labels", "Labels for selection.")
+_METADATA = (json_object("metadata", "Whatever else the source knows."),)
+
+HOSTS = Resource(
+    "Host",
+    "host",
+    "/inventory/hosts",
+    "Machines that carry workloads, by name.",
+    "hosts",
+    (
+        uuid_field("id"),
+        text("name"),
+        choice("type", literals.HostType),
+        text("cluster", "Cluster it belongs to; null if it stands alone.", null=True),
+        choice("status", literals.HostStatus),
+        text("address", "Address under which it is reached.", null=True),
+        text("os", "Operating system.", null=True),
+        number("cpu_cores", "Cores.", null=True, sql="cpu_cores::float8"),
+        integer("memory_bytes", "Bytes.", null=True),
+        _LABELS,
+        _LAST_SEEN,
+        *_ORIGIN,
+    ),
+    (("name", "text"), ("id", "uuid")),
+    filters=(
+        _one_of("status", literals.HostStatus, "Only those of this status."),
+        _one_of("type", literals.HostType, "Only those of this type."),
+        Parameter("cluster", "Only those of this cluster.", condition="cluster = %s"),
+        Parameter("name", "Only those of this name.", condition="name = %s"),
+    ),
+    more_fields=_METADATA,
+    always="gone_at IS NULL",
+    unless=_GONE,
+)
+
+WORKLOADS = Resource(
+    "Workload",
+    "workload",
+    "/inventory/workloads",
+    "What runs on the hosts, in the order of the ids.",
+    "workloads",
+    (
+        uuid_field("id"),
+        text("name"),
+        choice("type", literals.WorkloadType),
+        text("namespace", "Namespace, Compose project or similar.", null=True),
+        uuid_field("host_id", "Host it runs on; null if it is spread over several.", null=True),
+        uuid_field("service_id", "Service it is a part of.", null=True),
+        choice("status", literals.WorkloadStatus),
+        text("image", "Container image or guest template.", null=True),
+        integer("replicas_wanted", "Copies asked for.", null=True),
+        integer("replicas_ready", "Copies that are ready.", null=True),
+        _LABELS,
+        _LAST_SEEN,
+        *_ORIGIN,
+    ),
+    (("id", "uuid"),),
+    filters=(
+        _one_of("status", literals.WorkloadStatus, "Only those of this status."),
+        _one_of("type", literals.WorkloadType, "Only those of this type."),
+        Parameter("namespace", "Only those of this namespace.", condition="namespace = %s"),
+        Parameter("name", "Only those of this name.", condition="name = %s"),
+        Parameter("host_id", "Only those on this host.", "uuid", "host_id = %s"),
+        Parameter("service_id", "Only those of this service.", "uuid", "service_id = %s"),
+    ),
+    more_fields=_METADATA,
+    always="gone_at IS NULL",
+    unless=_GONE,
+)
+
+SERVICES = Resource(
+    "Service",
+    "service",
+    "/services",
+    "Logical groupings of workloads, by name.",
+    "services",
+    (
+        uuid_field("id"),
+        text("name"),
+        text("description", null=True),
+        text("owner", "Person or team that answers for it.", null=True),
+        text("url", "Where people reach it.", null=True),
+        number("slo_availability_percent", "Target.", null=True, sql="slo_availability_percent::float8"),
+        integer("slo_latency_ms", "Target, in milliseconds.", null=True),
+        *_ORIGIN,
+    ),
+    (("name", "text"), ("id", "uuid")),
+    filters=(
+        Parameter("name", "Only the one of this name.", condition="name = %s"),
+        Parameter("owner", "Only those of this owner.", condition="owner = %s"),
+    ),
+    always="gone_at IS NULL",
+    unless=_GONE,
+)
+
+TASKS = Resource(
+    "Task",
+    "task",
+    "/tasks",
+    "What is to be done: templates and one-off definitions, the newest first.",
+    "tasks",
+    (
+        uuid_field("id"),
+        text("title"),
+        text("description", null=True),
+        text("created_by", "Person or program that defined it."),
+        boolean("is_template", "Other tasks are made from it."),
+        uuid_field("template_id", "Template it was made from.", null=True),
+        time("created_at"),
+        time("updated_at"),
+    ),
+    (("created_at", "date-time"), ("id", "uuid")),
+    descending=True,
+    filters=(
+        Parameter("is_template", "Only templates, or only others.", "boolean", "is_template = %s"),
+        Parameter("template_id", "Only those made from this template.", "uuid", "template_id = %s"),
+        Parameter("created_by", "Only those defined by this one.", condition="created_by = %s"),
+    ),
+)
+
+TASK_RUNS = Resource(
+    "TaskRun",
+    "task run",
+    "/task-runs",
+    "Executions of tasks, the newest first.",
+    "task_runs",
+    (
+        uuid_field("id"),
+        uuid_field("task_id"),
+        text("task_title", sql="(SELECT t.title FROM tasks AS t WHERE t.id = task_runs.task_id)"),
+        choice("status", literals.TaskRunStatus),
+        text("user_prompt", "What the person asked for.", null=True),
+        text("error", "Why it failed.", null=True),
+        time("created_at", "When it was queued."),
+        time("started_at", null=True),
+        time("finished_at", null=True),
+    ),
+    (("created_at", "date-time"), ("id", "uuid")),
+    descending=True,
+    filters=(
+        _one_of("status", literals.TaskRunStatus, "Only those of this status."),
+        Parameter("task_id", "Only those of this task.", "uuid", "task_id = %s"),
+        Parameter("created_after", "Only those queued at this time or later.", "date-time", "created_at >= %s"),
+        Parameter("created_before", "Only those queued before this time.", "date-time", "created_at < %s"),
+    ),
+    more_fields=(
+        integer("event_count", sql="(SELECT count(*) FROM task_events AS e WHERE e.task_run_id = task_runs.id)"),
+        integer(
+            "tool_call_count", sql="(SELECT count(*) FROM tool_call_records AS c WHERE c.task_run_id = task_runs.id)"
+        ),
+    ),
+)
+
+# Without the payload, which may hold prompts, replies, and arguments and results of tools: the service's login cannot read it.
+TASK_EVENTS = Resource(
+    "TaskEvent",
+    "task event",
+    "/task-runs/{id}/events",
+    "The log of a run, in its order, without the payloads.",
+    "task_events",
+    (
+        integer("sequence", "Position within the run; there may be gaps."),
+        choice("type", literals.TaskEventType),
+        time("occurred_at", "When it happened."),
+        time("recorded_at", "When it was written."),
+        time("payload_blanked_at", "When the payload was blanked because it held a secret.", null=True),
+    ),
+    (("sequence", "integer"),),
+    filters=(_one_of("type", literals.TaskEventType, "Only those of this type."),),
+)
+
+RESOURCES = (HOSTS, WORKLOADS, SERVICES, TASKS, TASK_RUNS, TASK_EVENTS)

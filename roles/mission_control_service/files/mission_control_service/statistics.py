@@ -1,0 +1,81 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The figures, each kept for a while and made anew in the background when somebody asks."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Callable, TypeVar
+
+from .cached import Cached
+from .database import UnavailableError
+from .figures import AuditReader, UsageReader, read_inventory, read_runs, read_tools
+
+if TYPE_CHECKING:
+    from .database import Database, Reader
+    from .figures import Audit, Inventory, Runs, Tools, Usage
+
+T = TypeVar("T")
+_FRESH_FOR = 10.0
+_PATIENCE = 4.0
+# A figure takes at most a twentieth of the server's time.
+_REST_FACTOR = 20
+_HISTORY_FOR = 900.0
+# What is older is not shown any more.
+_STALE_AFTER = 300.0
+
+
+class Statistics:
+    """The figures by name; one that cannot be had lately is None."""
+
+    def __init__(self, database: Database, fresh_for: float = _FRESH_FOR) -> None:
+        self._database = database
+        self._fresh_for = fresh_for
+        self._inventory = self._cached("inventory", read_inventory)
+        self._runs = self._cached("runs", read_runs)
+        self._usage = self._cached("usage", UsageReader(monotonic, _HISTORY_FOR).read)
+        self._tools = self._cached("tools", read_tools)
+        self._audit = self._cached("audit", AuditReader().read)
+        self._all: tuple[Cached[object], ...] = (
+            self._inventory,
+            self._runs,
+            self._usage,
+            self._tools,
+            self._audit,
+        )  # type: ignore[assignment]  # they are only told to begin
+
+    def _cached(self, name: str, read: Callable[[Reader], T]) -> Cached[T]:
+        def compute() -> T:
+            return self._database.read(read, snapshot=True)
+
+        return Cached(name, compute, self._fresh_for, _PATIENCE, _REST_FACTOR, expected=(UnavailableError,))
+
+    def refresh(self) -> None:
+        """Begin with all that are due, so that whoever asks for one after the other waits for the longest alone."""
+        for each in self._all:
+            each.refresh()
+
+    @property
+    def inventory(self) -> Inventory | None:
+        return _current(self._inventory)
+
+    @property
+    def runs(self) -> Runs | None:
+        return _current(self._runs)
+
+    @property
+    def usage(self) -> Usage | None:
+        return _current(self._usage)
+
+    @property
+    def tools(self) -> Tools | None:
+        return _current(self._tools)
+
+    @property
+    def audit(self) -> Audit | None:
+        return _current(self._audit)
+
+
+def _current(cached: Cached[T]) -> T | None:
+    snapshot = cached.get()
+    return snapshot.value if snapshot is not None and snapshot.age <= _STALE_AFTER else None

@@ -1,0 +1,76 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bearer tokens: what they look like, and whether one is known."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+
+SHORTEST = 16
+LONGEST = 512
+# What RFC 6750 allows in a bearer token.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+
+
+class TokensError(Exception):
+    """A line of the file of tokens is wrong; the message never holds the line."""
+
+
+class Tokens:
+    """The known tokens, kept as digests, so that no token is left in the memory for long and all comparisons are of one length."""
+
+    def __init__(self, tokens: tuple[str, ...] = ()) -> None:
+        self._digests = tuple(_digest(token) for token in tokens)
+
+    @classmethod
+    def parse(cls, text: str) -> Tokens:
+        """One token a line; empty lines and lines that begin with # do not count.
+
+        Raises:
+            TokensError: a line is no token, or too short to withstand guessing.
+        """
+        tokens = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            token = line.strip()
+            if not token or token.startswith("#"):
+                continue
+            if not _TOKEN.fullmatch(token):
+                raise TokensError(f"line {number} is no token: it may hold letters, digits and - . _ ~ + / only.")
+            if not SHORTEST <= len(token) <= LONGEST:
+                raise TokensError(f"line {number} has {len(token)} characters: a token has {SHORTEST} to {LONGEST}.")
+            tokens.append(token)
+        return cls(tuple(tokens))
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._digests)} tokens>"
+
+    def fingerprint(self, token: str) -> str | None:
+        """A name for a known token that does not tell the token; None for one that is not known.
+
+        Every known token is compared, each in constant time: how long it takes says neither which one it was nor how
+        much of it was right.
+        """
+        given = _digest(token)
+        found = None
+        for digest in self._digests:
+            if hmac.compare_digest(digest, given):
+                found = digest
+        return None if found is None else _fingerprint(found)
+
+    def has_fingerprint(self, fingerprint: str) -> bool:
+        """Whether a token of this name is (still) known."""
+        given = fingerprint.encode("utf-8", "replace")
+        return sum(hmac.compare_digest(_fingerprint(digest).encode(), given) for digest in self._digests) > 0
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _fingerprint(digest: bytes) -> str:
+    return hashlib.sha256(b"mission-control-session:" + digest).hexdigest()[:32]

@@ -1,0 +1,245 @@
+"""The login of the HTTP service: it reads what is listed here and nothing else, whatever the schema gains."""
+
+from __future__ import annotations
+
+import mission_control_database as layer
+import psycopg2
+import pytest
+from database_lab import DatabaseLab, prepare_cluster
+from playbook import ROOT, run_playbook
+from throwaway_cluster import ThrowawayCluster
+
+ALL = None
+# What the service shows. A table that is not listed is not read at all; ALL also means columns that are added later.
+SHOWN = {
+    "services": ALL,
+    "hosts": ALL,
+    "workloads": ALL,
+    "tasks": {"id", "title", "description", "created_by", "is_template", "template_id", "created_at", "updated_at"},
+    "task_runs": ALL,
+    "task_events": {
+        *("id", "task_run_id", "sequence", "type"),
+        *("payload_blanked_at", "occurred_at", "recorded_at"),
+    },
+    "tool_call_records": {
+        *("task_run_id", "tool_id", "status"),
+        *("created_at", "started_at", "finished_at", "duration_ms"),
+    },
+    "token_usage": {
+        *("provider", "model", "input_tokens", "output_tokens", "cache_read_tokens"),
+        *("cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens"),
+        *("estimated_cost_usd", "cost_source", "subscription_value_usd", "occurred_at"),
+    },
+    "schema_migrations": ALL,
+    "schema_repeatables": ALL,
+    "audit_head": ALL,
+    "active_task_runs": ALL,
+    "recent_token_usage_summary": ALL,
+    "tool_call_success_rate": ALL,
+}
+VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"}
+CALLED = {"reporting_time_zone", "reporting_day_start", "verify_audit_chain"}
+COLUMNS = """
+    SELECT c.relname::text AS relation, a.attname::text AS name
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+WRITES = (
+    "INSERT INTO {relation} DEFAULT VALUES",
+    "UPDATE {relation} SET {column} = DEFAULT",
+    "DELETE FROM {relation}",
+    "TRUNCATE {relation}",
+    "LOCK TABLE {relation} IN ROW EXCLUSIVE MODE",
+    "CREATE TRIGGER mine BEFORE INSERT ON {relation} EXECUTE FUNCTION set_updated_at()",
+)
+
+
+@pytest.fixture
+def service(shared_database):
+    return shared_database.session("service")
+
+
+@pytest.fixture(scope="module")
+def columns(shared_database):
+    """Every column of the schema by its relation, from the live catalogue."""
+    found = {}
+    for row in shared_database.session("admin").rows(COLUMNS):
+        found.setdefault(row["relation"], set()).add(row["name"])
+    return found
+
+
+def refusal(session, statement):
+    """SQLSTATE that a statement is refused with; empty where it is not."""
+    try:
+        session.run(statement)
+    except psycopg2.Error as error:
+        return error.pgcode
+    return ""
+
+
+def test_it_reads_exactly_the_columns_that_are_shown(service, columns):
+    assert set(SHOWN) <= set(columns)
+    readable = {
+        relation: {name for name in names if not refusal(service, f"SELECT {name} FROM {relation}")}
+        for relation, names in columns.items()
+    }
+    expected = {relation: SHOWN.get(relation, set()) for relation in columns}
+    assert readable == {relation: columns[relation] if names is ALL else names for relation, names in expected.items()}
+
+
+def test_every_other_column_is_refused_for_want_of_the_privilege(service, columns):
+    hidden = [
+        (relation, name)
+        for relation, names in columns.items()
+        for name in names - (names if SHOWN.get(relation, set()) is ALL else SHOWN.get(relation, set()))
+    ]
+    for secret in (
+        ("llm_requests", "messages"),
+        ("llm_responses", "content"),
+        ("task_events", "payload"),
+        ("tool_call_records", "arguments"),
+        ("tool_call_records", "result"),
+        ("audit_entries", "details"),
+        ("policies", "conditions"),
+        ("provider_pricing", "input_usd_per_mtok"),
+    ):
+        assert secret in hidden
+    assert {refusal(service, f"SELECT {name} FROM {relation}") for relation, name in hidden} == {"42501"}
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_it_writes_nothing(service, columns, statement):
+    service.run("SET default_transaction_read_only = off")
+    tables = set(columns) - VIEWS
+    assert len(tables) >= 15
+    for relation in tables:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege), service.transaction():
+            service.run(statement.format(relation=relation, column=min(columns[relation])))
+
+
+def test_it_has_no_privilege_but_to_read(service):
+    more = service.values(
+        """
+        SELECT c.relname || ': ' || p.privilege FROM pg_class c
+        CROSS JOIN unnest('{INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) AS p (privilege)
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+            AND CASE WHEN p.privilege IN ('INSERT', 'UPDATE', 'REFERENCES') THEN has_any_column_privilege(c.oid, p.privilege)
+                     ELSE has_table_privilege(c.oid, p.privilege) END
+        UNION ALL
+        SELECT s.relname::text FROM (SELECT * FROM pg_class WHERE relkind = 'S' OFFSET 0) AS s
+        WHERE s.relnamespace = 'public'::regnamespace AND has_sequence_privilege(s.oid, 'USAGE, SELECT, UPDATE')
+        """
+    )
+    assert more == []
+
+
+def test_it_locks_no_row(service):
+    service.run("SET default_transaction_read_only = off")
+    for relation in set(SHOWN) - VIEWS:
+        assert refusal(service, f"SELECT 1 FROM {relation} FOR KEY SHARE") == "42501", relation
+
+
+def test_it_calls_what_the_views_and_the_health_checks_need(service):
+    may_call = service.values(
+        """
+        SELECT proname::text FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND prolang <> (SELECT oid FROM pg_language WHERE lanname = 'internal')
+            AND has_function_privilege(oid, 'EXECUTE')
+        """
+    )
+    assert sorted(may_call) == sorted(CALLED)
+
+
+def test_it_makes_nothing(service):
+    service.run("SET default_transaction_read_only = off")
+    for statement in (
+        "CREATE TABLE mine (id integer)",
+        "CREATE SCHEMA mine",
+        "CREATE ROLE mine",
+        "CREATE DATABASE mine",
+        f"SET ROLE {layer.ROLES['readonly']}",
+        "COPY hosts TO PROGRAM 'cat'",
+        "SELECT pg_read_file('postgresql.conf')",
+    ):
+        assert refusal(service, statement) == "42501", statement
+
+
+def test_statements_of_other_sessions_are_hidden_from_it(shared_database, service):
+    """They hold values such as prompts, since psycopg2 writes them into the text of a statement."""
+    application = shared_database.session("application")
+    application.run("SELECT %s", "a prompt")
+    seen = service.values("SELECT query FROM pg_stat_activity WHERE usename = %s", layer.ROLES["application"])
+    assert set(seen) == {"<insufficient privilege>"}
+
+
+@pytest.fixture(scope="module")
+def role_cluster():
+    with ThrowawayCluster() as server:
+        prepare_cluster(server)
+        yield server
+
+
+@pytest.mark.parametrize("user", ["postgres", "keeper"])
+def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_path, user):
+    lab = DatabaseLab(role_cluster, tmp_path, user)
+    on = {"mission_control_service_enabled": True}
+    lab.run(**on).succeeded()
+    kept = (lab.file.parent / f"{lab.roles['service']}.password").read_text(encoding="utf-8").strip()
+    assert lab.log_in(kept, "service") == lab.roles["service"]
+    assert lab.run(**on).succeeded().recap["changed"] == 0
+    settings = lab.query(
+        "SELECT rolconfig, rolconnlimit, rolinherit FROM pg_roles WHERE rolname = %s", [lab.roles["service"]]
+    )
+    [(config, limit, _)] = settings
+    assert limit == 20
+    assert set(config) == {
+        "statement_timeout=30s",
+        "idle_in_transaction_session_timeout=60s",
+        "default_transaction_read_only=on",
+    }
+
+    given = {
+        **on,
+        "mission_control_database_service_password": "services-secret",
+        "mission_control_service_pool_size": 3,
+    }
+    lab.run(**given).succeeded()
+    assert lab.log_in("services-secret", "service") == lab.roles["service"]
+    limit = lab.query("SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles["service"]])
+    assert limit == [(6,)]
+
+    lab.run().succeeded()
+    with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
+        lab.log_in("services-secret", "service")
+
+
+SHOW_LOGINS = f"""
+- name: Logins
+  hosts: mission_control
+  gather_facts: false
+  vars_files: ["{ROOT}/roles/mission_control_postgresql/vars/main.yml"]
+  tasks:
+    - name: Show who is let in by pg_hba.conf
+      ansible.builtin.debug:
+        msg: "logins={{{{ __mission_control_postgresql_logins | join(' ') }}}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "logins"),
+    [
+        ({}, "mission_control"),
+        ({"mission_control_service_enabled": True}, "mission_control mission_control_service"),
+        ({"mission_control_database_service_login": True}, "mission_control mission_control_service"),
+        (
+            {"mission_control_service_enabled": True, "mission_control_database_service_role": "lab_service"},
+            "mission_control lab_service",
+        ),
+        ({"mission_control_service_enabled": True, "mission_control_database_service_login": False}, "mission_control"),
+    ],
+)
+def test_the_server_lets_it_in_where_it_may_log_in(tmp_path, variables, logins):
+    playbook = tmp_path / "logins.yml"
+    playbook.write_text(SHOW_LOGINS, encoding="utf-8")
+    shown = run_playbook(playbook, variables, home=tmp_path).succeeded().output
+    assert f"msg: logins={logins}\n" in shown

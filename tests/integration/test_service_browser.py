@@ -1,0 +1,183 @@
+"""The page in a real browser: light, dark, on a phone, and with a keyboard."""
+
+import datetime
+import os
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from service_lab import TOKEN, Service
+
+CONTRAST = """
+const luminance = (color) => {
+  const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map((part) => {
+    const value = part / 255;
+    return value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const background = (element) => {
+  for (; element; element = element.parentElement) {
+    const color = getComputedStyle(element).backgroundColor;
+    if (!/, 0\\)$|transparent/.test(color)) return color;
+  }
+  return "rgb(255, 255, 255)";
+};
+const found = [];
+for (const element of document.querySelectorAll("body *")) {
+  const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+  if (!own || element.closest("svg, details:not([open]) > :not(summary), meter") || !element.getClientRects().length) continue;
+  const [one, other] = [getComputedStyle(element).color, background(element)].map(luminance);
+  const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  if (ratio < 4.5) found.push(element.textContent.trim() + " " + ratio.toFixed(2));
+}
+return found;
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, shared_database):
+    fill(shared_database.session("admin"))
+    with Service(tmp_path_factory.mktemp("service"), shared_database, ENVIRONMENT="homelab", BUDGET_USD=5) as service:
+        service.wait_for("/ready", 200)
+        service.wait_for("/api/v1/summary", 200)
+        yield service
+
+
+def fill(session):
+    session.run(
+        "INSERT INTO hosts (name, type, status) SELECT 'h' || n, 'vm', "
+        "(ARRAY['online', 'offline', 'degraded', 'unknown'])[1 + n % 4] FROM generate_series(1, 12) AS n"
+    )
+    task = session.insert("tasks", title="Restart Plex & friends", created_by="me")
+    for status in ("queued", "running", "waiting_approval"):
+        run = session.insert("task_runs", task_id=task["id"], status=status)
+    tool = session.insert("tool_definitions", name="restart_deployment", risk_level="SAFE_MUTATE")
+    session.insert("tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status="denied")
+    for days_ago in range(3):
+        session.run(
+            "INSERT INTO token_usage (provider, model, input_tokens, estimated_cost_usd, cost_source, occurred_at) "
+            "VALUES ('claude', 'a-model-with-a-rather-long-name-2026-11-23', 1000, %s, 'provider', reporting_day_start(%s))",
+            1.5 + days_ago,
+            days_ago,
+        )
+
+
+@pytest.fixture(scope="module")
+def driver():
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    arguments = ["--headless=new", "--disable-dev-shm-usage", "--disable-background-networking"]
+    # Its sandbox refuses root, which a test run in a container often is.
+    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
+    for argument in arguments:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(driver, service):
+    """The browser, logged out, in the light and as wide as a desk."""
+    driver.delete_all_cookies() if driver.current_url.startswith("http") else None
+    look(driver, 1280, 900)
+    driver.get(f"http://127.0.0.1:{service.port}/")
+    return driver
+
+
+def look(driver, width, height, scheme="light"):
+    mobile = width < 600
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile},
+    )
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+
+
+def log_in(browser, token=TOKEN):
+    """With the keyboard alone: the field has the focus already."""
+    browser.switch_to.active_element.send_keys(token + Keys.ENTER)
+
+
+def wait_for_page(browser):
+    WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.ID, "database"))
+
+
+def test_a_person_logs_in_sees_the_state_and_logs_out(browser):
+    assert browser.title == "Log in · Mission Control"
+    log_in(browser, "a-token-that-nobody-knows")
+    WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=alert]"))
+    log_in(browser)
+    wait_for_page(browser)
+    assert browser.title.endswith("· Mission Control")
+    assert "Connected" in browser.find_element(By.ID, "database").text
+    assert browser.find_element(By.ID, "hosts").text.split("\n")[1] == "3 of 12 online"
+    assert "3 open" in browser.find_element(By.ID, "runs").text
+    assert "of the budget of $5.00" in browser.find_element(By.ID, "budget").text
+    rows = browser.find_elements(By.CSS_SELECTOR, "#active-runs tbody tr")
+    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["Restart Plex & friends"] * 3
+    assert "restart_deployment" in browser.find_element(By.ID, "tools").text
+    assert browser.get_cookie("mission_control_session")["httpOnly"] is True
+    assert browser.execute_script("return document.cookie") == ""
+    browser.find_element(By.CSS_SELECTOR, "form[action='/logout'] button").click()
+    WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Log in"))
+
+
+def test_the_chart_has_a_bar_for_each_day_and_says_its_numbers(browser):
+    log_in(browser)
+    wait_for_page(browser)
+    bars = browser.find_elements(By.CSS_SELECTOR, ".chart rect")
+    assert len(bars) == 30
+    heights = [bar.size["height"] for bar in bars]
+    assert all(height == 0 for height in heights[:27])
+    assert heights[27] > heights[28] > heights[29] > 0
+    chart = browser.find_element(By.CSS_SELECTOR, ".chart")
+    assert chart.accessible_name == "Cost of each of the last 30 days" or chart.aria_role == "image"
+    browser.find_element(By.CSS_SELECTOR, "#costs summary").click()
+    newest = browser.find_element(By.CSS_SELECTOR, "#costs details tbody tr").text
+    assert newest.endswith("$1.50")
+    datetime.date.fromisoformat(newest.split()[0])
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (320, "dark")])
+def test_the_page_is_readable_in_every_light_and_width(browser, width, scheme):
+    look(browser, width, 844, scheme)
+    browser.refresh()
+    assert browser.execute_script(CONTRAST) == []
+    log_in(browser)
+    wait_for_page(browser)
+    assert browser.execute_script(CONTRAST) == []
+    # Wide tables scroll within themselves; the page does not.
+    assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
+    dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 26)"
+    assert dark == (scheme == "dark")
+    small = browser.execute_script(
+        "return [...document.querySelectorAll('body *')].filter((e) => e.getClientRects().length && !e.closest('svg')"
+        " && parseFloat(getComputedStyle(e).fontSize) < 12).map((e) => e.tagName)"
+    )
+    assert small == []
+
+
+def test_the_page_breaks_no_rule_of_its_own_and_names_what_it_shows(browser):
+    log_in(browser)
+    wait_for_page(browser)
+    # A violation of the content security policy, or a file that is missing, is told in the log of the browser.
+    assert [
+        entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE" and "403" not in entry["message"]
+    ] == []
+    assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
+    assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
+    for table in browser.find_elements(By.TAG_NAME, "table"):
+        headers = table.find_elements(By.CSS_SELECTOR, "thead th")
+        assert headers
+        assert {header.get_attribute("scope") for header in headers} == {"col"}
+    for region in browser.find_elements(By.CSS_SELECTOR, "[role=region], svg[role=img], section"):
+        assert region.accessible_name or not region.is_displayed()
+    for control in browser.find_elements(By.CSS_SELECTOR, "button, a, input, meter"):
+        assert control.accessible_name

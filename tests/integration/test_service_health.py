@@ -1,0 +1,142 @@
+"""/health, /ready, /live and what they say when something is wrong."""
+
+import dataclasses
+
+import pytest
+from mission_control.manifest import ExpectedMigration, Manifest
+from mission_control_service.health import public_check
+from service_lab import application, close_application
+
+
+@pytest.fixture
+def serve(tmp_path, shared_database):
+    """A function that gives a test client for the service with these settings."""
+    apps = []
+
+    def start(database=shared_database, **settings):
+        apps.append(application(tmp_path, database, **settings))
+        return apps[-1].test_client()
+
+    yield start
+    for app in apps:
+        close_application(app)
+
+
+def checks_of(answer):
+    return {check["name"]: check for check in answer.json["checks"]}
+
+
+def test_health_has_the_shape_of_the_seed_and_every_check(serve):
+    answer = serve(environment="homelab").get("/health")
+    assert answer.status_code == 200
+    assert answer.json["status"] in ("ok", "degraded")
+    assert answer.json["timestamp"].endswith("Z")
+    assert answer.json["uptime"] >= 0
+    assert answer.json["environment"] == "homelab"
+    assert answer.json["version"] == Manifest.built_in().version
+    assert answer.json["database"]["connected"] is True
+    assert set(answer.json["database"]["pool"]) == {"total", "idle", "waiting"}
+    assert answer.json["database"]["pool"]["total"] == 1
+    checks = checks_of(answer)
+    assert checks["migrations"]["status"] == "pass"
+    assert checks["schema_objects"]["status"] == "pass"
+    assert checks["audit_chain"]["status"] == "pass"
+
+
+def test_a_provisioned_database_is_ready(serve):
+    answer = serve().get("/ready")
+    assert (answer.status_code, answer.json["ready"], answer.json["message"]) == (200, True, None)
+
+
+def test_a_pending_migration_degrades_health_and_is_not_ready(serve):
+    manifest = Manifest.built_in()
+    ahead = dataclasses.replace(
+        manifest, migrations=(*manifest.migrations, ExpectedMigration("bundle", 999, "999_more.sql", "0" * 64))
+    )
+    client = serve(manifest=ahead)
+    health = client.get("/health")
+    assert (health.status_code, health.json["status"]) == (200, "degraded")
+    ready = client.get("/ready")
+    assert ready.status_code == 503
+    assert "999_more.sql" in ready.json["message"]
+
+
+def test_a_schema_newer_than_the_code_is_not_ready(serve):
+    manifest = Manifest.built_in()
+    client = serve(manifest=dataclasses.replace(manifest, migrations=manifest.migrations[:-1]))
+    assert client.get("/ready").status_code == 503
+
+
+def test_drift_is_an_error(serve):
+    manifest = Manifest.built_in()
+    first = dataclasses.replace(manifest.migrations[0], checksum="0" * 64)
+    client = serve(manifest=dataclasses.replace(manifest, migrations=(first, *manifest.migrations[1:])))
+    health = client.get("/health")
+    assert (health.status_code, health.json["status"]) == (503, "error")
+    assert health.json["database"]["connected"] is True
+
+
+def test_without_a_database_only_live_is_well_and_no_answer_tells_more_than_that(serve, shared_database):
+    class Nowhere:
+        name = "secret_database"
+
+        class cluster:  # noqa: N801 - stands for an object
+            socket_directory = "/nowhere/secret_directory"
+            port = 1
+
+    client = serve(database=Nowhere)
+    live = client.get("/live")
+    assert (live.status_code, live.json["live"]) == (200, True)
+    answers = [client.get(path) for path in ("/health", "/ready", "/metrics")]
+    assert [answer.status_code for answer in answers] == [503, 503, 200]
+    assert answers[0].json["status"] == "error"
+    assert answers[0].json["database"]["connected"] is False
+    assert "mission_control_up 0.0" in answers[2].text
+    api = client.get("/api/v1/inventory/hosts", headers={"Authorization": "Bearer correct-horse-battery-staple"})
+    assert api.status_code == 503
+    assert api.headers["Retry-After"]
+    for answer in (*answers, api):
+        assert "secret" not in answer.text
+        assert "mission_control_service" not in answer.text
+        assert "could not connect" not in answer.text
+
+
+def test_what_a_login_may_not_see_is_told_as_that(serve):
+    checks = checks_of(serve().get("/health"))
+    assert {check["status"] for check in checks.values()} <= {"pass", "warn", "not visible"}
+
+
+def test_checks_tell_numbers_and_no_names(serve):
+    app_checks = checks_of(serve().get("/health"))
+    for check in app_checks.values():
+        assert all(isinstance(value, (int, float)) for value in check["data"].values())
+
+
+def test_a_refused_question_is_told_without_the_words_of_the_server():
+    from mission_control.health_report import Check
+
+    refused = Check("tables", "fail", 'relation "secret" does not exist', {"sqlstate": "42P01"})
+    assert public_check(refused)["message"] == "The server refused the question."
+    lost = Check("connection", "fail", "Cannot connect to me@host", {"error": "ConnectError"})
+    assert public_check(lost) == {
+        "name": "connection",
+        "status": "fail",
+        "message": "The database cannot be reached.",
+        "data": {},
+    }
+
+
+def test_head_and_options_are_answered(serve):
+    client = serve()
+    head = client.head("/health")
+    assert (head.status_code, head.data) == (200, b"")
+    assert "GET" in client.options("/health").headers["Allow"]
+    wrong = client.post("/health")
+    assert (wrong.status_code, wrong.mimetype) == (405, "application/problem+json")
+    assert "GET" in wrong.headers["Allow"]
+
+
+def test_many_callers_are_answered_from_one_check(serve, shared_database):
+    client = serve(health_cache_seconds=60)
+    bodies = [client.get("/health").json for _ in range(5)]
+    assert len({body["checked_at"] for body in bodies}) == 1

@@ -1,0 +1,113 @@
+"""The queries behind the API read what they show, and not a whole table or log."""
+
+import json
+import re
+
+import pytest
+from large_data import load_runs, load_usage
+from mission_control_service import figures, inventory, usage_api
+from mission_control_service.database import Reader
+from mission_control_service.lists import list_parameters, read_page
+from mission_control_service.pagination import LIMIT
+from mission_control_service.resources import HOSTS, TASK_EVENTS, TASK_RUNS, TASKS, WORKLOADS
+
+LOGS = ("task_runs", "task_events", "token_usage", "tool_call_records")
+
+
+@pytest.fixture(scope="module")
+def plans(shared_database):
+    """A reader that explains each query with its figures, instead of giving its rows alone."""
+    session = shared_database.session("admin")
+    session.run(
+        "INSERT INTO hosts (name, type, cluster, status) SELECT 'host ' || n, 'vm', 'c' || n % 10, 'online' "
+        "FROM generate_series(1, 10000) AS n"
+    )
+    session.run(
+        "INSERT INTO workloads (name, type, host_id) SELECT 'w', 'k8s-pod', id FROM hosts, generate_series(1, 2)"
+    )
+    load_runs(session.connection, runs=20_000, events=100_000, calls=40_000)
+    # Two weeks become a year.
+    session.run("UPDATE task_runs SET created_at = now() - (now() - created_at) * 26")
+    load_usage(session.connection, usage=100_000, days=365)
+    return Explainer(shared_database.session("service"))
+
+
+class Explainer(Reader):
+    def __init__(self, session):
+        self._asked = session
+        self.plans = []
+
+    def rows(self, sql, parameters=None):
+        plan = self._asked.value(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) " + sql, *(_plain(each) for each in parameters or [])
+        )
+        self.plans.append(plan[0]["Plan"])
+        return self._asked.rows(sql, *(_plain(each) for each in parameters or []))
+
+    def scanned(self, read):
+        """Tables that were read from one end to the other, and the blocks that all queries touched."""
+        self.plans = []
+        read(self)
+        text = json.dumps(self.plans)
+        tables = set(re.findall(r'"Node Type": "Seq Scan"[^}]*?"Relation Name": "(\w+)"', text))
+        return tables, sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in self.plans)
+
+
+def _plain(value):
+    return str(value) if type(value).__name__ == "UUID" else value
+
+
+@pytest.mark.parametrize(
+    ("resource", "query"),
+    [
+        (HOSTS, {}),
+        (HOSTS, {"status": "online", "type": "vm"}),
+        (WORKLOADS, {}),
+        (TASKS, {}),
+        (TASK_RUNS, {}),
+        (TASK_RUNS, {"status": "running"}),
+    ],
+)
+def test_a_page_costs_what_it_shows_wherever_it_is(plans, resource, query):
+    values = {
+        parameter.name: parameter.default for parameter in list_parameters(resource) if parameter.default is not None
+    }
+    values.update(query, limit=50)
+    first = read_page(plans, resource, values)
+    cursor = {"cursor": first["next_cursor"]} if first["next_cursor"] else {}
+    for more in ({}, cursor):
+        tables, blocks = plans.scanned(lambda reader, more=more: read_page(reader, resource, {**values, **more}))
+        assert not tables & {"hosts", "workloads", *LOGS}
+        assert blocks < 1500
+
+
+def test_a_late_page_of_hosts_is_as_cheap_as_the_first(plans):
+    values = {LIMIT.name: 1000, "include_gone": False}
+    for _ in range(9):
+        values["cursor"] = read_page(plans, HOSTS, values)["next_cursor"]
+    tables, blocks = plans.scanned(lambda reader: read_page(reader, HOSTS, {**values, "limit": 50}))
+    assert "hosts" not in tables
+    assert blocks < 1500
+
+
+def test_the_inventory_and_the_events_of_a_run_are_read_by_index(plans):
+    tables, _blocks = plans.scanned(lambda reader: inventory._read_inventory(reader, {"limit": 100}))
+    assert "hosts" not in tables
+    run = plans.rows("SELECT id FROM task_runs LIMIT 1")[0]["id"]
+    tables, blocks = plans.scanned(
+        lambda reader: read_page(reader, TASK_EVENTS, {"limit": 100}, ("task_run_id = %s", run))
+    )
+    assert not tables
+    assert blocks < 200
+
+
+def test_usage_reads_its_days_alone(plans):
+    tables, _blocks = plans.scanned(lambda reader: usage_api._read_usage(reader, {"limit": 100}))
+    assert not tables & set(LOGS)
+
+
+def test_the_figures_scan_no_log(plans):
+    usage = figures.UsageReader(clock=lambda: 0.0, history_for=60)
+    for read in (figures.read_runs, figures.read_tools, usage.read, usage.read):
+        tables, _blocks = plans.scanned(read)
+        assert not tables & set(LOGS), read

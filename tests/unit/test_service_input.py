@@ -1,0 +1,101 @@
+"""Wrong input of the service's role: one sentence that names it, and no secret."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.service_input import input_problem
+
+TOKEN = "5f1c7e0d9a3b48e2"
+INPUTS = {
+    "bind_address": "127.0.0.1",
+    "port": 3000,
+    "api_tokens": [TOKEN, "with.all-of_the~signs+and/two=="],
+    "environment": "production",
+    "budget_usd": "",
+    "threads": 8,
+    "pool_size": 10,
+    "health_cache_seconds": 5,
+    "statement_timeout": 5,
+    "graceful_timeout": 20,
+    "database_host": "localhost",
+    "database_port": 5432,
+    "database_name": "mission_control",
+    "database_user": "mission_control_service",
+    "database_ssl_mode": "prefer",
+    "database_ca_cert": "",
+    "database_password": "",
+    "user": "mission-control-service",
+}
+
+
+def problem(**changes) -> str:
+    return input_problem({**INPUTS, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"bind_address": "::1"},
+        {"bind_address": "0.0.0.0"},
+        {"port": "8080"},
+        {"api_tokens": []},
+        {"budget_usd": "25"},
+        {"budget_usd": "12.50"},
+        {"health_cache_seconds": 0},
+        {"environment": "the lab, 2nd floor"},
+        {"database_password": 'with "quotes", $dollars and #1'},
+    ],
+)
+def test_good_input_is_no_problem(changes):
+    assert problem(**changes) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bind_address": "everywhere"}, "bind_address is 'everywhere', but it must be an IP address such as"),
+        ({"bind_address": "127.0.0.1:80"}, "must be an IP address"),
+        ({"port": 80}, "port is 80, but it must lie between 1024 and 65535, since the service has no right"),
+        ({"port": "many"}, "port is 'many'"),
+        ({"port": True}, "port is True"),
+        ({"threads": 0}, "threads is 0, but it must be a whole number from 2 to 64."),
+        ({"pool_size": 101}, "pool_size is 101, but it must be a whole number from 3 to 100."),
+        ({"statement_timeout": "5s"}, "statement_timeout is '5s'"),
+        ({"budget_usd": "-1"}, "budget_usd is '-1', but it must be an amount above 0"),
+        ({"budget_usd": "0"}, "budget_usd is '0'"),
+        ({"budget_usd": "1e3"}, "budget_usd is '1e3'"),
+        ({"user": "root"}, "user is 'root', but it must be the name of a user of its own"),
+        ({"user": "Mission Control"}, "user is 'Mission Control'"),
+        ({"environment": "it's"}, "The value of mission_control_service_environment holds a single quote"),
+        ({"environment": "x" * 101}, "environment is longer than 100 characters"),
+        ({"environment": ""}, "environment is empty"),
+        ({"database_host": ""}, "database_host is empty"),
+    ],
+)
+def test_wrong_input_is_named(changes, words):
+    assert words in problem(**changes)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["short"], "Token 1 in mission_control_service_api_tokens has 5 characters, but a token has 16 to 512"),
+        ([TOKEN, "x" * 513], "Token 2 in mission_control_service_api_tokens has 513 characters"),
+        (["sixteen and more characters"], "may hold letters, digits and - . _ ~ + / only"),
+        (["line-one-of-this\nline-two-of-this"], "may hold letters"),
+        ([12345678901234567890], "may hold letters"),
+        ([TOKEN, TOKEN], "Token 2 in mission_control_service_api_tokens is there twice"),
+    ],
+)
+def test_a_wrong_token_is_named_by_its_place_and_never_shown(tokens, words):
+    sentence = problem(api_tokens=tokens)
+    assert words in sentence
+    assert not any(str(token) in sentence for token in tokens)
+
+
+@pytest.mark.parametrize("password", ["it's-a-secret", "back\\slash-secret", "two\nlines-secret"])
+def test_a_password_that_an_env_file_cannot_hold_is_never_shown(password):
+    sentence = problem(database_password=password)
+    assert sentence.startswith("The password in mission_control_service_database_password holds")
+    assert "secret" not in sentence.replace("mission_control_service_database_password", "")

@@ -1,0 +1,137 @@
+"""The archive of the service, and how a release is put in use on a host."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils import release_store as store
+from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
+from ansible_collections.homelab.mission_control.plugins.module_utils.release_archive import (
+    build_release,
+    pack,
+    read_package,
+)
+
+ROOT = str(Path(__file__).resolve().parents[2])
+APPLICATION = f"{ROOT}/roles/mission_control_service/files/mission_control_service"
+FILES = {"mission_control/__init__.py": b"", "mission_control_service/a/b.py": b"x = 1\n"}
+
+
+def install(root, files, **options):
+    archive = pack(files)
+    changed = store.unpack(str(root), archive.checksum, archive.content)
+    changed |= store.switch(str(root), archive.checksum)
+    return archive.checksum, changed, store.prune(str(root), options.get("keep", 2))
+
+
+def test_the_same_files_are_the_same_bytes_whatever_their_order_time_and_mode(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b.py").write_bytes(b"x = 1\n")
+    before = pack({**FILES, **read_package(str(tmp_path), "mission_control_service")})
+    (tmp_path / "a/b.py").chmod(0o600)
+    os.utime(tmp_path / "a/b.py", (1, 1))
+    after = pack(dict(reversed(({**FILES, **read_package(str(tmp_path), "mission_control_service")}).items())))
+    assert after == before
+    assert pack({**FILES, "mission_control/__init__.py": b"# changed"}).checksum != before.checksum
+
+
+def test_what_python_and_editors_leave_behind_is_not_packed(tmp_path):
+    for name in ("kept.py", "templates/page.html", "__pycache__/kept.pyc", ".kept.py.swp", "kept.py~"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert list(read_package(str(tmp_path), "p")) == ["p/kept.py", "p/templates/page.html"]
+
+
+def test_the_release_holds_library_application_and_a_manifest_that_the_library_reads():
+    release = build_release(APPLICATION, ROOT)
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(release.content))) as archive:
+        names = set(archive.getnames())
+        manifest = Manifest.from_dict(json.load(archive.extractfile("mission_control/manifest.json")))
+        assert {(member.mode, member.mtime, member.uid) for member in archive} == {(0o644, 0, 0)}
+    assert {"mission_control/client.py", "mission_control/py.typed", "mission_control_service/__init__.py"} <= names
+    assert manifest == Manifest.built_in()
+
+
+def test_own_migrations_make_another_release(tmp_path):
+    (tmp_path / "001_mine.sql").write_text("SELECT 1;\n")
+    assert build_release(APPLICATION, ROOT, str(tmp_path)) != build_release(APPLICATION, ROOT)
+
+
+def test_an_application_that_is_not_there_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        build_release(str(tmp_path / "none"), ROOT)
+    assert error.value.filename == str(tmp_path / "none")
+
+
+def test_a_release_is_put_in_use_once(tmp_path):
+    root = tmp_path / "lib"
+    assert store.current(str(root)) == ""
+    assert store.releases(str(root)) == []
+    checksum, changed, removed = install(root, FILES)
+    assert (changed, removed) == (True, [])
+    assert store.current(str(root)) == checksum
+    assert (root / "current/mission_control_service/a/b.py").read_bytes() == b"x = 1\n"
+    assert install(root, FILES) == (checksum, False, [])
+
+
+def test_everybody_may_read_a_release_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        install(tmp_path / "lib", FILES)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "lib").rglob("*")}
+    assert modes == {0o755, 0o644}
+
+
+def test_the_release_before_is_kept_and_older_ones_go(tmp_path):
+    checksums = []
+    for number in range(4):
+        checksum, _changed, removed = install(tmp_path, {"mission_control/a.py": b"%d" % number})
+        os.utime(tmp_path / "releases" / checksum, (number, number))
+        assert removed == checksums[-2:-1]
+        checksums.append(checksum)
+    assert store.releases(str(tmp_path)) == checksums[:1:-1]
+    # Going back to a release that is still there needs no unpacking.
+    assert not store.unpack(str(tmp_path), checksums[2], b"not looked at")
+    assert store.switch(str(tmp_path), checksums[2])
+    assert store.current(str(tmp_path)) == checksums[2]
+
+
+def test_what_a_killed_run_left_is_cleared_away(tmp_path):
+    install(tmp_path, FILES)
+    (tmp_path / "releases/.draft-x").mkdir()
+    (tmp_path / "releases/.draft-x/half.py").touch()
+    (tmp_path / ".draft-current").symlink_to("nowhere")
+    checksum, changed, removed = install(tmp_path, {"mission_control/a.py": b"new"})
+    assert (store.current(str(tmp_path)), changed, removed) == (checksum, True, [])
+    assert sorted(os.listdir(tmp_path)) == ["current", "releases"]
+    assert len(os.listdir(tmp_path / "releases")) == 2
+
+
+def test_a_link_to_a_release_that_is_gone_is_no_release(tmp_path):
+    checksum, _changed, _removed = install(tmp_path, FILES)
+    os.rename(tmp_path / "releases" / checksum, tmp_path / "elsewhere")
+    assert store.current(str(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", pack({"another": b"file"}).content])
+def test_another_archive_than_the_announced_one_is_refused(tmp_path, content):
+    with pytest.raises(store.ReleaseError, match="run again"):
+        store.unpack(str(tmp_path), pack(FILES).checksum, content)
+    assert not list(tmp_path.rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+def test_a_path_that_leads_out_is_refused(tmp_path, name):
+    archive = pack({name: b"x"})
+    with pytest.raises(store.ReleaseError, match="which is no file of a release"):
+        store.unpack(str(tmp_path / "lib"), archive.checksum, archive.content)
+    assert not list(tmp_path.rglob("outside"))
