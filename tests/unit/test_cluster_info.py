@@ -214,3 +214,20 @@ def test_a_stopped_cluster_is_described_by_its_files(host):
     assert described["drop_in_content"] == "work_mem = '9MB'\n"
     assert (described["start"], described["reads_conf_d"], described["last_error"]) == ("manual", True, "no room")
     assert (described["server"], described["server_problem"]) == (None, "it is not running")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"creation_marker": "a\0b"}, "creation_marker"),
+        ({"drop_in": "../postgresql.conf"}, "drop_in"),
+        ({"drop_in": ".."}, "drop_in"),
+        ({"packages": ["--admindir=/tmp"]}, "packages"),
+        ({"packages": ["a\nb"]}, "packages"),
+        ({"port": 0}, "port"),
+    ],
+)
+def test_what_no_file_package_or_port_is_called_is_refused(change, word):
+    params = {"packages": ["postgresql-[0-9]*"], "port": 5432, "drop_in": "x.conf", "creation_marker": "/var/x"}
+    assert cluster_info.problem_of(params) == ""
+    assert cluster_info.problem_of({**params, **change}).startswith(word)

@@ -99,6 +99,13 @@ def test_empty_options_count_as_not_given(default_file):
     assert (settings.host, settings.user, settings.password, settings.database) == (*[None] * 3, "mission_control")
 
 
+@pytest.mark.parametrize("name", ["login_host", "login_db", "env_file", "ca_cert"])
+@pytest.mark.parametrize("value", ["a\nb", "a\0b"])
+def test_an_option_that_cannot_be_printed_is_refused(default_file, name, value):
+    with pytest.raises(SettingsError, match=f"{name} is 'a.*b', which holds a character that cannot be printed"):
+        login({name: value})
+
+
 def test_without_anything_the_cure_is_said(default_file):
     assert login().advice.startswith(
         f"Neither options nor environment nor an env file name a login, so it was the local one of {ME}: run with --become"

@@ -1,0 +1,115 @@
+"""Inputs that a role refuses, in real plays: every host is a play of its own with one bad input, and nothing is changed by any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+
+import fingerprint
+import pytest
+from bad_inputs import NASTY, is_sentence
+from database_lab import DatabaseLab, prepare_cluster
+from playbook import ROOT, playbook_command
+from role_inputs import options_of, refusal
+
+# `make attack` asks for more.
+PLAYS = int(os.environ.get("MISSION_CONTROL_ATTACK_PLAYS", "12"))
+AT_ONCE = 50
+ROLES = ("mission_control_database", "mission_control_schema")
+WRONG_KINDS = [None, True, [], ["a"], {}, {"a": 1}, -1, 10**30, 1.5]
+PLAYBOOK = """
+- name: Give bad inputs to a role
+  hosts: all
+  gather_facts: false
+  roles:
+    - role: homelab.mission_control.{role}
+"""
+
+
+def refused_inputs(role, count):
+    """(variable, value), of those that the role refuses before it does anything."""
+    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
+    chance = random.Random(seed)
+    found = []
+    while len(found) < count:
+        name = chance.choice(sorted(options_of(role)))
+        value = chance.choice([*NASTY, *WRONG_KINDS])
+        # As Ansible would read a template out of an inventory.
+        if "{" not in str(value) and refusal(role, {name: value}):
+            found.append((name, value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def lab(cluster, tmp_path_factory):
+    prepare_cluster(cluster)
+    return DatabaseLab(cluster, tmp_path_factory.mktemp("plays"))
+
+
+@pytest.fixture
+def state(lab):
+    connection = lab.cluster.connect()
+    passwords = lab.home / "passwords"
+    passwords.mkdir(exist_ok=True)
+    yield lambda: (
+        fingerprint.of_server(connection),
+        fingerprint.of_database(connection),
+        fingerprint.of_files(passwords),
+        sorted(each.name for each in ROOT.iterdir()),
+    )
+    connection.close()
+
+
+def run(lab, role, inputs):
+    """Lines of the callback host_results, by host."""
+    hosts = {f"host{number}": {name: value} for number, (name, value) in enumerate(inputs)}
+    command, environment = playbook_command(lab.playbook, {}, home=lab.home)
+    inventory, results = lab.home / "inventory.json", lab.home / "results.jsonl"
+    connection = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": command[0].replace("ansible-playbook", "python"),
+    }
+    inventory.write_text(
+        json.dumps({"all": {"hosts": hosts, "vars": {**connection, **lab.variables}}}), encoding="utf-8"
+    )
+    results.write_text("", encoding="utf-8")
+    lab.playbook.write_text(PLAYBOOK.format(role=role), encoding="utf-8")
+    environment.update(
+        ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests/integration/callback_plugins"),
+        ANSIBLE_CALLBACKS_ENABLED="host_results",
+        HOST_RESULTS_PATH=str(results),
+    )
+    done = subprocess.run(
+        [command[0], "-i", str(inventory), str(lab.playbook)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    by_host = {}
+    for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
+        by_host.setdefault(line["host"], {}).update(line)
+    assert by_host, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return by_host
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_refusal_is_a_sentence_and_changes_nothing(lab, state, role):
+    inputs = refused_inputs(role, PLAYS)
+    for start in range(0, len(inputs), AT_ONCE):
+        part = inputs[start : start + AT_ONCE]
+        before = state()
+        outcome = run(lab, role, part)
+        assert state() == before, part
+        for number, (name, value) in enumerate(part):
+            host = outcome[f"host{number}"]
+            message = str(host["result"].get("msg"))
+            assert is_sentence(message.replace("\n", " ")), (name, value, message)
+            assert name in message, (name, value, message)
+            assert host["counters"]["changed"] == 0, (name, value)
