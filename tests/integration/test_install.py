@@ -108,13 +108,23 @@ def test_the_tarball_holds_the_collection_whole_and_nothing_of_its_development(t
         names = {name for name in archive.getnames() if not archive.getmember(name).isdir()}
     parts = {"docs", "files", "meta", "playbooks", "plugins", "roles"}
     alone = {"CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "pyproject.toml"}
-    alone |= {"MANIFEST.in", "requirements.txt", "requirements.yml", "setup.py", "site.yml", "tests/config.yml"}
+    alone |= {
+        "MANIFEST.in",
+        "SECURITY.md",
+        "requirements.txt",
+        "requirements.yml",
+        "setup.py",
+        "site.yml",
+        "tests/config.yml",
+    }
     tracked = subprocess.run(["git", "ls-files", *parts], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert names == alone | set(tracked.splitlines())
 
 
 def test_it_works_built_and_installed(tarball, tmp_path):
-    galaxy("install", str(tarball), "--collections-path", str(tmp_path / "collections"), "--no-deps", "--offline")
+    path = str(tmp_path / "collections")
+    # Also where a copy is installed for the user already.
+    galaxy("install", str(tarball), "--collections-path", path, "--no-deps", "--offline", "--force")
     provision(tmp_path / "collections", tmp_path)
 
 
