@@ -29,11 +29,11 @@ def application(host):
 def test_the_archive_holds_the_collection_and_nothing_else():
     [archive] = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]).glob("homelab-mission_control-*.tar.gz")
     with tarfile.open(archive) as content:
-        top = {name.partition("/")[0] for name in content.getnames()}
+        names = content.getnames()
+    top = {name.partition("/")[0] for name in names}
     assert {"roles", "plugins", "playbooks", "files", "meta", "README.md"} <= top
-    assert top.isdisjoint(
-        {"collections", "molecule", "tests", "inventory", ".venv", ".git", ".cache", ".config", ".ci"}
-    )
+    assert top.isdisjoint({"collections", "molecule", "inventory", ".venv", ".git", ".cache", ".config", ".ci"})
+    assert {name for name in names if name.startswith("tests/")} == {"tests/config.yml"}
 
 
 def test_the_database_that_was_there_before_still_connects(photos, address):
