@@ -90,7 +90,8 @@ def test_a_wheel_of_a_source_distribution_carries_it_too(sources, tmp_path):
 
 
 def test_a_package_that_is_installed_in_place_reads_the_files_of_the_checkout(sources, tmp_path):
-    migration = sources / "files" / "sql" / "migrations" / "006_later.sql"
+    migrations = sources / "files" / "sql" / "migrations"
+    migration = migrations / f"{len(list(migrations.iterdir())) + 1:03}_later.sql"
     wheel = build(sources, "editable", tmp_path)
     target = tmp_path / "site"
     shutil.unpack_archive(wheel, target, "zip")
@@ -100,6 +101,6 @@ def test_a_package_that_is_installed_in_place_reads_the_files_of_the_checkout(so
         "print(Manifest.built_in().migrations[-1].name)"
     )
     try:
-        assert run("-c", code, cwd=tmp_path).strip() == "006_later.sql"
+        assert run("-c", code, cwd=tmp_path).strip() == migration.name
     finally:
         migration.unlink()
