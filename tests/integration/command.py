@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pty
+import signal
 import subprocess
 import sys
 
@@ -48,7 +49,14 @@ def start_command(database, *arguments, **options):
     """Start it and return the process; standard output and error are pipes unless `options` say otherwise."""
     environment = environment_of(database, options.pop("role", "application"))
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    pipes.setdefault("preexec_fn", _heed_signals)
     return subprocess.Popen([*COMMAND, *arguments], env=environment, cwd="/", **pipes)
+
+
+def _heed_signals():
+    """As a shell starts it; whoever started the tests in the background may have had these ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def on_terminal(database, *arguments, columns=80, **more):

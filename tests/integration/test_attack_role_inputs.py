@@ -11,6 +11,7 @@ from bad_inputs import NASTY, changes_of, is_sentence
 from hypothesis import HealthCheck, given, settings
 from mission_control_database import carry_out
 from role_inputs import ROLES, options_of, refusal, template
+from throwaway_cluster import ThrowawayCluster
 
 # `make attack` asks for more.
 INPUTS = int(os.environ.get("MISSION_CONTROL_ATTACK_INPUTS", "40"))
@@ -55,6 +56,13 @@ def failure(work):
     except psycopg2.Error as error:
         return error
     return None
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # Not the one of all tests: roles with our names are made to be as the inputs say.
+    with ThrowawayCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,13 @@ def cluster():
         yield server
 
 
+@pytest.fixture
+def place():
+    """A short path: Ansible makes a socket below its home, whose path may have about a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="loud-") as directory:
+        yield Path(directory)
+
+
 class LoudLab(DatabaseLab):
     """Plays whose variables are in a file, as loud as they can be."""
 
@@ -121,10 +129,10 @@ class LoudLab(DatabaseLab):
         return self.keep([*COMMAND, *arguments], environment_of(None, **variables))
 
 
-def test_no_secret_is_left_anywhere(cluster, tmp_path):
-    lab = LoudLab(cluster, tmp_path)
+def test_no_secret_is_left_anywhere(cluster, place):
+    lab = LoudLab(cluster, place)
     first, second = ({"mission_control_database_password": password} for password in (FIRST, SECOND))
-    site = tmp_path / "site"
+    site = place / "site"
     site.mkdir()
     with SecretWatch(cluster) as watch:
         assert lab.play("site.yml", "--check", **first) == 0, lab.outputs
@@ -133,7 +141,7 @@ def test_no_secret_is_left_anywhere(cluster, tmp_path):
         assert lab.play("site.yml", "--check", **second) == 0
         assert lab.play("site.yml", **second) == 0
         lab.log_in(SECOND)
-        assert lab.play(tmp_path / "modules.yml", **second) == 0, lab.outputs
+        assert lab.play(place / "modules.yml", **second) == 0, lab.outputs
         # What fails: a login, a password that an env file cannot hold, a migration, a transaction that may not write.
         assert lab.play("site.yml", **first, mission_control_postgresql_login_password=WRONG) != 0
         assert lab.play("site.yml", mission_control_database_password=WRONG) != 0
@@ -147,15 +155,15 @@ def test_no_secret_is_left_anywhere(cluster, tmp_path):
         url = f"postgresql://{lab.roles['application']}@127.0.0.1:{cluster.port}/{lab.name}"
         assert lab.mission_control("query", "SELECT 1", DATABASE_URL=url, PGPASSWORD=SECOND) == 0, lab.outputs
         assert lab.mission_control("query", "SELECT 1", DATABASE_URL=url, PGPASSWORD=WRONG) != 0
-        dump = tmp_path / "last.dump"
+        dump = place / "last.dump"
         removal = {
             "mission_control_database_remove_confirm": lab.name,
             "mission_control_database_remove_dump": str(dump),
         }
-        kept = [path.read_text(encoding="utf-8").strip() for path in (tmp_path / "passwords").iterdir()]
-        texts = files_below(tmp_path, *map(str, [lab.file_of_variables, lab.env_file, *lab.home.glob("passwords/*")]))
+        kept = [path.read_text(encoding="utf-8").strip() for path in (place / "passwords").iterdir()]
+        texts = files_below(place, *map(str, [lab.file_of_variables, lab.env_file, *lab.home.glob("passwords/*")]))
         assert lab.play("playbooks/remove.yml", **second, **removal) == 0, lab.outputs
-        texts.update(files_below(tmp_path, str(lab.file_of_variables)))
+        texts.update(files_below(place, str(lab.file_of_variables)))
     assert len(kept) == 2  # of the read-only and the monitoring role
     assert watch.looks > 100
     assert any("ansible-playbook" in line for line in watch.command_lines)

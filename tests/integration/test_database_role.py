@@ -60,7 +60,7 @@ def test_the_first_run_makes_everything_and_the_second_finds_nothing_to_do(any_l
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
         lab.log_in(password, database=lab.make_neighbour())
     assert f"{lab.roles['application']}.password on the" in " ".join(first.output.split())
-    assert "roles: 13 settings" in first.output
+    assert "roles: 17 settings" in first.output
     assert f"role {lab.roles['owner']}: comment" not in first.output
 
     second = lab.run().succeeded()
