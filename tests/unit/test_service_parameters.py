@@ -28,6 +28,9 @@ NUMBER = Parameter("n", "", "integer", least=1, most=1000, default=100)
         ("date", "2026-02-28", datetime.date(2026, 2, 28)),
         ("date-time", "2026-02-06T12:00:00Z", datetime.datetime(2026, 2, 6, 12, tzinfo=UTC)),
         ("date-time", "2026-02-06t13:00:00.5+01:00", datetime.datetime(2026, 2, 6, 12, 0, 0, 500000, tzinfo=UTC)),
+        ("date-time", "2026-02-06T12:00:00+23:30", datetime.datetime(2026, 2, 5, 12, 30, tzinfo=UTC)),
+        ("date-time", "0001-01-01T00:00:00+16:00", datetime.datetime.min.replace(tzinfo=UTC)),
+        ("date-time", "9999-12-31T23:59:00-16:00", datetime.datetime.max.replace(tzinfo=UTC)),
         ("date-time", "2026-02-06T12:00:00.123456789z", datetime.datetime(2026, 2, 6, 12, 0, 0, 123456, tzinfo=UTC)),
     ],
 )

@@ -121,9 +121,17 @@ def _time(parameter: Parameter, text: str) -> datetime.datetime | None:
     plain_offset = "+00:00" if offset in "Zz" else offset
     try:
         # The fraction in six digits and the offset in numbers, which Python 3.9 can read too.
-        return datetime.datetime.fromisoformat(f"{day}T{clock}{(fraction or '.0').ljust(7, '0')}{plain_offset}")
+        time = datetime.datetime.fromisoformat(f"{day}T{clock}{(fraction or '.0').ljust(7, '0')}{plain_offset}")
     except ValueError:
         return None
+    try:
+        # PostgreSQL knows no offset of 16 hours or more.
+        return time.astimezone(datetime.timezone.utc)
+    except OverflowError:
+        # Before the first or after the last day that Python knows, where nothing is recorded.
+        return (datetime.datetime.min if time.year == 1 else datetime.datetime.max).replace(
+            tzinfo=datetime.timezone.utc
+        )
 
 
 def _date(parameter: Parameter, text: str) -> datetime.date | None:
