@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from .env_file import value_problem
+from .input_checks import integer
 from .kept_password import password_problem
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     yield from _address_problems(inputs)
     for name, (least, most) in _NUMBERS.items():
-        number = _integer(inputs[name])
+        number = integer(inputs[name])
         if number is None or not least <= number <= most:
             yield f"{_PREFIX}{name} is {inputs[name]!r}, but it must be a whole number from {least} to {most}."
     if not _USER.fullmatch(str(inputs["user"])) or inputs["user"] == "root":
@@ -63,7 +64,7 @@ def _address_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         ipaddress.ip_address(address)
     except ValueError:
         yield f"{_PREFIX}bind_address is {address!r}, but it must be an IP address such as 127.0.0.1, 192.168.1.5, 0.0.0.0 or ::1."
-    port = _integer(inputs["port"])
+    port = integer(inputs["port"])
     if port is None or not 1024 <= port <= 65535:
         yield (
             f"{_PREFIX}port is {inputs['port']!r}, but it must lie between 1024 and 65535, "
@@ -116,13 +117,3 @@ def _amount(value: Any) -> bool:
         return bool(re.fullmatch(r"\d{1,9}(\.\d{1,6})?", str(value), re.ASCII)) and Decimal(str(value)) > 0
     except InvalidOperation:
         return False
-
-
-def _integer(value: Any) -> int | None:
-    """The number that Ansible would take a value for; a variable from the command line is a text."""
-    if isinstance(value, bool):
-        return None
-    try:
-        return int(value) if isinstance(value, int) else int(str(value), 10)
-    except ValueError:
-        return None

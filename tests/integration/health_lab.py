@@ -11,6 +11,24 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.health_thr
 from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
 from mission_control_database import ROLES, SQL, Session
 
+# Every check by name, in the order of a report.
+CHECKS = [
+    "connection",
+    "server",
+    "connections",
+    "oldest_transaction",
+    "idle_in_transaction",
+    "blocked_locks",
+    "transaction_ids",
+    "replication_slots",
+    "database_size",
+    "tables",
+    "migrations",
+    "repeatables",
+    "schema_objects",
+    "audit_chain",
+    "stale_task_runs",
+]
 MANIFEST = Manifest.of_directory(str(SQL), "0.1.0")
 # So that no age on a slow machine is one too many, where a test is not about it.
 PATIENT = Thresholds(

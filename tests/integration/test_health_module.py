@@ -11,26 +11,10 @@ from pathlib import Path
 
 import pytest
 from ad_hoc import ad_hoc
+from health_lab import CHECKS
 from playbook import ROOT, run_playbook
 
 PASSWORD = "s3cret-of-the-monitor"
-CHECKS = [
-    "connection",
-    "server",
-    "connections",
-    "oldest_transaction",
-    "idle_in_transaction",
-    "blocked_locks",
-    "transaction_ids",
-    "replication_slots",
-    "database_size",
-    "tables",
-    "migrations",
-    "repeatables",
-    "schema_objects",
-    "audit_chain",
-    "stale_task_runs",
-]
 
 
 @pytest.fixture(scope="module")
