@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
 from .audit import AuditHead, ChainReport
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .client import Client
 
 _GENESIS = bytes(32)
+# Links after which the progress is told.
+_STEP = 50_000
 _NUMBERS = ("sequence", "id", "recorded_at_us", "transaction_id")
 _TEXTS = (
     "database_role", "actor", "action", "target_type", "target_id", "outcome", "details", "source_address",
@@ -35,13 +37,18 @@ ORDER BY l.sequence, e.id
 """
 
 
-def recompute_audit_chain(client: Client, expected_head: AuditHead | str | None = None) -> ChainReport:
+def recompute_audit_chain(
+    client: Client,
+    expected_head: AuditHead | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ChainReport:
     """Read the whole log and recompute its chain in this process; slower than `verify_audit_chain()`, and trusts less.
 
     Entries that are committed while it reads are left out.
 
     Args:
         expected_head: a head that was kept outside the database; without it only what contradicts itself is found.
+        progress: called now and then with the number of recomputed links and of all that the head counts.
     """
     if isinstance(expected_head, str):
         expected_head = AuditHead.parse(expected_head)
@@ -49,7 +56,16 @@ def recompute_audit_chain(client: Client, expected_head: AuditHead | str | None 
         found = transaction.query_one("SELECT sequence, digest FROM audit_head")
         head = None if found is None else AuditHead(found["sequence"], bytes(found["digest"]))
         with transaction.stream(CHAIN_ROWS) as rows:
-            return recompute(rows, head, expected_head)
+            return recompute(_counted(rows, head, progress), head, expected_head)
+
+
+def _counted(
+    rows: Iterable[Mapping[str, Any]], head: AuditHead | None, progress: Callable[[int, int], None] | None
+) -> Iterator[Mapping[str, Any]]:
+    for number, row in enumerate(rows):
+        if progress is not None and number % _STEP == 0:
+            progress(number, head.sequence if head else 0)
+        yield row
 
 
 def recompute(

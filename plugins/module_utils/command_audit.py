@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .audit import AuditError, AuditHead
 from .audit_batches import verify_in_batches
 from .audit_head_file import AuditHeadFile
+from .audit_recompute import recompute_audit_chain
 from .command_parser import EXIT_NO, EXIT_OK, UsageError, add_format_options, make_client, positive_option
 
 if TYPE_CHECKING:
@@ -26,13 +27,17 @@ not that the newest ones were cut off together with the chain's end: for this gi
 database. --head-file keeps it: it is read and compared, and written anew after a verification that found nothing.
 Keep the file on another machine than the database's server.
 
+--recompute reads every entry and computes the chain in this process, on this machine. It is slower and trusts no
+function of the database, which those who rewrite entries could have replaced. The login has to read the entries.
+
 The exit code is 0 if the chain is sound, 1 if it is not, 2 for wrong usage, 3 if the database could not be asked."""
 VERIFY_EXAMPLES = """\
 examples:
   mission-control audit verify                                  the whole chain
   mission-control audit verify --head-file audit.head           compare with the head in the file, then renew it
   mission-control audit verify --expected-head 12:0f3a…         compare with this head
-  mission-control audit verify --checkpoint 12:0f3a…            only what came after this head"""
+  mission-control audit verify --checkpoint 12:0f3a…            only what came after this head
+  mission-control audit verify --recompute --head-file audit.head   trust nothing that the database computes"""
 HEAD_SUMMARY = "show the head of the chain, to be kept outside the database"
 HEAD_DESCRIPTION = (
     "Prints the number of links in the chain and the digest of the last one, as --expected-head takes them."
@@ -49,7 +54,11 @@ def add_verify_options(parser: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--head-file", metavar="FILE", help="file with such a head; made if there is none, renewed after each success"
     )
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--recompute", action="store_true", help="read every entry and compute the chain here, not on the server"
+    )
+    how.add_argument(
         "--checkpoint",
         metavar="HEAD",
         type=_head,
@@ -102,7 +111,10 @@ def run_verify(options: argparse.Namespace, client: Client, output: Output) -> i
         share = f" ({verified * 100 // total} %)" if total else ""
         output.progress(f"{verified:,} of {total:,} links verified{share}")
 
-    report = verify_in_batches(client, expected, options.checkpoint, options.batch, show)
+    if options.recompute:
+        report = recompute_audit_chain(client, expected, show)
+    else:
+        report = verify_in_batches(client, expected, options.checkpoint, options.batch, show)
     kept = False
     if file is not None and report.valid and report.head is not None:
         try:

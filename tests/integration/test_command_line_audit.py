@@ -243,6 +243,43 @@ def test_a_cut_off_end_is_found_against_the_kept_head_which_stays(chain, applica
     assert [each.name for each in tmp_path.iterdir()] == ["audit.head"]
 
 
+LYING_DIGEST = """
+    CREATE OR REPLACE FUNCTION audit_digest(p_previous bytea, p_sequence bigint, p_entry audit_entries) RETURNS bytea
+        LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT digest FROM public.audit_links WHERE sequence = p_sequence'
+"""
+
+
+@pytest.mark.parametrize("role", ["application", "readonly"])
+def test_recompute_agrees_with_the_server_on_a_sound_chain(chain, application, tmp_path, role):
+    path = tmp_path / "audit.head"
+    on_the_server = verify(chain, role=role)[1]
+    assert verify(chain, "--recompute", role=role) == (0, on_the_server)
+    assert verify(chain, "--recompute", "--head-file", str(path), role=role)[1]["head_kept"]
+    assert path.read_text() == f"{heads(application)[-1]}\n"
+
+
+def test_recompute_trusts_no_function_of_the_database(chain, tmp_path):
+    path = tmp_path / "audit.head"
+    assert verify(chain, "--head-file", str(path))[0] == 0
+    tamper(chain, "UPDATE audit_entries SET actor = 'mallory' WHERE id = 57", LYING_DIGEST)
+    assert verify(chain, "--head-file", str(path))[0] == 0, "the server's own function can be made to lie"
+    code, report = verify(chain, "--recompute", "--head-file", str(path))
+    assert (code, report["problem"], report["first_bad_sequence"]) == (1, "entry 57 or link 57 was changed", 57)
+
+
+def test_recompute_needs_a_login_that_reads_entries(chain):
+    result = run_command(chain, "audit", "verify", "--recompute", role="monitor")
+    assert result.returncode == 3
+    assert "permission denied" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_recompute_begins_at_the_beginning(chain):
+    result = run_command(chain, "audit", "verify", "--recompute", "--checkpoint", f"50:{'ab' * 32}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "not allowed with argument" in result.stderr
+
+
 def test_a_file_that_is_no_head_is_left_alone(chain, tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("important\n", encoding="ascii")
