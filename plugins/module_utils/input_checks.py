@@ -29,7 +29,7 @@ def integer(value: Any) -> int | None:
 def number_problem(value: Any, least: int, most: int) -> str:
     number = integer(value)
     if number is None or not least <= number <= most:
-        return f"is {shown(value)}, but it must lie between {least} and {most}"
+        return f"is {shown(value)}, but it must be a whole number from {least} to {most}"
     return ""
 
 

@@ -10,8 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from .env_file import value_problem
-from .input_checks import integer
-from .kept_password import password_problem
+from .input_checks import number_problem, secret_problem, shown, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # What RFC 6750 allows in a bearer token, in the length that nobody guesses.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
+_LONGEST_ENVIRONMENT = 100
 _NUMBERS = {
     "health_cache_seconds": (0, 300),
     "threads": (2, 64),
@@ -44,16 +44,16 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     yield from _address_problems(inputs)
     for name, (least, most) in _NUMBERS.items():
-        number = integer(inputs[name])
-        if number is None or not least <= number <= most:
-            yield f"{_PREFIX}{name} is {inputs[name]!r}, but it must be a whole number from {least} to {most}."
+        problem = number_problem(inputs[name], least, most)
+        if problem:
+            yield f"{_PREFIX}{name} {problem}."
     if not _USER.fullmatch(str(inputs["user"])) or inputs["user"] == "root":
         yield (
-            f"{_PREFIX}user is {inputs['user']!r}, but it must be the name of a user of its own, with 1 to 32 lower-case letters, digits, "
+            f"{_PREFIX}user is {shown(inputs['user'])}, but it must be the name of a user of its own, with 1 to 32 lower-case letters, digits, "
             "underscores and hyphens, that begins with a letter or an underscore."
         )
     if not _amount(inputs["budget_usd"]):
-        yield f"{_PREFIX}budget_usd is {inputs['budget_usd']!r}, but it must be an amount above 0 such as 25 or 12.50, or empty for no budget."
+        yield f"{_PREFIX}budget_usd is {shown(inputs['budget_usd'])}, but it must be an amount above 0 such as 25 or 12.50, or empty for no budget."
     yield from _text_problems(inputs)
     yield from _token_problems(inputs["api_tokens"])
 
@@ -63,13 +63,10 @@ def _address_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        yield f"{_PREFIX}bind_address is {address!r}, but it must be an IP address such as 127.0.0.1, 192.168.1.5, 0.0.0.0 or ::1."
-    port = integer(inputs["port"])
-    if port is None or not 1024 <= port <= 65535:
-        yield (
-            f"{_PREFIX}port is {inputs['port']!r}, but it must lie between 1024 and 65535, "
-            "since the service has no right to open a lower one."
-        )
+        yield f"{_PREFIX}bind_address is {shown(address)}, but it must be an IP address such as 127.0.0.1, 192.168.1.5, 0.0.0.0 or ::1."
+    problem = number_problem(inputs["port"], 1024, 65535)
+    if problem:
+        yield f"{_PREFIX}port {problem}, since the service has no right to open a lower one."
 
 
 def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -81,18 +78,18 @@ def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         "database_ssl_mode",
         "database_ca_cert",
     ):
-        value = str(inputs[name])
-        problem = value_problem(value) or (
-            "is longer than 100 characters" if name == "environment" and len(value) > 100 else ""
-        )
-        if not value and name != "database_ca_cert":
-            problem = "is empty"
+        value = inputs[name]
+        problem = text_problem(value) or value_problem(str(value))
+        if name == "environment" and len(str(value)) > _LONGEST_ENVIRONMENT:
+            problem = f"is {shown(value)} with {len(str(value))} characters, but {_LONGEST_ENVIRONMENT} are the most"
+        elif value == "" and name != "database_ca_cert":
+            problem = "is empty, but it is needed"
         if problem:
-            yield f"The value of {_PREFIX}{name} {problem}: change it."
-    password = str(inputs["database_password"])
-    problem = (password_problem(password) or value_problem(password)) if password else ""
+            yield f"{_PREFIX}{name} {problem}."
+    password = inputs["database_password"]
+    problem = secret_problem(password) or value_problem(str(password))
     if problem:
-        yield f"The password in {_PREFIX}database_password {problem}: change it."
+        yield f"The password in {_PREFIX}database_password {problem}."
 
 
 def _token_problems(tokens: Any) -> Iterator[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
 
 import fingerprint
 import pytest
 from bad_inputs import NASTY, is_sentence
 from database_lab import DatabaseLab, prepare_cluster
-from playbook import ROOT, playbook_command
+from host_plays import run_on_hosts
+from playbook import ROOT
 from role_inputs import options_of, refusal
 
 # `make attack` asks for more.
@@ -64,39 +63,11 @@ def state(lab):
 
 
 def run(lab, role, inputs):
-    """Lines of the callback host_results, by host."""
-    hosts = {f"host{number}": {name: value} for number, (name, value) in enumerate(inputs)}
-    command, environment = playbook_command(lab.playbook, {}, home=lab.home)
-    inventory, results = lab.home / "inventory.json", lab.home / "results.jsonl"
-    connection = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": command[0].replace("ansible-playbook", "python"),
-    }
-    inventory.write_text(
-        json.dumps({"all": {"hosts": hosts, "vars": {**connection, **lab.variables}}}), encoding="utf-8"
-    )
-    results.write_text("", encoding="utf-8")
+    """What became of each input, given to the role by a host of its own."""
     lab.playbook.write_text(PLAYBOOK.format(role=role), encoding="utf-8")
-    environment.update(
-        ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests/integration/callback_plugins"),
-        ANSIBLE_CALLBACKS_ENABLED="host_results",
-        HOST_RESULTS_PATH=str(results),
-    )
-    done = subprocess.run(
-        [command[0], "-i", str(inventory), str(lab.playbook)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    by_host = {}
-    for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
-        by_host.setdefault(line["host"], {}).update(line)
-    assert by_host, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return by_host
+    runs = run_on_hosts(lab.playbook, [{**lab.variables, name: value} for name, value in inputs], home=lab.home)
+    assert "Traceback" not in runs[0].output
+    return runs
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -107,9 +78,8 @@ def test_a_refusal_is_a_sentence_and_changes_nothing(lab, state, role):
         before = state()
         outcome = run(lab, role, part)
         assert state() == before, part
-        for number, (name, value) in enumerate(part):
-            host = outcome[f"host{number}"]
-            message = str(host["result"].get("msg"))
-            assert is_sentence(message.replace("\n", " ")), (name, value, message)
-            assert name in message, (name, value, message)
-            assert host["counters"]["changed"] == 0, (name, value)
+        for (name, value), host in zip(part, outcome):
+            assert host.failed, (name, value)
+            assert is_sentence(host.sentence), (name, value, host.sentence)
+            assert name in host.sentence, (name, value, host.sentence)
+            assert host.recap["changed"] == 0, (name, value)

@@ -142,3 +142,18 @@ def test_wrong_credentials_are_a_sentence(lab):
     assert run.returncode != 0
     assert "cannot be used as postgres" in run.sentence
     assert lab.is_whole()
+
+
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
+@pytest.mark.parametrize(
+    "name",
+    ["mission_control_postgresql_remove_settings", "mission_control_service_enabled", "mission_control_service_port"],
+)
+def test_an_input_of_a_later_part_is_refused_before_anything_is_removed(lab, name):
+    run = lab.remove(**{name: "perhaps"})
+    assert run.returncode != 0
+    assert name in run.output
+    assert "perhaps" in run.output
+    assert "Traceback" not in run.output
+    assert run.recap["changed"] == 0
+    assert lab.is_whole()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, bundle_privileges, prepare_cluster
+from host_plays import run_on_hosts
 from throwaway_cluster import ThrowawayCluster
 
 ENV_FILE = "mission_control_database_env_file"
@@ -221,42 +222,52 @@ def test_first_runs_at_once_leave_one_result(lab):
     assert lab.log_in(lab.file.read_text(encoding="utf-8").strip()) == lab.roles["application"]
 
 
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"mission_control_postgresql_login_password": "wrong"}, "cannot be used as postgres"),
-        ({"mission_control_postgresql_port": 1}, "port 1, cannot be used as postgres"),
-        ({"mission_control_postgresql_login_user": "nobody_there"}, "cannot be used as nobody_there"),
-        ({"mission_control_database_user": 'a"; DROP ROLE postgres; --'}, "mission_control_database_user is "),
-        ({"mission_control_database_name": "a" * 64}, "mission_control_database_name is "),
-        (
-            {"mission_control_database_user": "keeper", "mission_control_database_owner_role": "keeper"},
-            "need different names",
-        ),
-        ({"mission_control_database_statement_timeout": "-5s"}, "mission_control_database_statement_timeout is "),
-        ({"mission_control_database_connection_limit": -3}, "mission_control_database_connection_limit is -3"),
-        (
-            {"mission_control_database_password": "top\nsecret"},
-            "The password in mission_control_database_password holds a line break",
-        ),
-        ({"mission_control_database_password": "top'secret", ENV_FILE: "/nowhere/x.env"}, "holds a single quote"),
-        ({"mission_control_database_generate_passwords": False}, "needs a password"),
-        ({"mission_control_database_administrator": "nobody_there"}, "There is no role nobody_there"),
-        ({"mission_control_database_reporting_time_zone": "Mars/Olympus"}, "There is no time zone Mars/Olympus"),
-        ({"mission_control_database_tablespace": "nowhere"}, "There is no tablespace nowhere"),
-        ({"mission_control_database_monitor_memberships": "pg_monitor"}, "must be a list"),
-        ({"mission_control_database_env_file": ["/a"]}, "mission_control_database_env_file is "),
-        ({"mission_control_database_password_directory": "here"}, "must be an absolute path or begin with ~"),
-        ({"mission_control_database_administrator": "a\0b"}, "mission_control_database_administrator is "),
-        (
-            {"mission_control_database_privileges": [{"name": "a", "readonly": ["SELECT ON a TO PUBLIC; --"]}]},
-            "Entry 1 of mission_control_database_privileges has ",
-        ),
-    ],
-)
-def test_bad_input_gets_a_sentence_and_makes_nothing(lab, variables, words):
-    run = lab.run(**variables)
-    assert run.returncode != 0
+BAD_INPUTS = [
+    ({"mission_control_postgresql_login_password": "wrong"}, "cannot be used as postgres"),
+    ({"mission_control_postgresql_port": 1}, "port 1, cannot be used as postgres"),
+    ({"mission_control_postgresql_login_user": "nobody_there"}, "cannot be used as nobody_there"),
+    ({"mission_control_database_user": 'a"; DROP ROLE postgres; --'}, "mission_control_database_user is "),
+    ({"mission_control_database_name": "a" * 64}, "mission_control_database_name is "),
+    (
+        {"mission_control_database_user": "keeper", "mission_control_database_owner_role": "keeper"},
+        "need different names",
+    ),
+    ({"mission_control_database_statement_timeout": "-5s"}, "mission_control_database_statement_timeout is "),
+    ({"mission_control_database_connection_limit": -3}, "mission_control_database_connection_limit is -3"),
+    (
+        {"mission_control_database_password": "top\nsecret"},
+        "The password in mission_control_database_password holds a line break",
+    ),
+    ({"mission_control_database_password": "top'secret", ENV_FILE: "/nowhere/x.env"}, "holds a single quote"),
+    ({"mission_control_database_generate_passwords": False}, "needs a password"),
+    ({"mission_control_database_administrator": "nobody_there"}, "There is no role nobody_there"),
+    ({"mission_control_database_reporting_time_zone": "Mars/Olympus"}, "There is no time zone Mars/Olympus"),
+    ({"mission_control_database_tablespace": "nowhere"}, "There is no tablespace nowhere"),
+    ({"mission_control_database_monitor_memberships": "pg_monitor"}, "must be a list"),
+    ({"mission_control_database_env_file": ["/a"]}, "mission_control_database_env_file is "),
+    ({"mission_control_database_password_directory": "here"}, "must be an absolute path or begin with ~"),
+    ({"mission_control_database_administrator": "a\0b"}, "mission_control_database_administrator is "),
+    (
+        {"mission_control_database_privileges": [{"name": "a", "readonly": ["SELECT ON a TO PUBLIC; --"]}]},
+        "Entry 1 of mission_control_database_privileges has ",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(cluster, tmp_path_factory):
+    """A lab for each bad input and what became of it, as the hosts of one play."""
+    home = tmp_path_factory.mktemp("refusals")
+    labs = [DatabaseLab(cluster, home) for _ in BAD_INPUTS]
+    hosts = [{**lab.variables, **variables} for lab, (variables, _words) in zip(labs, BAD_INPUTS)]
+    return list(zip(labs, run_on_hosts(labs[0].playbook, hosts, home=home)))
+
+
+@pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(BAD_INPUTS)])
+def test_bad_input_gets_a_sentence_and_makes_nothing(refusals, number, words):
+    lab, run = refusals[number]
+    assert run.failed
+    assert run.recap["changed"] == 0
     assert words in run.sentence, run.output
     assert "Traceback" not in run.output
     assert "secret" not in run.sentence.replace("secret.", "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import mission_control_database as layer
 import psycopg2
 import pytest
 from database_lab import DatabaseLab, prepare_cluster
-from playbook import ROOT, run_playbook
+from host_plays import run_on_hosts
+from playbook import ROOT
 from throwaway_cluster import ThrowawayCluster
 
 ALL = None
@@ -225,21 +228,21 @@ SHOW_LOGINS = f"""
 """
 
 
-@pytest.mark.parametrize(
-    ("variables", "logins"),
-    [
-        ({}, "mission_control"),
-        ({"mission_control_service_enabled": True}, "mission_control mission_control_service"),
-        ({"mission_control_database_service_login": True}, "mission_control mission_control_service"),
-        (
-            {"mission_control_service_enabled": True, "mission_control_database_service_role": "lab_service"},
-            "mission_control lab_service",
-        ),
-        ({"mission_control_service_enabled": True, "mission_control_database_service_login": False}, "mission_control"),
-    ],
-)
-def test_the_server_lets_it_in_where_it_may_log_in(tmp_path, variables, logins):
+LOGINS = [
+    ({}, "mission_control"),
+    ({"mission_control_service_enabled": True}, "mission_control mission_control_service"),
+    ({"mission_control_database_service_login": True}, "mission_control mission_control_service"),
+    (
+        {"mission_control_service_enabled": True, "mission_control_database_service_role": "lab_service"},
+        "mission_control lab_service",
+    ),
+    ({"mission_control_service_enabled": True, "mission_control_database_service_login": False}, "mission_control"),
+]
+
+
+def test_the_server_lets_it_in_where_it_may_log_in(tmp_path):
     playbook = tmp_path / "logins.yml"
     playbook.write_text(SHOW_LOGINS, encoding="utf-8")
-    shown = run_playbook(playbook, variables, home=tmp_path).succeeded().output
-    assert f"msg: logins={logins}\n" in shown
+    runs = run_on_hosts(playbook, [variables for variables, _ in LOGINS], home=tmp_path)
+    shown = dict(re.findall(r"^ok: \[(\w+)\] => \n    msg: logins=(.*)$", runs[0].output, re.MULTILINE))
+    assert shown == {f"host{number}": logins for number, (_, logins) in enumerate(LOGINS)}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from host_plays import HostRun, run_on_hosts
 from playbook import ROOT, playbook_command, run_playbook
 from throwaway_cluster import ThrowawayCluster
 
@@ -47,17 +48,32 @@ def lab(cluster, tmp_path):
     return Lab(cluster, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def applied(cluster, tmp_path_factory):
+    """Name of a database after a first run, to be copied."""
+    lab = Lab(cluster, tmp_path_factory.mktemp("applied"))
+    lab.run().succeeded()
+    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
+    return lab.database
+
+
+@pytest.fixture
+def applied_lab(cluster, tmp_path, applied):
+    """A lab after a first run."""
+    return Lab(cluster, tmp_path, applied)
+
+
 class Lab:
     """A database of its own and a directory of SQL files of its own."""
 
-    def __init__(self, cluster, tmp_path: Path) -> None:
+    def __init__(self, cluster, tmp_path: Path, template: str = "template1") -> None:
         self.cluster = cluster
         self.database = f"lab_{uuid.uuid4().hex[:12]}"
         self.sql = tmp_path / "sql"
         self.home = tmp_path
         connection = cluster.connect()
         with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {self.database}")
+            cursor.execute(f"CREATE DATABASE {self.database} TEMPLATE {template}")
         connection.close()
         self.query("GRANT USAGE, CREATE ON SCHEMA public TO mission_control_owner, mission_control_audit")
         self.write(MINIMAL)
@@ -108,6 +124,14 @@ class Lab:
         return run_playbook(playbook, self.variables(**more), *arguments, home=self.home)
 
 
+def run_as_hosts(cases: list[tuple[Lab, dict]]) -> list[HostRun]:
+    """Migrate each lab with further variables, all in one play."""
+    hosts = [{**lab.variables(**variables), "sql_of_the_lab": str(lab.sql)} for lab, variables in cases]
+    # A variable of the role wins over those of a host, and only an extra one over it.
+    extra = {"__mission_control_schema_sql": "{{ sql_of_the_lab }}"}
+    return run_on_hosts(Path("playbooks/migrate.yml"), hosts, home=cases[0][0].home, variables=extra)
+
+
 def test_files_are_applied_once_and_a_second_run_changes_nothing(lab):
     first = lab.run().succeeded()
     assert first.recap["changed"] > 0
@@ -143,34 +167,43 @@ def test_a_deferred_constraint_fails_with_the_file_it_belongs_to(lab):
     assert lab.tables() == {"first"}
 
 
-@pytest.mark.parametrize(
-    ("files", "removed", "words"),
-    [
-        ({"migrations/001_first.sql": "SELECT 'edited'"}, [], "001_first.sql was changed after it was applied"),
-        ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not bring"),
-        ({"migrations/005_fifth.sql": "SELECT 1"}, [], "no migration 004"),
-        ({"migrations/003_other.sql": "SELECT 1"}, [], "same number"),
-        ({"migrations/004_fourth.sql": "SELECT 1; COMMIT; SELECT 2"}, [], "controls the transaction itself (COMMIT)"),
-        ({"migrations/fourth.sql": "SELECT 1"}, [], "rename it"),
-    ],
-)
-def test_every_refusal_is_one_sentence_and_changes_nothing(lab, files, removed, words):
-    lab.run().succeeded()
-    before = lab.query("SELECT xmin::text, * FROM schema_migrations ORDER BY version")
-    lab.write({"repeatable/002_new.sql": "CREATE FUNCTION never() RETURNS integer LANGUAGE sql RETURN 1;", **files})
-    for name in removed:
-        lab.remove(name)
-    run = lab.run()
-    assert run.returncode != 0
+REFUSED_FILES = [
+    ({"migrations/001_first.sql": "SELECT 'edited'"}, [], "001_first.sql was changed after it was applied"),
+    ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not bring"),
+    ({"migrations/005_fifth.sql": "SELECT 1"}, [], "no migration 004"),
+    ({"migrations/003_other.sql": "SELECT 1"}, [], "same number"),
+    ({"migrations/004_fourth.sql": "SELECT 1; COMMIT; SELECT 2"}, [], "controls the transaction itself (COMMIT)"),
+    ({"migrations/fourth.sql": "SELECT 1"}, [], "rename it"),
+]
+HISTORY = "SELECT xmin::text, * FROM schema_migrations ORDER BY version"
+
+
+@pytest.fixture(scope="module")
+def refusals(cluster, tmp_path_factory, applied):
+    """Each lab with its history before and what became of it, as the hosts of one play."""
+    labs = [Lab(cluster, tmp_path_factory.mktemp("refused"), applied) for _ in REFUSED_FILES]
+    for lab, (files, removed, _words) in zip(labs, REFUSED_FILES):
+        lab.write({"repeatable/002_new.sql": "CREATE FUNCTION never() RETURNS integer LANGUAGE sql RETURN 1;", **files})
+        for name in removed:
+            lab.remove(name)
+    before = [lab.query(HISTORY) for lab in labs]
+    return list(zip(labs, before, run_as_hosts([(lab, {}) for lab in labs])))
+
+
+@pytest.mark.parametrize(("number", "words"), [(number, case[2]) for number, case in enumerate(REFUSED_FILES)])
+def test_every_refusal_is_one_sentence_and_changes_nothing(refusals, number, words):
+    lab, before, run = refusals[number]
+    assert run.failed
     assert words in run.sentence
     assert "Traceback" not in run.output
     assert run.recap["changed"] == 0
-    assert lab.query("SELECT xmin::text, * FROM schema_migrations ORDER BY version") == before
+    assert len(before) == 3
+    assert lab.query(HISTORY) == before
     assert lab.query("SELECT to_regproc('never')") == [(None,)]
 
 
-def test_an_out_of_order_file_is_refused(lab):
-    lab.run().succeeded()
+def test_an_out_of_order_file_is_refused(applied_lab):
+    lab = applied_lab
     lab.query("DELETE FROM schema_migrations WHERE version = 2")
     assert "002_second.sql is out of order: 003 is already applied" in lab.run().sentence
 
@@ -252,7 +285,6 @@ def wait_for(condition, seconds: float = 30) -> None:
 @contextmanager
 def locked_table(lab):
     """Hold a lock on a table that a pending migration alters; yields the connection that holds it."""
-    lab.run().succeeded()
     lab.write({"migrations/004_wider.sql": "ALTER TABLE first ADD COLUMN note text;"})
     holder = lab.cluster.connect(lab.database)
     holder.autocommit = False
@@ -264,7 +296,8 @@ def locked_table(lab):
         holder.close()
 
 
-def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(lab):
+def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(applied_lab):
+    lab = applied_lab
     with locked_table(lab) as holder, ThreadPoolExecutor(1) as pool:
         run = pool.submit(lab.run, mission_control_schema_lock_timeout=1000)
         waiting = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event_type = 'Lock'"
@@ -275,9 +308,9 @@ def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(lab):
     assert lab.applied()[-1] == "004_wider.sql"
 
 
-def test_a_lock_that_is_never_to_be_had_is_named(lab):
-    with locked_table(lab):
-        run = lab.run(mission_control_schema_lock_timeout=100)
+def test_a_lock_that_is_never_to_be_had_is_named(applied_lab):
+    with locked_table(applied_lab):
+        run = applied_lab.run(mission_control_schema_lock_timeout=100)
     assert "004_wider.sql failed: canceling statement due to lock timeout (SQLSTATE 55P03)" in run.sentence
 
 
@@ -341,8 +374,8 @@ def test_check_mode_changes_nothing_and_then_says_so(lab):
     assert lab.run("--check", "--diff").succeeded().recap["changed"] == 0
 
 
-def test_the_status_is_a_table_and_changes_nothing(lab):
-    lab.run().succeeded()
+def test_the_status_is_a_table_and_changes_nothing(applied_lab):
+    lab = applied_lab
     lab.write({"migrations/001_first.sql": "SELECT 'edited'", "migrations/004_fourth.sql": "SELECT 1"})
     run = lab.run(playbook="playbooks/status.yml").succeeded()
     rows = [line.split()[2:5] for line in run.output.splitlines() if line.strip().startswith("- bundle")]
@@ -372,25 +405,34 @@ def test_dumps_are_made_before_an_upgrade_and_the_oldest_removed(lab, tmp_path):
     assert "more_6" not in listing
 
 
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"mission_control_postgresql_login_password": "wrong-and-secret"}, "cannot be read as postgres"),
-        ({"mission_control_postgresql_port": 1}, "cannot be read as postgres"),
-        ({"mission_control_database_name": "nowhere"}, "Database nowhere"),
-        ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout is 0"),
-        ({"mission_control_schema_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_schema_owner_role is "),
-        ({"mission_control_schema_database": "a\0b"}, "mission_control_schema_database is "),
-        ({"mission_control_schema_prices": [{"provider": "x", "model": "y", "input": "1"}]}, "Entry 1 of "),
-        ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
-    ],
-)
-def test_wrong_input_is_named_in_a_sentence(lab, variables, words):
-    run = lab.run(**variables)
-    assert run.returncode != 0
+WRONG_INPUTS = [
+    ({"mission_control_postgresql_login_password": "wrong-and-secret"}, "cannot be read as postgres"),
+    ({"mission_control_postgresql_port": 1}, "cannot be read as postgres"),
+    ({"mission_control_database_name": "nowhere"}, "Database nowhere"),
+    ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout is 0"),
+    ({"mission_control_schema_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_schema_owner_role is "),
+    ({"mission_control_schema_database": "a\0b"}, "mission_control_schema_database is "),
+    ({"mission_control_schema_prices": [{"provider": "x", "model": "y", "input": "1"}]}, "Entry 1 of "),
+    ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
+]
+
+
+@pytest.fixture(scope="module")
+def wrong_inputs(cluster, tmp_path_factory):
+    """Each lab and what became of it, as the hosts of one play."""
+    labs = [Lab(cluster, tmp_path_factory.mktemp("wrong")) for _ in WRONG_INPUTS]
+    cases = [(lab, variables) for lab, (variables, _words) in zip(labs, WRONG_INPUTS)]
+    return list(zip(labs, run_as_hosts(cases)))
+
+
+@pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(WRONG_INPUTS)])
+def test_wrong_input_is_named_in_a_sentence(wrong_inputs, number, words):
+    lab, run = wrong_inputs[number]
+    assert run.failed
     assert words in run.sentence
     assert "Traceback" not in run.output
     assert "wrong-and-secret" not in run.output
+    assert run.recap["changed"] == 0
     assert lab.applied() == []
 
 

@@ -108,7 +108,7 @@ def test_a_port_that_makes_no_sense_is_refused(value):
 
 @pytest.mark.parametrize("value", [15, 513, "x"])
 def test_a_number_out_of_range_is_refused(value):
-    assert "between 16 and 512" in judge(with_value("numbers", "number", [value, 16, 512]))
+    assert "a whole number from 16 to 512" in judge(with_value("numbers", "number", [value, 16, 512]))
 
 
 @pytest.mark.parametrize("value", ["secret\n", "sec\rret", "sec\0ret"])

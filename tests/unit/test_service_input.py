@@ -56,7 +56,7 @@ def test_good_input_is_no_problem(changes):
     [
         ({"bind_address": "everywhere"}, "bind_address is 'everywhere', but it must be an IP address such as"),
         ({"bind_address": "127.0.0.1:80"}, "must be an IP address"),
-        ({"port": 80}, "port is 80, but it must lie between 1024 and 65535, since the service has no right"),
+        ({"port": 80}, "port is 80, but it must be a whole number from 1024 to 65535, since the service has no right"),
         ({"port": "many"}, "port is 'many'"),
         ({"port": True}, "port is True"),
         ({"threads": 0}, "threads is 0, but it must be a whole number from 2 to 64."),
@@ -67,10 +67,18 @@ def test_good_input_is_no_problem(changes):
         ({"budget_usd": "1e3"}, "budget_usd is '1e3'"),
         ({"user": "root"}, "user is 'root', but it must be the name of a user of its own"),
         ({"user": "Mission Control"}, "user is 'Mission Control'"),
-        ({"environment": "it's"}, "The value of mission_control_service_environment holds a single quote"),
-        ({"environment": "x" * 101}, "environment is longer than 100 characters"),
-        ({"environment": ""}, "environment is empty"),
-        ({"database_host": ""}, "database_host is empty"),
+        ({"environment": "it's"}, "mission_control_service_environment holds a single quote"),
+        ({"environment": "x" * 101}, "with 101 characters, but 100 are the most."),
+        (
+            {"environment": "two\nlines"},
+            "environment is 'two\\nlines', which holds a character that cannot be printed.",
+        ),
+        ({"environment": ["lab"]}, "environment is ['lab'], but it must be a text"),
+        ({"database_ca_cert": True}, "database_ca_cert is True, but it must be a text"),
+        ({"database_name": "x" * 1001}, "with 1001 characters, but 1000 are the most."),
+        ({"user": "x" * 1001}, "...,"),
+        ({"environment": ""}, "environment is empty, but it is needed."),
+        ({"database_host": ""}, "database_host is empty, but it is needed."),
     ],
 )
 def test_wrong_input_is_named(changes, words):
@@ -98,4 +106,5 @@ def test_a_wrong_token_is_named_by_its_place_and_never_shown(tokens, words):
 def test_a_password_that_an_env_file_cannot_hold_is_never_shown(password):
     sentence = problem(database_password=password)
     assert sentence.startswith("The password in mission_control_service_database_password holds")
+    assert sentence.endswith(".")
     assert "secret" not in sentence.replace("mission_control_service_database_password", "")
