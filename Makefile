@@ -14,7 +14,8 @@ help: ## Say what each target does
 site: ## Provision this machine (ARGS="--check --diff" and the like are handed on)
 	@scripts/site $(ARGS)
 
-test: lint sanity molecule pytest ## Run everything: lint, ansible-test, Molecule on booted hosts, unit and integration tests
+test: ## Run everything: lint, ansible-test, Molecule on booted hosts, unit and integration tests
+	@MAKE="$(MAKE)" scripts/test
 
 test-venv:
 	@scripts/venv requirements-test.txt
@@ -26,7 +27,7 @@ lint: test-venv ## ansible-lint (production), yamllint, ruff, mypy, squawk, shel
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	$(BIN)/squawk $$(git ls-files 'files/sql/migrations/*.sql' 'files/sql/repeatable/*.sql' 'files/sql/runner/*.sql')
-	$(BIN)/shellcheck $$(git ls-files scripts .ci | xargs grep -lE '^#!.*bash')
+	$(BIN)/shellcheck $$(git ls-files scripts .ci molecule | xargs grep -lE '^#!.*sh$$')
 
 sanity: test-venv ## ansible-test sanity on the collection as it is built and installed
 	@$(BIN)/python scripts/sanity.py
@@ -37,7 +38,7 @@ molecule: test-venv ## Booted Debian hosts under Podman (SCENARIOS="default home
 
 pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (ARGS are handed to pytest)
 	@scripts/install-test-packages
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 attack: test-venv ## Attack audit log, privileges and inputs for longer than `make pytest` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, SEED)
 	@scripts/install-test-packages

@@ -77,9 +77,9 @@ def scenario() -> Path:
 
 @pytest.fixture(scope="session")
 def run_playbook():
-    """Run a playbook of the project, or of the scenario, on the scenario's hosts: run_playbook(path, *arguments)."""
+    """Run a playbook of the project, or of the scenario, on the scenario's hosts: run_playbook(path, *arguments, **environment)."""
 
-    def run(playbook: Path, *arguments: str) -> Run:
+    def run(playbook: Path, *arguments: str, **environment: str) -> Run:
         inventories = [f"--inventory={directory}" for directory in INVENTORIES]
         process = subprocess.run(
             ["ansible-playbook", *inventories, str(playbook), *arguments],
@@ -88,6 +88,7 @@ def run_playbook():
             text=True,
             check=False,
             cwd=SCENARIO,
+            env={**os.environ, **environment},
         )
         return Run(process.returncode, process.stdout)
 

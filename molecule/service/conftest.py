@@ -25,7 +25,7 @@ def unit(host):
 
 @pytest.fixture(scope="session")
 def token() -> str:
-    return "a-token-of-the-service-scenario"
+    return "token-Hk4WdSz7Pn-of-the-service"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,30 @@ from attack_field import battlefield
 from throwaway_cluster import ThrowawayCluster
 
 _numbers = itertools.count(1)
+# The files that take longest, the longest first: a process that gets one of them last would leave the others idle at the end.
+_LONGEST = (
+    "test_schema_role.py",
+    "test_database_role.py",
+    "test_database_passwords.py",
+    "test_attack_secrets.py",
+    "test_install.py",
+    "test_database_remove.py",
+    "test_health_module.py",
+    "test_query_module.py",
+    "test_attack_plays.py",
+    "test_database_service_role.py",
+    "test_health_playbook.py",
+    "test_database_plan.py",
+    "test_service_browser.py",
+    "test_service_process.py",
+    "test_command_line_process.py",
+    "test_attack_outages.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.scram impo
 from command import COMMAND, environment_of
 from database_lab import DatabaseLab
 from playbook import ROOT, playbook_command
-from secret_watch import SecretWatch, files_below, leaks
+from secret_forms import leaks
+from secret_watch import SecretWatch, files_below
 from throwaway_cluster import ThrowawayCluster
 
 # Each with what quoting stumbles over, and with a part that no quoting changes.

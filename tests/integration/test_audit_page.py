@@ -1,11 +1,8 @@
 """docs/audit.md lists the attacks that the tests carry out, each by its name, and for whom it goes through; none is missing or too many."""
 
 import inspect
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 import test_attack_names
@@ -16,7 +13,7 @@ import test_attack_stalls
 import test_attack_writers
 from attacks import ATTACKERS
 from attacks_that_stall import HOLDS
-from mission_control_database import ROLES
+from page_examples import run_examples
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "audit.md"
 ROW = re.compile(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -56,19 +53,8 @@ def goes_through_for(attack):
 
 
 def test_the_example_of_the_page_runs(database, tmp_path):
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    (tmp_path / "mission_control").symlink_to(PAGE.parents[1] / "plugins" / "module_utils")
-    program = tmp_path / "program.py"
-    program.write_text(example, encoding="utf-8")
-    variables = {
-        "POSTGRES_HOST": database.cluster.socket_directory,
-        "POSTGRES_PORT": str(database.cluster.port),
-        "POSTGRES_DB": database.name,
-        "POSTGRES_USER": ROLES["application"],
-    }
-    result = subprocess.run(
-        [sys.executable, str(program)], env={**os.environ, **variables}, capture_output=True, text=True, timeout=60
-    )
+    count, result = run_examples(PAGE, database, tmp_path)
+    assert count == 1
     assert (result.stdout, result.stderr) == ("True\nTrue\n", "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 testinfra_hosts = ["debian12", "debian13"]
-TOKENS = ["a-token-of-the-service-scenario", "another-token-of-the-scenario"]
+TOKENS = ["token-Hk4WdSz7Pn-of-the-service", "token-Jt9XcMv2Lb-of-the-service"]
 PATH = "/api/v1/inventory/hosts"
 
 
