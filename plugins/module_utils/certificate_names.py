@@ -34,22 +34,20 @@ def canonical(text: str) -> str:
 
 
 def wanted_names(
-    own: Iterable[str], listening: Iterable[str], addresses: Iterable[str], networks: Iterable[str], more: Iterable[str]
+    own: Iterable[str], listening: Iterable[str], addresses: Iterable[str], more: Iterable[str]
 ) -> list[str]:
     """What a certificate of the role is for.
 
     Args:
         own: what the host is called, by itself and in the inventory. What cannot stand in a certificate is left out.
         listening: addresses that the server listens on.
-        addresses: those that the host has. Where the server listens on all of them, those count through which clients come.
-        networks: where clients are.
+        addresses: those through which clients come, which count where the server listens on all that there are.
         more: what was asked for.
     """
     listening = list(listening)
     found = [*_LOOPBACK, *own, *(each for each in listening if each not in _EVERYWHERE)]
     if any(each in _EVERYWHERE for each in listening):
-        where = [ipaddress.ip_network(str(each)) for each in networks]
-        found += [each for each in addresses if any(ipaddress.ip_address(each) in network for network in where)]
+        found += addresses
     return list(dict.fromkeys(canonical(str(each)) for each in (*found, *more) if name_kind(str(each))))
 
 

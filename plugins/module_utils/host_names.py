@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import socket
 
 from .cluster_facts import read_text
 
@@ -38,3 +39,17 @@ def addresses(root: str = "/") -> list[str]:
             found.add(ipaddress.IPv6Address(int(fields[0], 16)))
     steady = (each for each in found if not each.is_loopback and not each.is_link_local)
     return [str(each) for each in sorted(steady, key=lambda each: (each.version, int(each)))]
+
+
+def address_towards(network: str) -> str | None:
+    """The address under which this host reaches a network, so that clients there reach it by the same; None where it has no route."""
+    where = ipaddress.ip_network(network)
+    target = where.network_address + (1 if where.num_addresses > 2 else 0)
+    family = socket.AF_INET if where.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as route:
+        try:
+            # Of datagrams, to connect is to look up the route: nothing is sent.
+            route.connect((str(target), 9))
+            return str(route.getsockname()[0])
+        except OSError:
+            return None

@@ -66,7 +66,6 @@ def certificate_names(info: Info, wanted: Wanted, target: dict[str, Any] | None)
         own=[*wanted["own_names"], *info["host_names"]],
         listening=listening_addresses(wanted, target),
         addresses=info["addresses"],
-        networks=wanted["client_networks"],
         more=wanted["tls_names"],
     )
 

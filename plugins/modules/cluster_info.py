@@ -36,6 +36,11 @@ options:
     description: Directory in which M(homelab.mission_control.server_certificate) keeps certificates.
     type: path
     default: /etc/mission-control/postgresql
+  networks:
+    description: Networks of clients, of which to tell by which addresses they reach this host.
+    type: list
+    elements: str
+    default: []
 requirements:
   - Debian or a distribution made from it
 attributes:
@@ -110,7 +115,7 @@ host_names:
   elements: str
   returned: success
 addresses:
-  description: Addresses of the host, without those of the loopback and of one link only.
+  description: Addresses of the host by which clients in O(networks) reach it, without those that change by themselves.
   type: list
   elements: str
   returned: success
@@ -181,6 +186,7 @@ clusters:
         hba_errors: {description: What is wrong in its client authentication file., type: list, elements: str}
 """
 
+import ipaddress
 import os
 from typing import Any
 
@@ -210,10 +216,18 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
         "unregistered_data_directories": facts.unregistered_data_directories(clusters),
         "unfinished_creation": facts.unfinished_creation(params["creation_marker"]),
         "host_names": host_names.host_names(),
-        "addresses": host_names.addresses(),
+        "addresses": client_addresses(params["networks"]),
         "certificates": describe_directory(params["certificates"]),
         "clusters": [facts.describe_cluster(cluster, params["drop_in"]) for cluster in clusters],
     }
+
+
+def client_addresses(networks: list[str]) -> list[str]:
+    """Those of the host's steady addresses that lie in one of the networks or lead to it."""
+    parts = [ipaddress.ip_network(each) for each in networks]
+    towards = {host_names.address_towards(each) for each in networks}
+    steady = host_names.addresses()
+    return [each for each in steady if each in towards or any(ipaddress.ip_address(each) in part for part in parts)]
 
 
 def problem_of(params: dict[str, Any]) -> str:
@@ -233,6 +247,11 @@ def problem_of(params: dict[str, Any]) -> str:
     for pattern in params["packages"]:
         if pattern.startswith("-"):
             return f"packages holds {pattern!r}, but the name of a package does not begin with a hyphen."
+    for network in params["networks"]:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            return f"networks holds {network!r}, which is no network such as 192.168.20.0/24."
     if not 1 <= params["port"] <= 65535:
         return f"port is {params['port']}, but a port lies between 1 and 65535."
     return ""
@@ -261,6 +280,7 @@ def main() -> None:
             "drop_in": {"type": "str", "default": "mission_control.conf"},
             "creation_marker": {"type": "path", "default": "/var/lib/postgresql/mission_control-creating"},
             "certificates": {"type": "path", "default": "/etc/mission-control/postgresql"},
+            "networks": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

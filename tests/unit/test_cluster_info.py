@@ -224,6 +224,7 @@ def test_a_stopped_cluster_is_described_by_its_files(host):
     [
         ({"creation_marker": "a\0b"}, "creation_marker"),
         ({"certificates": "a\nb"}, "certificates"),
+        ({"networks": ["10.0.0.1/8"]}, "networks"),
         ({"drop_in": "../postgresql.conf"}, "drop_in"),
         ({"drop_in": ".."}, "drop_in"),
         ({"packages": ["--admindir=/tmp"]}, "packages"),
@@ -233,7 +234,7 @@ def test_a_stopped_cluster_is_described_by_its_files(host):
 )
 def test_what_no_file_package_or_port_is_called_is_refused(change, word):
     params = {"packages": ["postgresql-[0-9]*"], "port": 5432, "drop_in": "x.conf", "creation_marker": "/var/x"}
-    params["certificates"] = "/etc/x"
+    params.update(certificates="/etc/x", networks=["10.0.0.0/8"])
     assert cluster_info.problem_of(params) == ""
     assert cluster_info.problem_of({**params, **change}).startswith(word)
 
@@ -262,3 +263,8 @@ def test_addresses_that_stay_are_listed(host):
 
 def test_a_host_without_these_files_has_neither(host):
     assert (host_names.host_names(host.root), host_names.addresses(host.root)) == ([], [])
+
+
+def test_the_address_towards_a_network_is_that_of_the_route():
+    assert host_names.address_towards("127.0.0.0/8") == "127.0.0.1"
+    assert host_names.address_towards("127.0.0.1/32") == "127.0.0.1"
