@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.filter.given_certificate import given_certificate
 from ansible_collections.homelab.mission_control.plugins.module_utils import certificate_facts as facts
 from ansible_collections.homelab.mission_control.plugins.module_utils import certificate_maker as maker
+from ansible_collections.homelab.mission_control.plugins.module_utils.health_certificate import end_of_certificate
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -239,3 +240,19 @@ def test_a_given_pair_that_no_server_could_use_leaves_nothing(directory):
     with maker.alone(str(directory)), pytest.raises(maker.CertificateError, match="key values mismatch"):
         maker.keep(str(directory), 1, OWNER, own_certificate(KEY), pem(OTHER))
     assert list(directory.iterdir()) == []
+
+
+def test_when_a_certificate_ends_is_read_without_a_library(directory):
+    issue(directory)
+    for text in (
+        (directory / "server-1.crt").read_text(),
+        own_certificate(KEY, end=9000),
+        own_certificate(KEY, end=99999),
+    ):
+        expected = x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
+        assert end_of_certificate(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"])
+def test_what_is_no_certificate_has_no_end(text):
+    assert end_of_certificate(text) is None
