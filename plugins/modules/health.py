@@ -138,7 +138,7 @@ msg:
   description: The result in a sentence or a few; of checks that warned or failed their messages.
   type: str
   returned: always
-  sample: "The database is healthy: 13 of 15 checks passed, 2 not visible."
+  sample: "The database is healthy: 14 of 16 checks passed, 2 not visible."
 status:
   description: The worst status among the checks that were carried out, V(pass), V(warn) or V(fail).
   type: str
