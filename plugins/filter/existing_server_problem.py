@@ -40,7 +40,7 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import OLDEST_VERSION
+from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import OLDEST_VERSION
 
 
 def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
+from .certificate_facts import fingerprints, served_certificate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -316,8 +318,11 @@ def describe_cluster(cluster: Cluster, drop_in_name: str, root: str = "/") -> di
     )
     server, problem = ask_server(cluster, drop_in) if cluster.running else (None, "it is not running")
     if server is not None:
+        server["certificate"] = shown_certificate(server["port"]) if server["ssl"] else None
         changed_at = [os.stat(path).st_mtime for path in (drop_in, hba_file) if os.path.exists(path)]
-        server["reload_pending"] = any(moment > server["loaded_at"] for moment in changed_at)
+        server["reload_pending"] = any(moment > server["loaded_at"] for moment in changed_at) or _certificate_waits(
+            drop_in, server["certificate"]
+        )
     return {
         **cluster._asdict(),
         "start": start.group(1) if start else "auto",
@@ -332,6 +337,24 @@ def describe_cluster(cluster: Cluster, drop_in_name: str, root: str = "/") -> di
         "server_problem": problem,
         "last_error": "" if server else last_error(cluster.log),
     }
+
+
+def shown_certificate(port: int, root: str = "/") -> dict[str, Any] | None:
+    """Describe the certificate that the server on the TCP port shows, None where it shows none."""
+    for address, held, _inode in listening_sockets(root):
+        if held == port:
+            loopback = "127.0.0.1" if address.version == 4 else "::1"
+            return served_certificate(loopback if address.is_unspecified else str(address), port)
+    return None
+
+
+def _certificate_waits(drop_in: str, shown: dict[str, Any] | None) -> bool:
+    """Whether the server shows another certificate than the one that the drop-in names: PostgreSQL goes on with the old one where
+    it cannot use the new one, and tells only its log."""
+    named = read_settings(drop_in)[0].get("ssl_cert_file")
+    if named is None or shown is None:
+        return False
+    return fingerprints(read_text(named) or "")[:1] != [shown["fingerprint"]]
 
 
 def last_error(log: str) -> str:

@@ -22,6 +22,7 @@ from .health_activity import (
     check_idle_in_transaction,
     check_oldest_transaction,
 )
+from .health_certificate import check_certificate
 from .health_contents import check_audit_chain, check_stale_task_runs
 from .health_migrations import check_migrations, check_repeatables
 from .health_probe import Probe, cut_at
@@ -44,6 +45,7 @@ _CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (
     ("blocked_locks", check_blocked_locks),
     ("transaction_ids", check_transaction_ids),
     ("replication_slots", check_replication_slots),
+    ("certificate", check_certificate),
     ("database_size", check_database_size),
     ("tables", check_tables),
     ("migrations", check_migrations),

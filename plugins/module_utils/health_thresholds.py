@@ -25,6 +25,7 @@ class Thresholds:
         transaction_id_warn: age of the oldest transaction id, as a multiple of the age at which autovacuum is forced to
             freeze; default 1.5: it does not keep up. Three quarters of the way to the wraparound are a failure.
         slot_warn_bytes: write-ahead log that a replication slot keeps on the server's disk; default 1 GiB.
+        certificate_warn_days: days that the server's certificate is still valid; default 14. 0 switches it off.
     """
 
     latency_warn_ms: float = 1000
@@ -39,6 +40,7 @@ class Thresholds:
     stale_run_warn_seconds: float = 3600
     transaction_id_warn: float = 1.5
     slot_warn_bytes: float = 1024**3
+    certificate_warn_days: float = 14
 
     def __post_init__(self) -> None:
         for each in fields(self):

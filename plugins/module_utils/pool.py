@@ -340,10 +340,13 @@ class Pool:
         pause = _FIRST_PAUSE
         while True:
             session: Session | None = None
-            failure = None
+            failure: MissionControlError | None = None
+            settings = self._settings
             try:
-                session = Session(self._settings)
+                session = Session(settings)
             except MissionControlError as error:
+                if isinstance(error, ConnectError) and self._renew(settings):
+                    continue
                 failure = error
             except Exception as error:
                 failure = ConnectError(f"Cannot connect to the {self._settings.describe()}: {type(error).__name__}")
@@ -361,6 +364,17 @@ class Pool:
                     self._changed.notify_all()
                     return
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _renew(self, tried: Settings) -> bool:
+        """Whether there is another password by now than the one that was tried. What was refused is not asked: a server may say
+        it in any language."""
+        if self._settings is tried:
+            renewed = tried.renewed()
+            if renewed is None:
+                return False
+            logger.info("Going on with the password that %s holds now", tried.env_file)
+            self._settings = renewed
+        return True
 
     def _add(self, session: Session) -> None:
         openers = 0

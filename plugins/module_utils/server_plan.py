@@ -7,51 +7,24 @@ Pure functions: they take what the module cluster_info found and what the role w
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from typing import Any
 
-from .input_checks import shown, text_problem
 from .server_files import hba_content, hba_problem, memory_settings, setting_problems, settings_content
-
-_PREFIX = "mission_control_postgresql_"
-_TEXTS = {
-    **{name: f"{_PREFIX}{name}" for name in ("version", "cluster", "repository", "repository_uri", "memory_mb")},
-    "administrator": f"{_PREFIX}login_user",
-    "database": "mission_control_database_name",
-}
+from .server_tls import listening_addresses, plan_tls, tls_actions, tls_notes, tls_problems
 
 Info = dict[str, Any]
 Wanted = dict[str, Any]
 
-OLDEST_VERSION = 14
 # What initdb writes into postgresql.conf: a setting that still has this value was not chosen by anybody.
 INITIAL_SETTINGS = {"shared_buffers": "128MB"}
-# These have a variable of their own, or moving them would take the cluster out of reach of the distribution's tools.
-RESERVED_SETTINGS = {
-    "port": "mission_control_postgresql_port",
-    "listen_addresses": "mission_control_postgresql_listen_addresses",
-    "password_encryption": "",
-    "data_directory": "",
-    "config_file": "",
-    "hba_file": "",
-    "ident_file": "",
-    "external_pid_file": "",
-}
 
 
 def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     """Return what is to be done, in `actions` as sentences, or `problems`: then nothing may be done."""
-    problems = input_problems(wanted)
     platform = f"{info['distribution']['id']}-{info['distribution']['version']}"
     if platform not in wanted["supported"]:
         name = info["distribution"]["name"]
-        return {
-            "problems": [
-                f"{name} is not supported: install PostgreSQL yourself and use the mode 'existing'.",
-                *problems,
-            ]
-        }
+        return {"problems": [f"{name} is not supported: install PostgreSQL yourself and use the mode 'existing'."]}
     version = wanted["version"] or str(wanted["supported"][platform])
     label = f"{version}/{wanted['cluster']}"
     target = next(
@@ -60,15 +33,16 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     leftover = _leftover(info, version, wanted)
     if leftover:
         target = None
-    if not problems:
-        # The first group with a problem is enough: what follows is often only its consequence.
-        groups = (
-            _other_holder_problems(info, wanted, label, target),
-            _package_problems(info, wanted, platform, version),
-            _memory_problems(info, wanted),
-            _target_problems(info, wanted, label, target),
-        )
-        problems = next(filter(None, groups), [])
+    tls = plan_tls(info, wanted, target)
+    # The first group with a problem is enough: what follows is often only its consequence.
+    groups = (
+        _other_holder_problems(info, wanted, label, target),
+        _package_problems(info, wanted, platform, version),
+        _memory_problems(info, wanted),
+        _target_problems(info, wanted, label, target),
+        tls_problems(info, wanted, label, target, tls),
+    )
+    problems = next(filter(None, groups), [])
     if problems:
         return {"problems": problems}
 
@@ -77,7 +51,7 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
         for name in ("postgresql-common", f"postgresql-{version}", "python3-psycopg2")
         if name not in info["packages"]
     ]
-    drop_in = wanted_drop_in(info, wanted, target)
+    drop_in = wanted_drop_in(info, wanted, target, tls["settings"])
     old_hba = (target or {}).get("hba_content") or ""
     hba = hba_content(old_hba, wanted)
     server = (target or {}).get("server")
@@ -109,8 +83,11 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
         "data_directory": (target or {}).get("data_directory", ""),
         "owner": (target or {}).get("owner", "postgres"),
         "log": (target or {}).get("log", ""),
+        "tls": tls,
+        "notes": tls_notes(wanted, label, target, tls),
     }
-    plan["configure"] = any(plan[key] for key in ("write_drop_in", "write_hba", "start", "reload", "restart", "enable"))
+    steps = ("write_drop_in", "write_hba", "start", "reload", "restart", "enable")
+    plan["configure"] = any(plan[key] for key in steps) or tls["make"] or bool(tls["obsolete"])
     plan["actions"] = _actions(plan)
     return plan
 
@@ -121,6 +98,7 @@ def _actions(plan: dict[str, Any]) -> list[str]:
         (plan["packages"], f"Install {', '.join(plan['packages'])}."),
         (plan["leftover"], f"Remove what an interrupted creation of {label} left."),
         (plan["create"], f"Create the cluster {label}."),
+        *((True, sentence) for sentence in tls_actions(label, plan["tls"])),
         (plan["write_drop_in"], f"Write the settings of {label}."),
         (plan["write_hba"], f"Write the client authentication of {label}."),
         (plan["start"], f"Start {label}."),
@@ -131,7 +109,7 @@ def _actions(plan: dict[str, Any]) -> list[str]:
     return [sentence for condition, sentence in sentences if condition]
 
 
-def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None) -> str:
+def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tls: dict[str, Any]) -> str:
     """Return the drop-in: what was asked for, and what is derived unless somebody else chose it on an adopted cluster."""
     others = (target or {}).get("settings", {})
     chosen = wanted["settings"]
@@ -148,85 +126,9 @@ def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None) ->
     settings["password_encryption"] = "scram-sha-256"  # noqa: S105 - a method's name
     if wanted["listen_addresses"]:
         settings["listen_addresses"] = wanted["listen_addresses"]
+    settings.update(tls)
     settings.update(chosen)
     return settings_content(settings, {name: value for name, value in kept.items() if name not in settings})
-
-
-def input_problems(wanted: Wanted) -> list[str]:
-    """Return a sentence for each input that cannot be used, whatever the host looks like."""
-    problems = _type_problems(wanted)
-    if problems:
-        return problems
-    version = wanted["version"]
-    if version and not re.fullmatch(r"[1-9]\d?", version):
-        problems.append(f"mission_control_postgresql_version is {version!r}, but a major version such as 17 is needed.")
-    elif version and int(version) < OLDEST_VERSION:
-        problems.append(
-            f"mission_control_postgresql_version is {version}, but PostgreSQL {OLDEST_VERSION} or newer is needed."
-        )
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", wanted["cluster"]):
-        problems.append(
-            f"mission_control_postgresql_cluster is {wanted['cluster']!r}, which is no name for a cluster: use lower-case letters, "
-            "digits and underscores."
-        )
-    if not 1024 <= wanted["port"] <= 65535:
-        problems.append(f"mission_control_postgresql_port is {wanted['port']}, but it must lie between 1024 and 65535.")
-    if wanted["repository"] == "pgdg":
-        for part in ("uri", "key"):
-            if not wanted[f"repository_{part}"]:
-                problems.append(
-                    f"mission_control_postgresql_repository is pgdg, but mission_control_postgresql_repository_{part} is empty."
-                )
-    problems += [
-        problem
-        for name in (wanted["database"], wanted["administrator"], *wanted["logins"])
-        for problem in _name_problems(name)
-    ]
-    problems += [problem for network in wanted["client_networks"] for problem in _network_problems(network)]
-    if not re.fullmatch(r"\d*", wanted["memory_mb"]):
-        problems.append(
-            f"mission_control_postgresql_memory_mb is {wanted['memory_mb']!r}, but a number of megabytes is needed."
-        )
-    for name in sorted(set(wanted["settings"]) & set(RESERVED_SETTINGS)):
-        instead = f"; use {RESERVED_SETTINGS[name]}" if RESERVED_SETTINGS[name] else ""
-        problems.append(f"{name} cannot be set in mission_control_postgresql_settings{instead}.")
-    return problems
-
-
-def _type_problems(wanted: Wanted) -> list[str]:
-    """Return a sentence for each input that is not of its kind; only a look at each of its parts tells."""
-    problems = []
-    for name, variable in _TEXTS.items():
-        problem = text_problem(wanted[name])
-        if problem:
-            problems.append(f"{variable} {problem}.")
-    for name in ("listen_addresses", "client_networks", "ignored_clusters"):
-        entries = wanted[name]
-        if not isinstance(entries, (list, tuple)):
-            problems.append(f"{_PREFIX}{name} is {shown(entries)}, but it must be a list; an empty one is written [].")
-            continue
-        problems += [f"An entry of {_PREFIX}{name} {text_problem(each)}." for each in entries if text_problem(each)]
-    if not isinstance(wanted["settings"], dict):
-        problems.append(f"{_PREFIX}settings is {shown(wanted['settings'])}, but it must be a mapping.")
-    return problems
-
-
-def _name_problems(name: str) -> list[str]:
-    if not name:
-        return ["A name of a database or role is empty."]
-    if len(name.encode()) > 63:
-        return [f"The name {name} is longer than the 63 bytes that PostgreSQL allows."]
-    if re.search(r'["\x00-\x1f]', name):
-        return [f"The name {name!r} has a double quote or a control character in it."]
-    return []
-
-
-def _network_problems(network: str) -> list[str]:
-    try:
-        ipaddress.ip_network(str(network))
-    except ValueError as error:
-        return [f"{network!r} in mission_control_postgresql_client_networks is not a network: {error}."]
-    return []
 
 
 def _package_problems(info: Info, wanted: Wanted, platform: str, version: str) -> list[str]:
@@ -282,10 +184,7 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
                 problems.append(
                     f"The cluster {name} is configured for port {port} too and starts when the host boots: choose another port."
                 )
-    addresses = ",".join(map(str, wanted["listen_addresses"])) or (target or {}).get("settings", {}).get(
-        "listen_addresses", "localhost"
-    )
-    if wanted["client_networks"] and set(re.split(r"\s*,\s*", addresses)) <= {"localhost", "127.0.0.1", "::1", ""}:
+    if wanted["client_networks"] and set(listening_addresses(wanted, target)) <= {"localhost", "127.0.0.1", "::1"}:
         problems.append(
             "mission_control_postgresql_client_networks is given, but the server listens on this host only: set "
             "mission_control_postgresql_listen_addresses too."
@@ -320,16 +219,6 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
     unpaired = hba_problem(target["hba_content"] or "")
     if unpaired:
         problems.append(f"{target['hba_file']} {unpaired}")
-    if (
-        wanted["client_networks"]
-        and wanted["client_tls"]
-        and server
-        and not server["ssl"]
-        and not wanted["settings"].get("ssl")
-    ):
-        problems.append(
-            f"The cluster {label} offers no TLS, which mission_control_postgresql_client_tls wants for other hosts."
-        )
     return problems
 
 

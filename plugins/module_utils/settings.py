@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -94,6 +94,7 @@ class Settings:
         pool_max_lifetime: an older connection is replaced, each up to a tenth earlier so that not all go at once.
         llm_bodies: how much of prompts and replies the ledger stores: none, truncated or full.
         slow_query: a statement that takes longer is logged as a warning; infinity: none is.
+        env_file: where the password was read; a pool reads it there again when it cannot connect. Set by `load` alone.
     """
 
     host: str | None = None
@@ -127,6 +128,7 @@ class Settings:
     pool_max_lifetime: float = 3600
     slow_query: float = 1
     llm_bodies: str = "truncated"
+    env_file: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.password, str):
@@ -161,6 +163,8 @@ class Settings:
         if url is None and not environ.get("DATABASE_URL"):
             path = env_file or environ.get(ENV_FILE_VARIABLE)
             layers.append(_from_file(path or DEFAULT_ENV_FILE, required=bool(path)))
+            if "password" in layers[-1] and "password" not in {*values, *layers[0]}:
+                values["env_file"] = path or DEFAULT_ENV_FILE
         for layer in layers:
             for name, value in layer.items():
                 values.setdefault(name, value)
@@ -169,6 +173,23 @@ class Settings:
         ):
             values["database"] = DEFAULT_DATABASE
         return cls(**values)
+
+    def renewed(self) -> Settings | None:
+        """These settings with the password that the env file holds now; None where it holds no other one.
+
+        Nor where the file has come to name another server or login: the one would get to see the password of the other.
+        """
+        if self.env_file is None:
+            return None
+        try:
+            values = _from_file(self.env_file, required=True)
+        except SettingsError:
+            return None
+        password = values.get("password")
+        same_login = all(
+            values.get(name) in (None, getattr(self, name)) for name in ("host", "port", "database", "user")
+        )
+        return replace(self, password=password) if password and password != self.password and same_login else None
 
     def describe(self) -> str:
         """The server and the login for a message, without a password."""
@@ -236,7 +257,8 @@ class Settings:
         return " ".join(words)
 
 
-_NAMES = tuple(each.name for each in fields(Settings))
+# What a program, a URL or a variable may set.
+_NAMES = tuple(each.name for each in fields(Settings) if each.name != "env_file")
 _POSITIVE = {"connect_timeout", "keepalives_idle", "keepalives_interval", "pool_timeout", "pool_max_lifetime"}
 _NOT_NEGATIVE = {
     "statement_timeout",

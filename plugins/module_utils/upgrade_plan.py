@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .server_plan import OLDEST_VERSION
+from .server_input import OLDEST_VERSION
 
 
 def plan_upgrade(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,15 @@ options:
     description: Path of the file that the caller keeps while it creates a cluster. It holds C(version/name).
     type: path
     default: /var/lib/postgresql/mission_control-creating
+  certificates:
+    description: Directory in which M(homelab.mission_control.server_certificate) keeps certificates.
+    type: path
+    default: /etc/mission-control/postgresql
+  networks:
+    description: Networks of clients, of which to tell by which addresses they reach this host.
+    type: list
+    elements: str
+    default: []
 requirements:
   - Debian or a distribution made from it
 attributes:
@@ -100,6 +109,32 @@ unfinished_creation:
     V(null) without that file.
   type: dict
   returned: success
+host_names:
+  description: What the host calls itself.
+  type: list
+  elements: str
+  returned: success
+addresses:
+  description: Addresses of the host by which clients in O(networks) reach it, without those that change by themselves.
+  type: list
+  elements: str
+  returned: success
+certificates:
+  description: What O(certificates) holds; nothing of a private key.
+  type: dict
+  returned: success
+  contains:
+    directory: {description: The directory., type: str}
+    authority:
+      description: C(path), C(certificate) (its text), C(days_left) and C(key_matches) of the authority, V(null) where there is none.
+      type: dict
+    pairs:
+      description:
+        - Every key with its certificate, the newest first, with C(number), C(names), C(expires), C(days_left), C(fingerprints) (SHA-256, with those of
+          the certificates that are signed in between), C(key_matches), C(owner) (the user who alone may read the key, empty if there is none) and
+          C(trusted) (whether the authority signed it).
+      type: list
+      elements: dict
 clusters:
   description: Every cluster that C(pg_lsclusters) knows.
   type: list
@@ -139,19 +174,27 @@ clusters:
         data_checksums: {description: Whether data pages carry checksums., type: bool}
         in_recovery: {description: Whether it is a standby., type: bool}
         loaded_at: {description: "When it last read its configuration, in seconds since 1970.", type: float}
-        reload_pending: {description: Whether O(drop_in) or C(pg_hba.conf) changed since., type: bool}
+        certificate:
+          description: "C(fingerprint) (SHA-256), C(names), C(expires) and C(days_left) of the certificate that it shows to clients, V(null) if none."
+          type: dict
+        reload_pending:
+          description: Whether O(drop_in) or C(pg_hba.conf) changed since, or it shows another certificate than the one that O(drop_in) names.
+          type: bool
         pending_restart: {description: Settings of O(drop_in) that wait for a restart., type: list, elements: str}
         overridden: {description: Settings of O(drop_in) that a file which is read later sets too., type: list, elements: str}
         configuration_errors: {description: What is wrong in its configuration files., type: list, elements: str}
         hba_errors: {description: What is wrong in its client authentication file., type: list, elements: str}
 """
 
+import ipaddress
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import cluster_facts as facts
+from ..module_utils import host_names
+from ..module_utils.certificate_facts import describe_directory
 
 
 def describe_host(module: AnsibleModule) -> dict[str, Any]:
@@ -172,8 +215,19 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
         "port_holder": facts.port_holder(params["port"]),
         "unregistered_data_directories": facts.unregistered_data_directories(clusters),
         "unfinished_creation": facts.unfinished_creation(params["creation_marker"]),
+        "host_names": host_names.host_names(),
+        "addresses": client_addresses(params["networks"]),
+        "certificates": describe_directory(params["certificates"]),
         "clusters": [facts.describe_cluster(cluster, params["drop_in"]) for cluster in clusters],
     }
+
+
+def client_addresses(networks: list[str]) -> list[str]:
+    """Those of the host's steady addresses that lie in one of the networks or lead to it."""
+    parts = [ipaddress.ip_network(each) for each in networks]
+    towards = {host_names.address_towards(each) for each in networks}
+    steady = host_names.addresses()
+    return [each for each in steady if each in towards or any(ipaddress.ip_address(each) in part for part in parts)]
 
 
 def problem_of(params: dict[str, Any]) -> str:
@@ -181,6 +235,7 @@ def problem_of(params: dict[str, Any]) -> str:
     texts = {
         "drop_in": [params["drop_in"]],
         "creation_marker": [params["creation_marker"]],
+        "certificates": [params["certificates"]],
         "packages": params["packages"],
     }
     for name, values in texts.items():
@@ -192,6 +247,11 @@ def problem_of(params: dict[str, Any]) -> str:
     for pattern in params["packages"]:
         if pattern.startswith("-"):
             return f"packages holds {pattern!r}, but the name of a package does not begin with a hyphen."
+    for network in params["networks"]:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            return f"networks holds {network!r}, which is no network such as 192.168.20.0/24."
     if not 1 <= params["port"] <= 65535:
         return f"port is {params['port']}, but a port lies between 1 and 65535."
     return ""
@@ -219,6 +279,8 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "drop_in": {"type": "str", "default": "mission_control.conf"},
             "creation_marker": {"type": "path", "default": "/var/lib/postgresql/mission_control-creating"},
+            "certificates": {"type": "path", "default": "/etc/mission-control/postgresql"},
+            "networks": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -79,6 +79,10 @@ options:
         description: Bytes of write-ahead log that a replication slot keeps on the server's disk.
         type: float
         default: 1073741824
+      certificate_warn_days:
+        description: Days that the server's certificate is still valid.
+        type: float
+        default: 14
   manifest:
     description: What the migrations are compared with. The controller fills it in; give it only to compare with another version of the collection.
     type: dict
@@ -134,7 +138,7 @@ msg:
   description: The result in a sentence or a few; of checks that warned or failed their messages.
   type: str
   returned: always
-  sample: "The database is healthy: 13 of 15 checks passed, 2 not visible."
+  sample: "The database is healthy: 14 of 16 checks passed, 2 not visible."
 status:
   description: The worst status among the checks that were carried out, V(pass), V(warn) or V(fail).
   type: str
@@ -153,7 +157,7 @@ counts:
   description: How many checks have each status.
   type: dict
   returned: always
-  sample: {pass: 13, warn: 0, fail: 0, not visible: 2, not checked: 0}
+  sample: {pass: 14, warn: 0, fail: 0, not visible: 2, not checked: 0}
 checks:
   description: Every check, always in this order. Sizes are in bytes, ages in seconds, latencies in milliseconds, times in ISO 8601.
   type: list
@@ -168,6 +172,7 @@ checks:
         - "C(oldest_transaction), C(idle_in_transaction), C(blocked_locks): how long, and who."
         - "C(transaction_ids): how far it is to the wraparound."
         - "C(replication_slots): write-ahead log that they keep on the disk."
+        - "C(certificate): until when the server's is valid."
         - "C(database_size), C(tables): bytes."
         - "C(migrations), C(repeatables): applied, pending, changed after they were applied, and applied but not known."
         - "C(schema_objects): tables, views and triggers that are missing or disabled."

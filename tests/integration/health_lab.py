@@ -21,6 +21,7 @@ CHECKS = [
     "blocked_locks",
     "transaction_ids",
     "replication_slots",
+    "certificate",
     "database_size",
     "tables",
     "migrations",

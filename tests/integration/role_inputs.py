@@ -8,7 +8,12 @@ import pathlib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.homelab.mission_control.plugins.module_utils import database_input, schema_input, service_input
+from ansible_collections.homelab.mission_control.plugins.module_utils import (
+    database_input,
+    schema_input,
+    server_input,
+    service_input,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
 from hypothesis import reject
 
@@ -25,6 +30,9 @@ HOST = {
     "port_holder": None,
     "unregistered_data_directories": [],
     "unfinished_creation": None,
+    "host_names": ["db"],
+    "addresses": ["192.0.2.5"],
+    "certificates": {"directory": "/etc/mission-control/postgresql", "authority": None, "pairs": []},
     "clusters": [],
 }
 # What each role hands to its filter, and the sentence that it stops with, empty where it would go on.
@@ -32,10 +40,7 @@ _JUDGES = {
     "mission_control_database": ("__mission_control_database_inputs", database_input.input_problem),
     "mission_control_schema": ("__mission_control_schema_inputs", schema_input.input_problem),
     "mission_control_service": ("__mission_control_service_inputs", service_input.input_problem),
-    "mission_control_postgresql": (
-        "__mission_control_postgresql_wanted",
-        lambda wanted: " ".join(plan_server(HOST, wanted)["problems"]),
-    ),
+    "mission_control_postgresql": ("__mission_control_postgresql_inputs", server_input.input_problem),
 }
 ROLES = tuple(_JUDGES)
 
@@ -92,4 +97,11 @@ def refusal(role, inputs):
     if judged.error_messages:
         return " ".join(judged.error_messages)
     variable, judge = _JUDGES[role]
-    return judge(template(f"{{{{ {variable} }}}}", inputs))
+    problem = judge(template(f"{{{{ {variable} }}}}", inputs))
+    if (
+        not problem
+        and role == "mission_control_postgresql"
+        and inputs.get("mission_control_postgresql_mode") != "existing"
+    ):
+        problem = " ".join(plan_server(HOST, template("{{ __mission_control_postgresql_wanted }}", inputs))["problems"])
+    return problem

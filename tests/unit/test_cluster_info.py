@@ -9,6 +9,7 @@ import socket
 import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils import cluster_facts as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils import host_names
 from ansible_collections.homelab.mission_control.plugins.modules import cluster_info
 
 
@@ -195,9 +196,11 @@ def test_every_value_of_a_cluster_is_documented(host):
     described = facts.describe_cluster(cluster, "mission_control.conf", host.root)
     documented = yaml.safe_load(cluster_info.RETURN)["clusters"]["contains"]
     assert set(described) == set(documented)
-    # What the server says is one row of JSON, and two facts that are not in it.
+    # What the server says is one row of JSON, and facts that are not in it.
     asked = set(re.findall(r"^    '(\w+)',", facts.SERVER_QUERY, re.MULTILINE))
-    assert asked | {"pid", "port", "socket_directory", "reload_pending"} == set(documented["server"]["contains"])
+    assert asked | {"pid", "port", "socket_directory", "certificate", "reload_pending"} == set(
+        documented["server"]["contains"]
+    )
 
 
 def test_a_stopped_cluster_is_described_by_its_files(host):
@@ -220,6 +223,8 @@ def test_a_stopped_cluster_is_described_by_its_files(host):
     ("change", "word"),
     [
         ({"creation_marker": "a\0b"}, "creation_marker"),
+        ({"certificates": "a\nb"}, "certificates"),
+        ({"networks": ["10.0.0.1/8"]}, "networks"),
         ({"drop_in": "../postgresql.conf"}, "drop_in"),
         ({"drop_in": ".."}, "drop_in"),
         ({"packages": ["--admindir=/tmp"]}, "packages"),
@@ -229,5 +234,37 @@ def test_a_stopped_cluster_is_described_by_its_files(host):
 )
 def test_what_no_file_package_or_port_is_called_is_refused(change, word):
     params = {"packages": ["postgresql-[0-9]*"], "port": 5432, "drop_in": "x.conf", "creation_marker": "/var/x"}
+    params.update(certificates="/etc/x", networks=["10.0.0.0/8"])
     assert cluster_info.problem_of(params) == ""
     assert cluster_info.problem_of({**params, **change}).startswith(word)
+
+
+def test_a_host_is_called_what_its_own_files_say(host):
+    host("proc/sys/kernel/hostname", "db\n")
+    host("etc/hosts", "127.0.0.1 localhost\n127.0.1.1 db.home.arpa db # made by the installer\n10.0.0.9 other db2\n")
+    assert host_names.host_names(host.root) == ["db", "db.home.arpa"]
+
+
+def test_addresses_that_stay_are_listed(host):
+    host(
+        "proc/net/fib_trie",
+        "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+        "     |-- 127.0.0.1\n        /32 host LOCAL\nLocal:\n     |-- 10.0.0.5\n        /32 host LOCAL\n",
+    )
+    host(
+        "proc/net/if_inet6",
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fd000000000000000000000000000005 02 40 00 80     eth0\n"
+        "fd0000000000000000000000000000aa 02 40 00 01     eth0\n"
+        "fe800000000000000000000000000005 02 40 20 80     eth0\n",
+    )
+    assert host_names.addresses(host.root) == ["10.0.0.5", "fd00::5"]
+
+
+def test_a_host_without_these_files_has_neither(host):
+    assert (host_names.host_names(host.root), host_names.addresses(host.root)) == ([], [])
+
+
+def test_the_address_towards_a_network_is_that_of_the_route():
+    assert host_names.address_towards("127.0.0.0/8") == "127.0.0.1"
+    assert host_names.address_towards("127.0.0.1/32") == "127.0.0.1"

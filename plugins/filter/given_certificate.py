@@ -1,0 +1,99 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: given_certificate
+short_description: Say for whom and until when a given certificate is, and whether a server could use it
+version_added: "0.1.0"
+description:
+  - Reads a certificate and its private key on the controller, so that one that cannot be used is refused before anything is changed. Needs the Python
+    library cryptography, which ansible-core brings along.
+positional: private_key
+options:
+  _input:
+    description: The certificate in PEM form, with those between it and its authority after it.
+    type: str
+    required: true
+  private_key:
+    description: Its private key in PEM form.
+    type: str
+    required: true
+author:
+  - Mission Control maintainers (@homelab)
+"""
+
+EXAMPLES = r"""
+- name: Say for whom a certificate is
+  ansible.builtin.debug:
+    msg: "{{ (certificate | homelab.mission_control.given_certificate(private_key)).names }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(problem), the end of a sentence that says why it cannot be used, empty if it can; C(names), C(days_left), C(expires), and C(fingerprints), the
+      SHA-256 of each certificate. Nothing of the key.
+  type: dict
+"""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+_SHORTEST_RSA = 2048
+_DAY = datetime.timedelta(days=1)
+
+
+def given_certificate(certificate: str, private_key: str) -> dict[str, Any]:
+    read: dict[str, Any] = {"problem": "", "names": [], "days_left": 0, "expires": "", "fingerprints": []}
+    try:
+        chain = x509.load_pem_x509_certificates(certificate.encode())
+    except ValueError:
+        return {**read, "problem": "is not in PEM form: give the text of the file, with its lines"}
+    first = chain[0]
+    left = first.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
+    read["fingerprints"] = [each.fingerprint(hashes.SHA256()).hex() for each in chain]
+    read.update(names=_names(first), days_left=left // _DAY, expires=first.not_valid_after_utc.strftime("%Y-%m-%d"))
+    return {**read, "problem": _problem(first, private_key)}
+
+
+def _problem(certificate: x509.Certificate, private_key: str) -> str:
+    key: Any
+    try:
+        key = serialization.load_pem_private_key(private_key.encode(), password=None)
+    except TypeError:
+        return "has a key with a passphrase, which nobody could enter when the server starts: give it without one"
+    except (ValueError, UnsupportedAlgorithm):
+        return "has a key that is not in PEM form: give the text of its file in mission_control_postgresql_tls_key"
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        return "does not belong to the key in mission_control_postgresql_tls_key"
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _SHORTEST_RSA:
+        return f"has a key of {key.key_size} bits, but {_SHORTEST_RSA} are the fewest that clients take"
+    begins = certificate.not_valid_before_utc
+    if begins > datetime.datetime.now(datetime.timezone.utc):
+        return f"is not valid before {begins.strftime('%Y-%m-%d')}"
+    return ""
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    """The names that a client compares with; the common name only where there are no others, as libpq does."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return [str(each.value) for each in common[-1:]]
+    hosts = [str(each) for each in extension.get_values_for_type(x509.DNSName)]
+    return hosts + [str(each) for each in extension.get_values_for_type(x509.IPAddress)]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"given_certificate": given_certificate}

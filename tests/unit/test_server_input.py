@@ -1,0 +1,92 @@
+"""Inputs of the server's role that are refused before the host is looked at."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import input_problem
+
+PREFIX = "mission_control_postgresql_"
+INPUTS = {
+    "mode": "package",
+    "version": "",
+    "cluster": "main",
+    "port": 5432,
+    "repository": "distribution",
+    "repository_uri": "",
+    "repository_key": "",
+    "listen_addresses": [],
+    "client_networks": [],
+    "memory_mb": "",
+    "settings": {},
+    "ignored_clusters": [],
+    "login_user": "postgres",
+    "tls": "automatic",
+    "tls_names": [],
+    "tls_days": 730,
+    "tls_renew_days": 90,
+    "tls_certificate": "",
+    "tls_key": "",
+    "tls_directory": "~/.config/mission_control/db",
+    "database": "mission_control",
+    "logins": ["mission_control"],
+}
+
+
+def test_the_defaults_are_fine():
+    assert input_problem(INPUTS) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"version": "13"}, "version is 13, but PostgreSQL 14 or newer is needed."),
+        ({"version": "new"}, "version is 'new', but a major version such as 17 is needed."),
+        ({"port": 80}, "port is 80, but it must lie between 1024 and 65535."),
+        ({"port": "65536"}, "port is '65536', but it must lie between 1024 and 65535."),
+        ({"port": 80, "mode": "existing"}, ""),
+        ({"port": 0, "mode": "existing"}, "port is 0, but it must lie between 1 and 65535."),
+        ({"cluster": "my-main"}, "cluster is 'my-main', which is no name for a cluster: use lower-case letters, digits and underscores."),
+        ({"memory_mb": "8g"}, "memory_mb is '8g', but a number of megabytes is needed."),
+        ({"repository": "pgdg", "repository_uri": "x"}, f"repository is pgdg, but {PREFIX}repository_key is empty."),
+        ({"settings": []}, "settings is [], but it must be a mapping."),
+        ({"listen_addresses": "x"}, "listen_addresses is 'x', but it must be a list; an empty one is written []."),
+        ({"tls_days": 0}, "tls_days is 0, but it must lie between 1 and 1825."),
+        ({"tls_days": 30}, f"tls_renew_days is 90, but it must lie between 0 and 29, below {PREFIX}tls_days."),
+        ({"tls_directory": "here"}, "tls_directory is 'here', but it must be an absolute path or begin with ~."),
+        ({"tls": "given"}, f"tls is given, but {PREFIX}tls_certificate is empty."),
+        ({"tls": "given", "tls_certificate": "x"}, f"tls is given, but {PREFIX}tls_key is empty."),
+        ({"tls_key": "secret"}, f"tls_key is set, but {PREFIX}tls is automatic: set that to given, or leave this empty."),
+        ({"tls_key": ["secret"]}, "tls_key must be a text in PEM form; an empty one is written ''."),
+    ],
+)  # fmt: skip
+def test_an_input_that_cannot_be_used_is_one_sentence(changes, sentence):
+    assert input_problem({**INPUTS, **changes}) == (f"{PREFIX}{sentence}" if sentence else "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"database": 'a"b'}, "The name 'a\"b' has a double quote or a control character in it."),
+        ({"database": "ä" * 32}, f"The name {'ä' * 32} is longer than the 63 bytes that PostgreSQL allows."),
+        ({"logins": [""]}, "A name of a database or role is empty."),
+        ({"settings": {"port": 1}}, f"port cannot be set in {PREFIX}settings; use {PREFIX}port."),
+        ({"settings": {"hba_file": "x"}}, f"hba_file cannot be set in {PREFIX}settings."),
+        ({"settings": {"ssl": "off"}, "tls": "own_authority"}, f"ssl cannot be set in {PREFIX}settings while {PREFIX}tls is own_authority."),
+        ({"settings": {"ssl": "off"}}, ""),
+        ({"client_networks": ["10.0.0.1/24"]}, f"'10.0.0.1/24' in {PREFIX}client_networks is not a network: 10.0.0.1/24 has host bits set."),
+    ],
+)  # fmt: skip
+def test_so_are_names_networks_and_settings(changes, sentence):
+    assert input_problem({**INPUTS, **changes}) == sentence
+
+
+@pytest.mark.parametrize("name", ["", "a b", "db.home.arpa\nDNS:other", "a,DNS:b", "-a", "1.2.3", "x" * 64, "a/b"])
+def test_what_cannot_stand_in_a_certificate_is_named(name):
+    assert f"in {PREFIX}tls_names is neither the name of a host" in input_problem({**INPUTS, "tls_names": [name]}) or (
+        "which holds a character that cannot be printed" in input_problem({**INPUTS, "tls_names": [name]})
+    )
+
+
+@pytest.mark.parametrize("name", ["db", "DB.Home.Arpa", "*.home.arpa", "192.168.20.5", "fd00::5", "my_container"])
+def test_names_and_addresses_are_taken(name):
+    assert input_problem({**INPUTS, "tls_names": [name]}) == ""
