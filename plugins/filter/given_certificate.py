@@ -42,10 +42,15 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+try:
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+except ImportError:
+    HAS_CRYPTOGRAPHY = False
+else:
+    HAS_CRYPTOGRAPHY = True
 
 _SHORTEST_RSA = 2048
 _DAY = datetime.timedelta(days=1)
@@ -53,6 +58,11 @@ _DAY = datetime.timedelta(days=1)
 
 def given_certificate(certificate: str, private_key: str) -> dict[str, Any]:
     read: dict[str, Any] = {"problem": "", "names": [], "days_left": 0, "expires": "", "fingerprints": []}
+    if not HAS_CRYPTOGRAPHY:
+        return {
+            **read,
+            "problem": "cannot be read, as the controller's Python lacks cryptography: install it there with pip",
+        }
     try:
         chain = x509.load_pem_x509_certificates(certificate.encode())
     except ValueError:

@@ -19,6 +19,9 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def name_kind(text: str) -> str:
     """`IP` for an address, `DNS` for the name of a host, empty for neither."""
+    # After it Python takes anything for the name of an interface, which is no part of an address for others.
+    if "%" in text:
+        return ""
     try:
         ipaddress.ip_address(text)
     except ValueError:

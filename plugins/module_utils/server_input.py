@@ -116,6 +116,9 @@ def _network_problems(network: Any) -> Iterator[str]:
         ipaddress.ip_network(str(network))
     except ValueError as error:
         yield f"{network!r} in {_PREFIX}client_networks is not a network: {error}."
+    else:
+        if "%" in str(network):
+            yield f"{network!r} in {_PREFIX}client_networks names an interface, but a network is none."
 
 
 def _tls_problems(inputs: Mapping[str, Any]) -> Iterator[str]:

@@ -249,8 +249,10 @@ def problem_of(params: dict[str, Any]) -> str:
             return f"packages holds {pattern!r}, but the name of a package does not begin with a hyphen."
     for network in params["networks"]:
         try:
-            ipaddress.ip_network(network)
+            known = ipaddress.ip_network(network) and "%" not in network
         except ValueError:
+            known = False
+        if not known:
             return f"networks holds {network!r}, which is no network such as 192.168.20.0/24."
     if not 1 <= params["port"] <= 65535:
         return f"port is {params['port']}, but a port lies between 1 and 65535."

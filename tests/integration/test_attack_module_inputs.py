@@ -1,10 +1,12 @@
 """Whatever the options of a module are: it ends with a sentence, and where it refuses or fails nothing was changed."""
 
 import os
+import pwd
 
 import fingerprint
 import pytest
-from ansible_collections.homelab.mission_control.plugins.modules import cluster_info, health, query
+from ansible_collections.homelab.mission_control.plugins.module_utils.certificate_facts import describe_directory
+from ansible_collections.homelab.mission_control.plugins.modules import cluster_info, health, query, server_certificate
 from bad_inputs import CARRIED_IN, ModuleRun, anything, changes_of, is_sentence, scalars, texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,6 +40,16 @@ CLUSTER_OPTIONS = {
     "port": {"type": "int"},
     "drop_in": {"type": "str"},
     "creation_marker": {"type": "path"},
+    "certificates": {"type": "path"},
+    "networks": {"type": "list", "elements": "str"},
+}
+CERTIFICATE_OPTIONS = {
+    "number": {"type": "int"},
+    "owner": {"type": "str"},
+    "names": {"type": "list", "elements": "str"},
+    "days": {"type": "int"},
+    "certificate": {"type": "str"},
+    "private_key": {"type": "str"},
 }
 statements = st.one_of(
     texts,
@@ -148,6 +160,25 @@ def test_cluster_info(monkeypatch, tmp_path, changes):
         assert is_sentence(run.message), run.result
     else:
         assert run.result["clusters"] == []
+
+
+@many
+@given(changes=changes_of(CERTIFICATE_OPTIONS))
+def test_server_certificate(monkeypatch, tmp_path, changes):
+    monkeypatch.setattr(server_certificate.os, "geteuid", lambda: 0)
+    user = pwd.getpwuid(os.getuid()).pw_name
+    given = {"directory": str(tmp_path), "number": 1, "owner": user, "names": ["db.home.arpa"]}
+    # The module sets it for its own process, which is this one here.
+    monkeypatch.setattr(server_certificate.os, "umask", lambda _mask: 0)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    run = ModuleRun(server_certificate, {**given, **changes})
+    pairs = describe_directory(str(tmp_path))["pairs"]
+    if run.failed:
+        assert is_sentence(run.message), run.result
+        assert pairs == []
+    else:
+        assert [each["key_matches"] for each in pairs] == [True]
 
 
 @many

@@ -132,7 +132,7 @@ def test_half_a_pair_is_found_and_not_used(directory):
     ]
 
 
-@pytest.mark.parametrize("names", [[], ["a,DNS:b"], ["a\nsubjectAltName = DNS:b"]])
+@pytest.mark.parametrize("names", [[], ["a,DNS:b"], ["a\nsubjectAltName = DNS:b"], ["fe80::1%a,DNS:b"]])
 def test_a_name_that_is_none_is_refused(directory, names):
     with pytest.raises(maker.CertificateError):
         issue(directory, names=names)

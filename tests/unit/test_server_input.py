@@ -73,6 +73,7 @@ def test_an_input_that_cannot_be_used_is_one_sentence(changes, sentence):
         ({"settings": {"hba_file": "x"}}, f"hba_file cannot be set in {PREFIX}settings."),
         ({"settings": {"ssl": "off"}, "tls": "own_authority"}, f"ssl cannot be set in {PREFIX}settings while {PREFIX}tls is own_authority."),
         ({"settings": {"ssl": "off"}}, ""),
+        ({"client_networks": ["fe80::%x trust/64"]}, f"'fe80::%x trust/64' in {PREFIX}client_networks names an interface, but a network is none."),
         ({"client_networks": ["10.0.0.1/24"]}, f"'10.0.0.1/24' in {PREFIX}client_networks is not a network: 10.0.0.1/24 has host bits set."),
     ],
 )  # fmt: skip
@@ -80,7 +81,9 @@ def test_so_are_names_networks_and_settings(changes, sentence):
     assert input_problem({**INPUTS, **changes}) == sentence
 
 
-@pytest.mark.parametrize("name", ["", "a b", "db.home.arpa\nDNS:other", "a,DNS:b", "-a", "1.2.3", "x" * 64, "a/b"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "db.home.arpa\nDNS:other", "a,DNS:b", "-a", "1.2.3", "x" * 64, "a/b", "fe80::1%a,DNS:b"]
+)
 def test_what_cannot_stand_in_a_certificate_is_named(name):
     assert f"in {PREFIX}tls_names is neither the name of a host" in input_problem({**INPUTS, "tls_names": [name]}) or (
         "which holds a character that cannot be printed" in input_problem({**INPUTS, "tls_names": [name]})
