@@ -22,6 +22,7 @@ GROUPS = {
     "Tools and policies": ("tool_definitions", "tool_call_records", "policies"),
     "Audit": ("audit_entries", "audit_links", "audit_head"),
     "Bookkeeping of the migrations": ("schema_migrations", "schema_repeatables"),
+    "Backups": ("backup_runs",),
 }
 _HEAD = """# The schema
 

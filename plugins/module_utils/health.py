@@ -22,6 +22,7 @@ from .health_activity import (
     check_idle_in_transaction,
     check_oldest_transaction,
 )
+from .health_backups import check_backups
 from .health_certificate import check_certificate
 from .health_contents import check_audit_chain, check_stale_task_runs
 from .health_migrations import check_migrations, check_repeatables
@@ -53,6 +54,7 @@ _CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (
     ("schema_objects", check_schema_objects),
     ("audit_chain", check_audit_chain),
     ("stale_task_runs", check_stale_task_runs),
+    ("backups", check_backups),
 )
 NAMES: tuple[str, ...] = ("connection", *(name for name, _check in _CHECKS))
 

@@ -24,6 +24,8 @@ class Thresholds:
         stale_run_warn_seconds: how long a running task run has recorded no event; default 3600. Never a failure.
         transaction_id_warn: age of the oldest transaction id, as a multiple of the age at which autovacuum is forced to
             freeze; default 1.5: it does not keep up. Three quarters of the way to the wraparound are a failure.
+        backup_warn_seconds: how long ago the last successful backup ended; default 129600 (36 hours: a daily one was left out).
+        archive_warn_seconds: how long write-ahead log has been waiting to be archived; default 3600.
         slot_warn_bytes: write-ahead log that a replication slot keeps on the server's disk; default 1 GiB.
         certificate_warn_days: days that the server's certificate is still valid; default 14. 0 switches it off.
     """
@@ -41,6 +43,8 @@ class Thresholds:
     transaction_id_warn: float = 1.5
     slot_warn_bytes: float = 1024**3
     certificate_warn_days: float = 14
+    backup_warn_seconds: float = 36 * 3600
+    archive_warn_seconds: float = 3600
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -28,6 +28,8 @@ TABLES: tuple[str, ...] = (
     "audit_head",
     "schema_migrations",
     "schema_repeatables",
+    # What the backups have recorded.
+    "backup_runs",
 )
 VIEWS: tuple[str, ...] = ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate")
 # Pairs of a table and a trigger on it. These fire whatever session_replication_role is: they guard logs ...

@@ -27,9 +27,9 @@ def plan_service(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
     if problems:
         return {"problems": problems}
     unit = info["unit"]
-    directories = [each["path"] for each in wanted["directories"] if _differs(info, each, "directory")]
-    write = [each["path"] for each in wanted["files"] if _must_write(info, each)]
-    adjust = [each["path"] for each in wanted["files"] if each["path"] not in write and _differs(info, each, "file")]
+    directories = [each["path"] for each in wanted["directories"] if differs(info, each, "directory")]
+    write = [each["path"] for each in wanted["files"] if must_write(info, each)]
+    adjust = [each["path"] for each in wanted["files"] if each["path"] not in write and differs(info, each, "file")]
     plan = {
         "problems": [],
         "packages": [name for name in wanted["packages"] if name not in info["packages"]],
@@ -58,16 +58,18 @@ def _problems(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _must_write(info: Mapping[str, Any], file: Mapping[str, Any]) -> bool:
+def must_write(info: Mapping[str, Any], file: Mapping[str, Any]) -> bool:
+    """Whether a file is missing or is not what it should be; of one that is to keep its content, whether it is missing."""
     found = info["paths"][file["path"]]
     if not _is(found, "file"):
         return True
     if file["keep"]:
         return False
-    return found["sha256"] != hashlib.sha256(file["text"].encode()).hexdigest() or _differs(info, file, "file")
+    return found["sha256"] != hashlib.sha256(file["text"].encode()).hexdigest() or differs(info, file, "file")
 
 
-def _differs(info: Mapping[str, Any], wanted: Mapping[str, Any], kind: str) -> bool:
+def differs(info: Mapping[str, Any], wanted: Mapping[str, Any], kind: str) -> bool:
+    """Whether there is no such file or directory, or another mode, owner or group."""
     found = info["paths"][wanted["path"]]
     return not _is(found, kind) or any(found[key] != wanted[key] for key in ("mode", "owner", "group"))
 

@@ -83,6 +83,14 @@ options:
         description: Days that the server's certificate is still valid.
         type: float
         default: 14
+      backup_warn_seconds:
+        description: Seconds since the last successful backup ended.
+        type: float
+        default: 129600
+      archive_warn_seconds:
+        description: Seconds that write-ahead log has been waiting to be archived.
+        type: float
+        default: 3600
   manifest:
     description: What the migrations are compared with. The controller fills it in; give it only to compare with another version of the collection.
     type: dict
@@ -178,6 +186,7 @@ checks:
         - "C(schema_objects): tables, views and triggers that are missing or disabled."
         - "C(audit_chain): sequence and hash of its head. Keep it elsewhere, to notice a log that was replaced as a whole."
         - "C(stale_task_runs): running task runs that have recorded nothing for long."
+        - "C(backups): archiving of the write-ahead log, and how the last backups ended."
       type: str
       sample: connections
     status:
@@ -244,7 +253,8 @@ def summary(report: HealthReport) -> str:
     rest = [f"{counts[status]} {status}" for status in ("not visible", "not checked") if counts[status]]
     passed = ", ".join([f"{counts['pass']} of {len(report.checks)} checks passed", *rest])
     if report.status == "pass":
-        return f"The database is healthy: {passed}."
+        unchecked = [f" {check.message}" for check in report.checks if check.status == "not checked"]
+        return f"The database is healthy: {passed}.{''.join(unchecked)}"
     found = [f"{check.name}: {check.message}" for check in report.checks if check.status in ("fail", "warn")]
     return f"The health of the database is {report.status}, {passed}. {' '.join(found)}"
 

@@ -9,6 +9,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.homelab.mission_control.plugins.module_utils import (
+    backup_input,
     database_input,
     schema_input,
     server_input,
@@ -41,6 +42,7 @@ _JUDGES = {
     "mission_control_schema": ("__mission_control_schema_inputs", schema_input.input_problem),
     "mission_control_service": ("__mission_control_service_inputs", service_input.input_problem),
     "mission_control_postgresql": ("__mission_control_postgresql_inputs", server_input.input_problem),
+    "mission_control_backup": ("__mission_control_backup_inputs", backup_input.input_problem),
 }
 ROLES = tuple(_JUDGES)
 

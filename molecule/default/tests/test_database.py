@@ -11,7 +11,7 @@ TABLES = {
     *("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
     *("tool_definitions", "tool_call_records", "policies", "audit_entries"),
 }
-BOOKKEEPING = {"schema_migrations", "schema_repeatables"}
+BOOKKEEPING = {"schema_migrations", "schema_repeatables", "backup_runs"}
 VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"}
 RELATIONS = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = %s"
 PERMISSION_DENIED = "42501"

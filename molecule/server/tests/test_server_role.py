@@ -55,7 +55,10 @@ def provisioned(host, provision):
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"port": 70000}, "mission_control_postgresql_port is 70000, but it must be a whole number from 1024 to 65535."),
+        (
+            {"port": 70000},
+            "mission_control_postgresql_port is 70000, but it must be a whole number from 1024 to 65535.",
+        ),
         ({"port": "many"}, "we were unable to convert to int"),
         ({"mode": "magic"}, "must be one of: package, existing, got: magic"),
         ({"version": "13"}, "mission_control_postgresql_version is 13, but PostgreSQL 14 or newer is needed."),

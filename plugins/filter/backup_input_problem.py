@@ -1,0 +1,38 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: backup_input_problem
+author: Mission Control maintainers (@homelab)
+version_added: 0.1.0
+short_description: Say what is wrong with the inputs of the role mission_control_backup
+description:
+  - Judges method, places, times and numbers of P(homelab.mission_control.mission_control_backup#role) before the host is looked at.
+options:
+  _input:
+    description: The variables by their names without the role's prefix, as C(vars/main.yml) of the role lists them.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Stop where an input cannot be used
+  ansible.builtin.assert:
+    that: inputs | homelab.mission_control.backup_input_problem == ''
+"""
+
+RETURN = r"""
+_value:
+  description: One sentence about the first problem, without a password; empty where there is none.
+  type: str
+"""
+
+from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import input_problem
+
+
+class FilterModule:
+    """The filter of this file."""
+
+    def filters(self):
+        return {"backup_input_problem": input_problem}

@@ -1,0 +1,117 @@
+"""What the backup's role refuses before it looks at a host: one sentence that names the variable, and never a secret."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import input_problem
+
+INPUTS = {
+    "method": "pgbackrest",
+    "server_mode": "package",
+    "full_calendar": "Sun *-*-* 02:30:00",
+    "incremental_calendar": "",
+    "dump_calendar": "*-*-* 02:30:00",
+    "random_delay": 900,
+    "repository": "/var/lib/pgbackrest",
+    "second_repository": "",
+    "stanza": "mission_control",
+    "keep_full": 2,
+    "cipher_password": "",
+    "archive_timeout": 300,
+    "archive_queue": "1GiB",
+    "processes": 1,
+    "options": {},
+    "dump_directory": "/var/lib/dumps",
+    "dump_keep": 14,
+    "login_host": "",
+    "login_port": 5432,
+    "login_unix_socket": "",
+    "login_user": "postgres",
+    "login_password": "",
+    "ssl_mode": "prefer",
+    "ca_cert": "",
+    "database": "mission_control",
+    "schema": "public",
+    "user": "postgres",
+    "restore_confirm": "",
+    "restore_target": "",
+    "restore_cluster": "",
+    "restore_port": 5432,
+    "restore_repository": 1,
+    "restore_dump": "",
+    "restore_heads": [],
+    "restore_timeout": 3600,
+}
+
+
+def problem(**changes):
+    return input_problem({**INPUTS, **changes})
+
+
+def test_the_defaults_are_fine():
+    assert problem() == ""
+
+
+def test_numbers_from_the_command_line_are_numbers():
+    assert problem(keep_full="3", archive_timeout="60", restore_port="5433") == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server_mode": "existing"},
+        {"method": "rsync"},
+        {"random_delay": -1},
+        {"keep_full": 0},
+        {"archive_timeout": "soon"},
+        {"archive_queue": "1G"},
+        {"archive_queue": "0MiB"},
+        {"processes": True},
+        {"dump_keep": 0},
+        {"restore_port": 0},
+        {"restore_repository": 0},
+        {"repository": "backups"},
+        {"repository": "/a b"},
+        {"repository": "/a%n"},
+        {"repository": ""},
+        {"second_repository": "/var/lib/pgbackrest"},
+        {"second_repository": "nas"},
+        {"stanza": "Mission Control"},
+        {"stanza": "a/b"},
+        {"database": "--help"},
+        {"schema": 'x"y'},
+        {"user": "postgres; id"},
+        {"full_calendar": "Sun\nExecStart=/bin/sh"},
+        {"options": []},
+        {"options": {"repo2 path": "x"}},
+        {"options": {"repo1-path": "/elsewhere"}},
+        {"options": {"config": "/elsewhere"}},
+        {"options": {"repo2-s3-key": "a\nb"}},
+        {"restore_target": "yesterday"},
+        {"restore_target": "2026-11-25 12:00:00"},
+        {"restore_cluster": "../main"},
+        {"restore_cluster": None},
+        {"restore_heads": "1:2"},
+        {"restore_heads": ["1:2"]},
+        {"restore_dump": "last.dump"},
+    ],
+)
+def test_what_cannot_be_used_is_named(changes):
+    [name] = changes
+    sentence = problem(**changes)
+    assert f"mission_control_backup_{'method' if name == 'server_mode' else name}" in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+def test_pgbackrest_needs_the_servers_files_and_dumps_do_not():
+    assert "set mission_control_backup_method to dump" in problem(server_mode="existing")
+    assert problem(server_mode="existing", method="dump", login_host="db.home.arpa") == ""
+
+
+@pytest.mark.parametrize("name", ["cipher_password", "login_password"])
+def test_a_secret_is_never_shown(name):
+    sentence = problem(**{name: "the\nsecret"})
+    assert f"mission_control_backup_{name}" in sentence
+    assert "secret" not in sentence.replace("mission_control", "")
+    assert "hidden" not in problem(options={"repo2-s3-key-secret": "hidden\n"})

@@ -1,0 +1,243 @@
+"""What the backup's role decides: each action only when it is needed, also after a run that was killed or a move to a newer version."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.backup_plan import plan_backup
+
+DROP_IN = "archive_mode = on\n"
+FULL, INCREMENTAL, DUMP = (f"mission-control-backup-{kind}.timer" for kind in ("full", "incr", "dump"))
+WANTED = {
+    "method": "pgbackrest",
+    "port": 5432,
+    "stanza": "mission_control",
+    "repositories": [1],
+    "repository_paths": ["/repository"],
+    "packages": ["pgbackrest"],
+    "directories": [
+        {"path": "/state", "mode": "0750", "owner": "postgres", "group": "postgres", "keep_mode": False},
+        {"path": "/repository", "mode": "0750", "owner": "postgres", "group": "postgres", "keep_mode": True},
+    ],
+    "files": [
+        {"path": "/program", "mode": "0755", "owner": "root", "group": "root", "keep": False, "text": "program\n"},
+        {"path": f"/etc/systemd/system/{FULL}", "mode": "0644", "owner": "root", "group": "root", "keep": False, "text": "timer\n"},
+    ],
+    "drop_in": DROP_IN,
+    "calendars": {"full_calendar": "Sun 02:30", "incremental_calendar": "Mon..Sat 02:30"},
+    "timers": [{"name": FULL}, {"name": INCREMENTAL}],
+    "all_timers": [FULL, INCREMENTAL, DUMP],
+}  # fmt: skip
+RUNNING = {"loaded": True, "active": True, "enabled": True, "needs_reload": False}
+MISSING = {"loaded": False, "active": False, "enabled": False, "needs_reload": False}
+
+
+def found(wanted, kind):
+    text = wanted.get("text", "").encode()
+    return {
+        "kind": kind,
+        "modified": 100.0,
+        "sha256": hashlib.sha256(text).hexdigest(),
+        **{key: wanted[key] for key in ("mode", "owner", "group")},
+    }
+
+
+@pytest.fixture
+def host():
+    """A host on which everything is as it should be."""
+    paths = {each["path"]: found(each, "file") for each in WANTED["files"]}
+    paths.update({each["path"]: found(each, "directory") for each in WANTED["directories"]})
+    return {
+        "systemd": True,
+        "packages": {"pgbackrest": "2.45"},
+        "paths": paths,
+        "units": {FULL: dict(RUNNING), INCREMENTAL: dict(RUNNING), DUMP: dict(MISSING)},
+        "calendars": {},
+        "system_identifier": "77",
+        "repositories": {
+            "problem": "",
+            "clusters": [{"repository": 1, "id": 1, "system": "77", "version": "15"}],
+            "backups": [{"repository": 1, "cluster": 1, "label": "20261125-023000F"}],
+        },
+        "dumps": [],
+    }
+
+
+@pytest.fixture
+def cluster():
+    return {
+        "version": "15",
+        "name": "main",
+        "owner": "postgres",
+        "settings": {"port": "5432"},
+        "reads_conf_d": True,
+        "drop_in": "/etc/postgresql/15/main/conf.d/mission_control_backup.conf",
+        "drop_in_content": DROP_IN,
+        "server": {"port": 5432, "in_recovery": False, "reload_pending": False, "pending_restart": [], "overridden": []},
+    }  # fmt: skip
+
+
+def actions(host, cluster, **changes):
+    return plan_backup(host, [cluster], {**WANTED, **changes})["actions"]
+
+
+def problems(host, cluster, **changes):
+    return plan_backup(host, [cluster], {**WANTED, **changes})["problems"]
+
+
+CHECK = "Check that the write-ahead log reaches the repository."
+FIRST = "Make the first backup."
+
+
+def test_nothing_is_done_where_nothing_is_to_be_done(host, cluster):
+    assert actions(host, cluster) == []
+
+
+def test_a_host_with_nothing_gets_everything_and_a_backup(host, cluster):
+    host["packages"] = {}
+    host["paths"] = dict.fromkeys(host["paths"])
+    host["units"] = dict.fromkeys(host["units"], MISSING)
+    host["repositories"].update(clusters=[], backups=[])
+    cluster["drop_in_content"] = None
+    assert actions(host, cluster) == [
+        "Install pgbackrest.",
+        "Make /state, /repository.",
+        f"Write /program, /etc/systemd/system/{FULL}.",
+        "Make the repository ready for mission_control.",
+        "Have 15/main archive its write-ahead log.",
+        CHECK,
+        f"Start {FULL}, {INCREMENTAL}.",
+        "Have systemd read the changed units.",
+        FIRST,
+    ]
+
+
+def test_where_no_server_runs_yet_the_plan_says_so(host):
+    plan = plan_backup(host, [], WANTED)
+    assert plan["problems"] == []
+    assert plan["ready"] is False
+    assert FIRST in plan["actions"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"drop_in_content": "archive_mode = off\n"}, ["Have 15/main archive its write-ahead log.", CHECK]),
+        ({"server": {"reload_pending": True}}, ["Have 15/main read its changed configuration.", CHECK]),
+        ({"server": {"pending_restart": ["archive_mode"]}}, ["Restart 15/main, which archive_mode waits for.", CHECK]),
+    ],
+)
+def test_a_run_that_was_killed_before_the_server_had_it_is_made_up_for(host, cluster, change, expected):
+    cluster["server"].update(change.pop("server", {}))
+    cluster.update(change)
+    assert actions(host, cluster) == expected
+
+
+def test_a_run_that_was_killed_before_the_first_backup_is_made_up_for(host, cluster):
+    host["repositories"]["backups"] = []
+    assert actions(host, cluster) == [FIRST]
+
+
+def test_a_second_repository_gets_a_backup_too(host, cluster):
+    assert actions(host, cluster, repositories=[1, 2]) == [
+        "Make the repository ready for mission_control.",
+        CHECK,
+        FIRST,
+    ]
+
+
+def test_after_a_move_to_a_newer_version_the_repository_follows_and_a_full_backup_is_made(host, cluster):
+    cluster.update(version="17")
+    host["system_identifier"] = "99"
+    plan = plan_backup(host, [cluster], WANTED)
+    assert plan["actions"] == ["Make the repository ready for the new version of mission_control.", CHECK, FIRST]
+    assert (plan["stanza"], plan["first"], plan["control"]) == ("upgrade", "full", ["pg_ctlcluster", "17", "main"])
+
+
+def test_the_old_cluster_of_a_move_is_not_mistaken_for_the_new_one(host, cluster):
+    old = {**cluster, "server": None}
+    assert plan_backup(host, [old, {**cluster, "version": "17"}], WANTED)["label"] == "17/main"
+
+
+def test_backups_of_another_cluster_are_never_written_over(host, cluster):
+    host["system_identifier"] = "99"
+    [problem] = problems(host, cluster)
+    assert "holds backups of another cluster" in problem
+    assert "playbooks/restore.yml" in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"archive_command": "cp %p /mnt"}, "archives its write-ahead log for somebody else"),
+        ({"archive_library": "basic_archive"}, "archives its write-ahead log for somebody else"),
+        ({"wal_level": "minimal"}, "wal_level"),
+    ],
+)
+def test_somebody_elses_archiving_is_left_alone(host, cluster, settings, word):
+    cluster["settings"] = settings
+    [problem] = problems(host, cluster)
+    assert word in problem
+
+
+def test_a_command_that_does_nothing_is_nobodys(host, cluster):
+    cluster["settings"] = {"archive_command": "(disabled)"}
+    assert problems(host, cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("server", "word"),
+    [({"in_recovery": True}, "standby"), ({"overridden": ["archive_command"]}, "read later")],
+)
+def test_a_server_that_cannot_archive_is_refused(host, cluster, server, word):
+    cluster["server"].update(server)
+    [problem] = problems(host, cluster)
+    assert word in problem
+
+
+def test_a_repository_that_is_not_mounted_is_not_made_anew(host, cluster):
+    host["paths"]["/repository"] = None
+    assert problems(host, cluster) == [
+        "The repository /repository is in use and is not there: mount it, or make the directory anew."
+    ]
+    cluster["drop_in_content"] = None
+    assert problems(host, cluster) == []
+
+
+def test_a_repository_that_cannot_be_read_stops_the_run(host, cluster):
+    host["repositories"] = {"problem": "unable to load info file", "clusters": [], "backups": []}
+    assert problems(host, cluster) == ["The backups cannot be read: unable to load info file."]
+
+
+def test_a_calendar_that_systemd_does_not_take_is_named(host, cluster):
+    host["calendars"] = {"Sun 02:30": "Failed to parse"}
+    [problem] = problems(host, cluster)
+    assert problem.startswith("mission_control_backup_full_calendar is 'Sun 02:30', which is no calendar")
+
+
+def test_the_mode_of_a_mounted_repository_is_left_alone(host, cluster):
+    host["paths"]["/repository"]["mode"] = "0755"
+    assert actions(host, cluster) == []
+    host["paths"]["/repository"]["owner"] = "root"
+    assert actions(host, cluster) == ["Make /repository."]
+
+
+def test_without_systemd_there_are_no_timers(host, cluster):
+    host.update(systemd=False, units={}, sandbox=False)
+    assert actions(host, cluster) == []
+
+
+def test_the_timers_of_another_method_go(host):
+    host.update(dumps=[{"path": "/dumps/x.dump", "head": ""}])
+    changes = {"method": "dump", "timers": [{"name": DUMP}], "packages": []}
+    plan = plan_backup(host, [], {**WANTED, **changes})
+    assert plan["disable"] == [FULL, INCREMENTAL]
+    assert plan["enable"] == [DUMP]
+    assert plan["first"] == ""
+
+
+def test_a_host_without_a_dump_gets_its_first(host):
+    host["units"][DUMP] = dict(RUNNING)
+    host["units"].update({FULL: MISSING, INCREMENTAL: MISSING})
+    assert plan_backup(host, [], {**WANTED, "method": "dump", "timers": [{"name": DUMP}]})["actions"] == [FIRST]
