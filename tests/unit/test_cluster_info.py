@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
@@ -231,3 +232,25 @@ def test_what_no_file_package_or_port_is_called_is_refused(change, word):
     params = {"packages": ["postgresql-[0-9]*"], "port": 5432, "drop_in": "x.conf", "creation_marker": "/var/x"}
     assert cluster_info.problem_of(params) == ""
     assert cluster_info.problem_of({**params, **change}).startswith(word)
+
+
+def test_a_host_is_not_looked_at_while_another_run_creates_a_cluster(tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with (
+            pytest.raises(facts.ProbeError, match="Another run has been creating a cluster"),
+            facts.between_creations(str(tmp_path), patience=0),
+        ):
+            pass
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with facts.between_creations(str(tmp_path)), pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_host_without_postgresql_is_looked_at_at_once(tmp_path):
+    with facts.between_creations(str(tmp_path / "nowhere")):
+        pass
