@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Create a cluster, unless another run has done it meanwhile: sh create_cluster.sh MARKER VERSION NAME pg_createcluster [OPTION …]
 #
 # The caller holds a lock, so whatever stands here half done was left by a run that is gone. MARKER tells such a directory, which this role
