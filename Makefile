@@ -40,11 +40,12 @@ pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (
 	@scripts/install-test-packages
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-attack: test-venv ## Attack audit log, privileges and inputs for longer than `make pytest` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, SEED)
+attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make pytest` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, SEED)
 	@scripts/install-test-packages
 	@MISSION_CONTROL_ATTACK_WRITERS=$(or $(WRITERS),32) MISSION_CONTROL_ATTACK_TRANSACTIONS=$(or $(TRANSACTIONS),60) \
 	  MISSION_CONTROL_ATTACK_ROUNDS=$(or $(ROUNDS),20) MISSION_CONTROL_ATTACK_EDITS=$(or $(EDITS),3000) \
-	  MISSION_CONTROL_ATTACK_INPUTS=$(or $(INPUTS),1000) MISSION_CONTROL_ATTACK_PLAYS=$(or $(PLAYS),150) $(if $(SEED),MISSION_CONTROL_ATTACK_SEED=$(SEED)) \
+	  MISSION_CONTROL_ATTACK_INPUTS=$(or $(INPUTS),1000) MISSION_CONTROL_ATTACK_PLAYS=$(or $(PLAYS),150) \
+	  MISSION_CONTROL_ATTACK_KILLS=$(or $(KILLS),16) MISSION_CONTROL_ATTACK_PLAYBOOK_KILLS=$(or $(PLAYBOOK_KILLS),15) $(if $(SEED),MISSION_CONTROL_ATTACK_SEED=$(SEED)) \
 	  $(BIN)/pytest --capture=no tests/integration/test_attack_*.py tests/integration/test_permissions.py $(ARGS)
 
 bench: test-venv ## Print figures; asserts nothing (NAMES="views site" for some of them)

@@ -7,6 +7,8 @@ Pure Python without Ansible. Functions that read files take the root directory, 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import ipaddress
 import json
@@ -14,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from .certificate_facts import fingerprints, served_certificate
@@ -382,3 +385,28 @@ def unfinished_creation(marker: str) -> dict[str, Any] | None:
         "data_directory": data_directory,
         "started": os.path.exists(os.path.join(data_directory, "postmaster.opts")),
     }
+
+
+@contextlib.contextmanager
+def between_creations(directory: str, patience: float = 120) -> Iterator[None]:
+    """Wait until no other run is creating a cluster, which it does under a lock on the directory, and keep one from beginning."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # there was nothing to create one with yet
+        yield
+        return
+    try:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ProbeError(
+                        f"Another run has been creating a cluster on this host for {patience:.0f} seconds: let it end, and run again."
+                    ) from None
+            time.sleep(0.2)
+        yield
+    finally:
+        os.close(descriptor)

@@ -51,9 +51,10 @@ def password_problem(password: str) -> str:
     return ""
 
 
-def make_password(path: str, length: int) -> str:
-    """Generate a password and keep it in a file; if another run has just kept one there, it is that one."""
+def make_password(path: str, length: int) -> tuple[str, bool]:
+    """Generate a password and keep it in a file; if another run has just kept one there, it is that one, and the second value is False."""
     directory = os.path.dirname(path)
+    made = True
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         # Written apart and linked into place, so that nobody ever sees half a file and of two runs at once one wins.
@@ -65,7 +66,7 @@ def make_password(path: str, length: int) -> str:
                 os.fsync(file.fileno())
             os.link(draft, path)
         except FileExistsError:
-            pass
+            made = False
         finally:
             os.unlink(draft)
     except OSError as error:
@@ -73,4 +74,4 @@ def make_password(path: str, length: int) -> str:
     password = read_password(path)
     if password is None:
         raise KeptPasswordError(f"The password file {path} was removed while it was made.")
-    return password
+    return password, made

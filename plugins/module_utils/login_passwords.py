@@ -44,18 +44,21 @@ def decide(
     try:
         password, source = _given(login["key"], given) or _kept(path) or ("", "")
         if not source and is_new:
-            password, source = _generated(login["name"], path, length, generate=generate, write=write), "generated"
+            password, source = _generated(login["name"], path, length, generate=generate, write=write)
     except KeptPasswordError as error:
         return {**entry, "password": "", "source": "", "action": "leave", "problem": str(error)}
     return {**entry, "password": password, "source": source, "action": _action(login, is_new, password, update)}
 
 
-def _generated(role: str, path: str, length: int, *, generate: bool, write: bool) -> str:
+def _generated(role: str, path: str, length: int, *, generate: bool, write: bool) -> tuple[str, str]:
     if not generate:
         raise KeptPasswordError(
             f"The role {role} needs a password: give one, put it into {path} with mode 0600, or let one be generated."
         )
-    return make_password(path, length) if write else ""
+    if not write:
+        return "", "generated"
+    password, made = make_password(path, length)
+    return password, "generated" if made else "file"
 
 
 def _given(key: str, given: Mapping[str, str]) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .migrations import MigrationFile, SqlFile, checksum
 from .postgresql_message import short_message, whole_message
-from .sql_text import quote_identifier, quote_literal, split_statements
+from .sql_text import concurrent_index, quote_identifier, quote_literal, split_statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -244,6 +244,11 @@ def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
         # The server notices a killed run during a long statement and rolls back, where its platform is able to.
         "DO $$ BEGIN SET client_connection_check_interval = '1s'; "
         "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
+        # Of a client whose network was cut it hears nothing: without these it would keep the lock for two hours.
+        "SET tcp_keepalives_idle = 15",
+        "SET tcp_keepalives_interval = 5",
+        "SET tcp_keepalives_count = 3",
+        "SET tcp_user_timeout = '30s'",
         session_sql,
         f"SELECT pg_temp.begin_run({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, {LOCK_KEY}) "
         "AS outcome",
@@ -266,17 +271,17 @@ def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
     schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
     role = quote_literal(settings.role_name(file))
     (statement,) = split_statements(file.body)
+    index = concurrent_index(statement.text)
     return [
         f"SELECT pg_temp.require_pending({schema}, {owner}, {_file_key(file)}, {quote_literal(file.checksum)})",
+        *([f"SELECT pg_temp.drop_half_built_index({schema}, {role}, {quote_literal(index)})"] if index else []),
         f"SELECT pg_temp.require_valid_indexes({schema})",
-        f"SELECT pg_temp.assume_role({role})",
-        f"SET ROLE {quote_identifier(settings.role_name(file))}",
+        f"SELECT pg_temp.keep_role({role})",
         f"SET search_path = {quote_identifier(settings.schema)}, pg_temp",
         "SELECT set_config('mission_control.started', clock_timestamp()::text, false)",
         statement.text,
         f"SET {_SAFE_PATH}",
         "RESET ROLE",
-        f"SELECT pg_temp.leave_role({role})",
         f"SELECT pg_temp.require_valid_indexes({schema})",
         f"SELECT pg_temp.record_migration({schema}, {owner}, {_file_key(file)}, "
         f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, "

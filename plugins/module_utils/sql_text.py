@@ -134,6 +134,28 @@ def split_statements(script: str) -> list[Statement]:
     return statements
 
 
+_CONCURRENT_INDEX = re.compile(
+    r"(?:CREATE\s+(?:UNIQUE\s+)?|DROP\s+)INDEX\s+CONCURRENTLY\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(?!ON\b)"
+    r"(?:(?P<word>[A-Za-z_\x80-\U0010ffff][\w$]*)|\"(?P<quoted>(?:[^\"]|\"\")+)\")(?!\s*\.|[\w$])",
+    re.IGNORECASE,
+)
+
+
+def concurrent_index(statement: str) -> str:
+    """Name of the index that CREATE or DROP INDEX CONCURRENTLY makes or removes; empty for every other statement.
+
+    Also empty where PostgreSQL is to choose the name, and where a schema is named.
+    """
+    comments = ("line_comment", "block_comment")
+    bare = "".join(
+        " " if token.kind in comments else statement[token.start : token.end] for token in _tokens(statement)
+    )
+    match = _CONCURRENT_INDEX.match(bare.strip())
+    if match is None:
+        return ""
+    return match["word"].lower() if match["word"] else match["quoted"].replace('""', '"')
+
+
 def quote_literal(text: str) -> str:
     """Quote a text as an SQL literal that reads the same whatever `standard_conforming_strings` says."""
     if "\x00" in text:

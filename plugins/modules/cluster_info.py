@@ -29,7 +29,8 @@ options:
     type: str
     default: mission_control.conf
   creation_marker:
-    description: Path of the file that the caller keeps while it creates a cluster. It holds C(version/name).
+    description: Path of the file that the caller keeps while it creates a cluster. It holds C(version/name). Whoever creates one has a lock
+      on the directory of that file (C(flock)); the module waits for up to two minutes until nobody has.
     type: path
     default: /var/lib/postgresql/mission_control-creating
   certificates:
@@ -292,7 +293,8 @@ def main() -> None:
     if problem:
         module.fail_json(msg=problem)
     try:
-        description = describe_host(module)
+        with facts.between_creations(os.path.dirname(module.params["creation_marker"])):
+            description = describe_host(module)
     except (facts.ProbeError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **description)

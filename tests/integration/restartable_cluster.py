@@ -2,6 +2,7 @@
 
 import signal
 
+from processes import kill_with_descendants
 from throwaway_cluster import ThrowawayCluster
 
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -10,6 +11,14 @@ STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": sig
 class RestartableCluster(ThrowawayCluster):
     def stop(self, mode="fast"):
         self._server.send_signal(STOP_SIGNALS[mode])
+        self._server.wait(timeout=30)
+
+    def kill(self):
+        """`kill -9` of the server and of all its processes at once, as a machine that loses power does; start() then recovers.
+
+        What the server gave to the kernel stays, so this holds without fsync.
+        """
+        kill_with_descendants(self._server.pid)
         self._server.wait(timeout=30)
 
     def start(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import subprocess
@@ -13,7 +15,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.scram impo
 from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, prepare_cluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from playbook import playbook_command
+from playbook import ROOT, playbook_command
 from psycopg2.extensions import encrypt_password
 from throwaway_cluster import ThrowawayCluster
 
@@ -218,3 +220,28 @@ def test_no_password_is_left_in_the_files_of_the_run(lab):
         if path.is_file() and password in path.read_text(encoding="utf-8", errors="replace")
     ]
     assert holders == [lab.file]
+
+
+def test_of_two_controllers_that_generate_a_password_at_once_the_second_takes_nothing(lab):
+    """The second has found a role without one; when it is its turn to set its own, there is one."""
+    lab.make()
+    statement = (ROOT / "files/sql/plan/set_passwords.sql").read_text(encoding="utf-8")
+
+    def set_first(password):
+        connection = lab.connect()
+        connection.autocommit = False
+        with contextlib.closing(connection), connection, connection.cursor() as cursor:
+            values = {
+                "verifiers": {lab.roles["application"]: make_verifier(password)},
+                "first_passwords": [lab.roles["application"]],
+            }
+            for name, value in values.items():
+                cursor.execute("SELECT set_config('mission_control.' || %s, %s, true)", [name, json.dumps(value)])
+            cursor.execute(statement)
+
+    set_first("of the first")
+    if lab.user != "postgres":
+        return  # it cannot see whether a role has one
+    with pytest.raises(psycopg2.Error, match=f"another run has given the role {lab.roles['application']} a password"):
+        set_first("of the second")
+    assert lab.log_in("of the first") == lab.roles["application"]

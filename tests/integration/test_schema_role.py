@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import re
 import subprocess
 import time
 import uuid
@@ -11,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg2
 import pytest
 from host_plays import HostRun, run_on_hosts
 from playbook import ROOT, playbook_command, run_playbook
+from processes import kill_with_descendants, wait_for
 from throwaway_cluster import ThrowawayCluster
 
 ROLES = ("owner", "audit", "readonly", "monitor", "service")
@@ -219,24 +220,6 @@ def test_site_local_migrations_come_after_the_collections_and_survive_its_upgrad
     assert "001_ups.sql, which is not in the given directory" in lab.run().sentence
 
 
-def test_eight_runs_at_once_apply_everything_once(lab):
-    lab.write({"migrations/004_slow.sql": "CREATE TABLE slow AS SELECT pg_sleep(1) IS NULL AS slept;"})
-    homes = [lab.home / f"run{number}" for number in range(8)]
-    for home in homes:
-        home.mkdir()
-    with ThreadPoolExecutor(8) as pool:
-        runs = list(pool.map(lambda home: run_playbook("playbooks/migrate.yml", lab.variables(), home=home), homes))
-    assert [run.returncode for run in runs] == [0] * 8, [run.sentence for run in runs]
-    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql", "004_slow.sql"]
-    assert lab.query("SELECT count(DISTINCT run_id) FROM schema_repeatables WHERE name <> 'grants'") == [(1,)]
-    applied_by = [
-        run
-        for run in runs
-        if "changed: [localhost]" in run.output.partition("Apply pending migrations]")[2].partition("TASK")[0]
-    ]
-    assert len(applied_by) == 1
-
-
 def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
     lab.write({"migrations/002_second.sql": "CREATE TABLE second (id integer); SELECT pg_sleep(30);"})
     command, environment = playbook_command("playbooks/migrate.yml", lab.variables(), home=lab.home)
@@ -247,8 +230,7 @@ def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
         sleeping = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{lab.database}' AND wait_event = 'PgSleep'"
         wait_for(lambda: lab.query(sleeping) == [(1,)])
     finally:
-        for pid in (process.pid, *descendants(process.pid)):
-            os.kill(pid, signal.SIGKILL)
+        kill_with_descendants(process.pid)
         process.wait()
     # The server notices within a second, although its statement would take 30.
     wait_for(lambda: lab.query(sleeping) == [(0,)])
@@ -258,28 +240,6 @@ def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
     lab.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
     lab.run().succeeded()
     assert lab.run().succeeded().recap["changed"] == 0
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes that a process has started, and those that these have started; modules run in sessions of their own."""
-    children = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except FileNotFoundError:  # it has ended meanwhile
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = list(children.get(pid, []))
-    for child in found:
-        found += children.get(child, [])
-    return found
-
-
-def wait_for(condition, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.1)
 
 
 @contextmanager
@@ -309,32 +269,82 @@ def test_a_lock_that_is_not_to_be_had_at_once_is_tried_again(applied_lab):
 
 
 def test_a_lock_that_is_never_to_be_had_is_named(applied_lab):
-    with locked_table(applied_lab):
+    with locked_table(applied_lab) as holder:
         run = applied_lab.run(mission_control_schema_lock_timeout=100)
-    assert "004_wider.sql failed: canceling statement due to lock timeout (SQLSTATE 55P03)" in run.sentence
+        named = f"process {holder.info.backend_pid} of role postgres, connected at "
+    assert f"004_wider.sql failed: canceling statement due to lock timeout; {named}" in run.sentence
+    assert "holds locks there (SQLSTATE 55P03)" in run.sentence
+    assert "note" not in {
+        name for (name,) in applied_lab.query("SELECT attname FROM pg_attribute WHERE attrelid = 'first'::regclass")
+    }
+    applied_lab.run().succeeded()
+    assert applied_lab.run().succeeded().recap["changed"] == 0
+
+
+INDEX_FILES = {
+    "migrations/003_third.sql": "ALTER TABLE first ADD COLUMN note text; INSERT INTO first VALUES (1, 'a'), (2, 'a');",
+    "migrations/004_index.sql": "-- no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ix_first_note ON first (note);",
+    "migrations/005_after.sql": "CREATE TABLE after (id integer);",
+}
 
 
 def test_an_index_is_built_concurrently_and_checked(lab):
-    lab.write(
-        {
-            "migrations/004_index.sql": "-- no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY ix_first_note ON first (note);",
-            "migrations/003_third.sql": "ALTER TABLE first ADD COLUMN note text; INSERT INTO first VALUES (1, 'a'), (2, 'a');",
-            "migrations/005_after.sql": "CREATE TABLE after (id integer);",
-        }
-    )
+    lab.write(INDEX_FILES)
     run = lab.run()
     assert run.returncode != 0
     assert "ix_first_note" in run.sentence
     assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
 
     lab.query("DELETE FROM first WHERE id = 2")
-    assert "invalid index: public.ix_first_note" in lab.run().sentence
-    lab.query("DROP INDEX ix_first_note")
     lab.run().succeeded()
     assert lab.applied()[-2:] == ["004_index.sql", "005_after.sql"]
     assert lab.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_first_note'::regclass") == [(True,)]
     assert lab.query("SELECT tableowner FROM pg_tables WHERE tablename = 'after'") == [("mission_control_owner",)]
     assert lab.run().succeeded().recap["changed"] == 0
+
+
+def test_an_invalid_index_of_somebody_else_is_named_and_not_touched(lab):
+    lab.write({"migrations/003_third.sql": INDEX_FILES["migrations/003_third.sql"]})
+    lab.run().succeeded()
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        lab.query("CREATE UNIQUE INDEX CONCURRENTLY ix_by_hand ON first (note)")
+    lab.query("DELETE FROM first WHERE id = 2")
+    lab.write(INDEX_FILES)
+    assert "invalid index: public.ix_by_hand" in lab.run().sentence
+    lab.query("DROP INDEX ix_by_hand")
+    lab.run().succeeded()
+    assert lab.applied()[-2:] == ["004_index.sql", "005_after.sql"]
+
+
+@pytest.mark.parametrize("administrator", ["postgres", "keeper"])
+def test_a_run_that_was_killed_while_it_built_an_index_is_finished_by_the_next(lab, keeper, administrator):
+    """A transaction that stays open holds the build up in its middle; the session that is killed leaves half an index, and no membership."""
+    chosen = keeper if administrator == "keeper" else {}
+    lab.write({**INDEX_FILES, "migrations/003_third.sql": "ALTER TABLE first ADD COLUMN note text;"})
+    for name in ("migrations/004_index.sql", "migrations/005_after.sql"):
+        lab.remove(name)
+    lab.run(**chosen).succeeded()
+    lab.write(INDEX_FILES | {"migrations/003_third.sql": "ALTER TABLE first ADD COLUMN note text;"})
+    holder = lab.cluster.connect(lab.database)
+    holder.autocommit = False
+    building = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE UNIQUE INDEX%' AND wait_event_type = 'Lock'"
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("INSERT INTO first VALUES (1, 'a')")
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(lab.run, **chosen)
+            wait_for(lambda: lab.query(building))
+            assert memberships(lab) == []
+            lab.query(f"SELECT pg_terminate_backend(pid) FROM ({building}) AS building")
+            assert re.search("terminating connection|server closed the connection", run.result().sentence)
+    finally:
+        holder.close()
+    assert lab.query("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(1,)]
+    assert memberships(lab) == []
+    lab.run(**chosen).succeeded()
+    assert lab.query("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
+    assert lab.applied()[-2:] == ["004_index.sql", "005_after.sql"]
+    assert lab.run(**chosen).succeeded().recap["changed"] == 0
 
 
 def test_functions_and_views_are_replaced_when_a_file_changed(lab):

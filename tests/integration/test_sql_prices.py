@@ -289,3 +289,27 @@ def test_any_sequence_of_lists(prices, calls):
                     assert last == base[-1]["input"]
     finally:
         session.run("ROLLBACK")  # the next example begins without prices
+
+
+def test_a_price_that_has_not_begun_by_the_clock_but_was_used_gives_way_and_stays_what_costs_refer_to(database):
+    """So it is after the clock was set back: the row cannot be removed, since a cost was computed from it."""
+    admin = database.session("admin")
+    admin.run(
+        'SELECT apply_provider_prices(\'[{"provider": "x", "model": "back", "input": 1, "output": 2}]\', \'user\')'
+    )
+    admin.run("UPDATE provider_pricing SET valid_to = now() + interval '1 hour' WHERE model = 'back'")
+    admin.run(
+        "INSERT INTO provider_pricing (provider, model, input_usd_per_mtok, output_usd_per_mtok, valid_from)"
+        " SELECT 'x', 'back', 5, 6, valid_to FROM provider_pricing WHERE model = 'back'"
+    )
+    usage = "INSERT INTO token_usage (provider, model, input_tokens, occurred_at) VALUES ('x', 'back', 1000000, now() + interval '2 hours') RETURNING *"
+    used = admin.row(usage)
+    assert used["estimated_cost_usd"] == 5
+    admin.run(
+        'SELECT apply_provider_prices(\'[{"provider": "x", "model": "back", "input": 3, "output": 2}]\', \'user\')'
+    )
+    assert admin.row("SELECT * FROM token_usage WHERE id = %s", used["id"]) == used
+    assert admin.row(usage)["estimated_cost_usd"] == 3
+    assert admin.value("SELECT input_usd_per_mtok FROM provider_pricing WHERE id = %s", used["price_id"]) == 5
+    again = 'SELECT apply_provider_prices(\'[{"provider": "x", "model": "back", "input": 3, "output": 2}]\', \'user\')'
+    assert admin.value(again) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
@@ -268,3 +269,25 @@ def test_a_host_without_these_files_has_neither(host):
 def test_the_address_towards_a_network_is_that_of_the_route():
     assert host_names.address_towards("127.0.0.0/8") == "127.0.0.1"
     assert host_names.address_towards("127.0.0.1/32") == "127.0.0.1"
+
+
+def test_a_host_is_not_looked_at_while_another_run_creates_a_cluster(tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with (
+            pytest.raises(facts.ProbeError, match="Another run has been creating a cluster"),
+            facts.between_creations(str(tmp_path), patience=0),
+        ):
+            pass
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with facts.between_creations(str(tmp_path)), pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_host_without_postgresql_is_looked_at_at_once(tmp_path):
+    with facts.between_creations(str(tmp_path / "nowhere")):
+        pass

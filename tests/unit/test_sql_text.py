@@ -2,6 +2,7 @@
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.sql_text import (
+    concurrent_index,
     quote_identifier,
     quote_literal,
     split_statements,
@@ -66,3 +67,23 @@ def test_what_postgresql_cannot_hold_is_refused():
         quote_literal("a\x00b")
     with pytest.raises(ValueError, match="identifier"):
         quote_identifier("")
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("CREATE INDEX CONCURRENTLY ix_a ON t (x)", "ix_a"),
+        ("create unique index concurrently if not exists IX_A on t (x)", "ix_a"),
+        ('CREATE INDEX /* slow */ CONCURRENTLY -- so\n IF NOT EXISTS "Ix ""a" ON t (x)', 'Ix "a'),
+        ("DROP INDEX CONCURRENTLY IF EXISTS ix_a", "ix_a"),
+        ("DROP INDEX CONCURRENTLY öl$1", "öl$1"),
+        ("CREATE INDEX CONCURRENTLY ON t (x)", ""),
+        ("DROP INDEX CONCURRENTLY other.ix_a", ""),
+        ('DROP INDEX CONCURRENTLY "other" . ix_a', ""),
+        ("CREATE INDEX ix_a ON t (x)", ""),
+        ("VACUUM t", ""),
+        ("SELECT 'CREATE INDEX CONCURRENTLY ix_a ON t'", ""),
+    ],
+)
+def test_the_index_of_a_concurrent_statement_is_named(statement, name):
+    assert concurrent_index(statement) == name

@@ -108,7 +108,8 @@ COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether t
 
 -- A list speaks for the models that it names, each in a billing mode with all its tiers:
 --   what is past stays as it was; from now on the list counts
---   a price of the same origin that the list does not confirm ends now, or is removed if it has not begun
+--   a price of the same origin that the list does not confirm ends now, or is removed if it has not begun; one that a cost was computed
+--   from all the same, as where the clock was set back since, stays for its first microsecond, so that the cost can still refer to it
 --   a user's price replaces the seed's for the time it declares; the seed keeps out of the time in which the user has prices
 --   a declared period is filled in where nothing else stands; in the past only where the model had no price at all, not even
 --   another tier, so that usage which is imported late costs what it would have cost then
@@ -167,6 +168,9 @@ BEGIN
         WHERE (w.provider, w.model, w.billing_mode) = (row.provider, row.model, row.billing_mode)
             AND (row.origin <> p_origin OR same_price(row, w));
         removed := CASE WHEN row.origin = p_origin THEN span * future - declared ELSE span * future * declared END;
+        IF removed @> row.valid_from AND EXISTS (SELECT FROM token_usage AS u WHERE u.price_id = row.id) THEN
+            removed := removed - tstzmultirange(tstzrange(row.valid_from, row.valid_from + interval '1 microsecond'));
+        END IF;
         CONTINUE WHEN isempty(removed);
         changed := changed + 1;
         span := span - removed;

@@ -41,6 +41,35 @@ BEGIN
 END
 $runner$;
 
+-- The same for statements that cannot run in a transaction: until RESET ROLE, over commits. A membership that is needed to take the role on
+-- ends in the transaction that it began in, so that a session which is killed meanwhile leaves none.
+CREATE FUNCTION pg_temp.keep_role(p_role name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+BEGIN
+  PERFORM pg_temp.assume_role(p_role);
+  PERFORM set_config('role', p_role, false);
+  IF current_setting('mission_control.temporary_member_of', true) = p_role THEN
+    PERFORM pg_temp.end_membership(p_role);
+    PERFORM set_config('mission_control.temporary_member_of', '', false);
+  END IF;
+END
+$runner$;
+
+-- As the administrator who made this function, while the session has taken on another role.
+CREATE FUNCTION pg_temp.end_membership(p_role name)
+RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+BEGIN
+  EXECUTE format('REVOKE %I FROM %I', p_role, session_user);
+END
+$runner$;
+
 -- Read the bookkeeping tables as their owner, who could have put a view in place of one: its functions run as whoever reads it. Only an
 -- administrator who would have to become a member for that reads them as himself, where he may.
 CREATE FUNCTION pg_temp.read_as(p_schema text, p_owner name)
@@ -230,6 +259,22 @@ BEGIN
 END
 $runner$;
 
+-- Who may be in the way of a file that did not get its locks: the oldest other transaction with locks on relations of the schema.
+CREATE FUNCTION pg_temp.other_holder(p_schema text)
+RETURNS text
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  SELECT format('process %s of role %s, connected at %s, holds locks there', a.pid, a.usename, a.backend_start)
+  FROM pg_catalog.pg_locks AS l
+  JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+  JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+  WHERE l.granted AND l.pid <> pg_backend_pid() AND c.relnamespace = to_regnamespace(quote_ident(p_schema))
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
+  ORDER BY a.xact_start NULLS LAST, l.mode = 'AccessExclusiveLock' DESC, a.pid
+  LIMIT 1
+$runner$;
+
 -- Apply one file and record it, both or neither. A lock that is not to be had within lock_timeout is tried again p_attempts times.
 -- Returns {"outcome": "applied" | "already applied" | "not tried" | "failed", "name": …, "sqlstate": …, "message": …}.
 CREATE FUNCTION pg_temp.apply_migration(
@@ -270,6 +315,7 @@ BEGIN
           v_sqlstate = RETURNED_SQLSTATE, v_message = MESSAGE_TEXT, v_detail = PG_EXCEPTION_DETAIL, v_hint = PG_EXCEPTION_HINT;
     END;
     EXIT WHEN v_sqlstate <> '55P03';  -- lock_not_available
+    v_detail := concat_ws('; ', nullif(v_detail, ''), pg_temp.other_holder(p_schema));
   END LOOP;
   PERFORM set_config('mission_control.run_state', 'failed', false);
   RETURN jsonb_build_object('outcome', 'failed', 'name', p_name, 'sqlstate', v_sqlstate,
@@ -288,6 +334,28 @@ DECLARE
 BEGIN
   IF v_skip IS NOT NULL THEN
     PERFORM pg_temp.raise_outcome(v_skip);
+  END IF;
+END
+$runner$;
+
+-- Before CREATE or DROP INDEX CONCURRENTLY is tried again: away with what an earlier try has left, which is never used. One that another
+-- session is building has a lock on its table, so it is not taken away but fails this run.
+CREATE FUNCTION pg_temp.drop_half_built_index(p_schema text, p_role name, p_index text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+BEGIN
+  IF EXISTS (
+    SELECT
+    FROM pg_catalog.pg_index AS i
+    JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE NOT i.indisvalid AND c.relkind = 'i' AND n.nspname = p_schema AND c.relname = p_index
+  ) THEN
+    PERFORM pg_temp.assume_role(p_role);
+    EXECUTE format('DROP INDEX %I.%I', p_schema, p_index);
+    PERFORM pg_temp.leave_role(p_role);
   END IF;
 END
 $runner$;

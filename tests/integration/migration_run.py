@@ -1,0 +1,102 @@
+"""What the schema role does to a database, statement by statement and without Ansible, so that it can be killed a hundred times."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from dataclasses import dataclass, field
+
+import mission_control_database as layer
+from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+    GRANTS,
+    PriceList,
+    grants_checksum,
+    history_statements,
+    migration_batches,
+    pending_repeatables,
+    record_grants_statements,
+    repeatable_script,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+    applied_from_rows,
+    plan_migrations,
+    read_repeatables,
+)
+
+SESSION = layer.read_sql("runner/session.sql")
+PRIVILEGES = layer.read_sql("privileges.yml")
+REPEATABLES = read_repeatables(str(layer.SQL / "repeatable"))
+PATIENCE = 60
+
+
+@dataclass
+class MigrationRun:
+    """Runs of one set of files by one administrator; `after` is called after each statement that was carried out.
+
+    run() returns what it changed: names of migrations, and of the repeatable files, lists and grants that it recorded.
+    """
+
+    cluster: object
+    database: str
+    files: list
+    user: str = "postgres"
+    after: object = field(default=lambda: None)
+
+    def run(self) -> list[str]:
+        history = self._carry_out(history_statements(SESSION, layer.SETTINGS))[0]
+        plan = plan_migrations(self.files, applied_from_rows(history["migrations"]))
+        assert plan.problems == ()
+        done = []
+        for batch in migration_batches(SESSION, plan.pending, layer.SETTINGS):
+            done += [each["name"] for each in self._carry_out(batch, locked=True) if each.get("outcome") == "applied"]
+        prices = [PriceList("seed", layer.seed_prices()), PriceList("user", [])]
+        run_id = str(uuid.uuid4())
+        pending = pending_repeatables(REPEATABLES, prices, history["repeatables"])
+        if pending:
+            self._carry_out([repeatable_script(SESSION, REPEATABLES, prices, layer.SETTINGS, run_id)], locked=True)
+        digest = grants_checksum(PRIVILEGES, [*self.files, *REPEATABLES])
+        if {"name": GRANTS, "checksum": digest} not in history["repeatables"]:
+            with self._connection() as connection:
+                wanted = layer.wanted(self.database)
+                pending += layer.carry_out(connection, wanted, ["plan/schema_privileges.sql"], ["schema"])
+            self.after()
+            with self._connection() as connection:
+                connection.autocommit = False
+                with connection, connection.cursor() as cursor:
+                    for statement in record_grants_statements(SESSION, digest, layer.SETTINGS, run_id):
+                        cursor.execute(statement)
+            self.after()
+            pending.append(GRANTS)
+        return done + pending
+
+    def _connection(self):
+        return contextlib.closing(self.cluster.connect(self.database, self.user))
+
+    def _carry_out(self, statements, locked=False):
+        """Answers of the statements; as the role does, it tries again while another session has the lock."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            answers, held = [], False
+            with self._connection() as connection, connection.cursor() as cursor:
+                for statement in statements:
+                    try:
+                        cursor.execute(statement)
+                    except Exception as error:
+                        held = locked and any(
+                            word in str(error) for word in ("_outcome<locked>", "_outcome<not tried>")
+                        )
+                        if not held:
+                            raise
+                        break
+                    answer = cursor.fetchone() if cursor.description else None
+                    if answer and isinstance(answer[0], dict):
+                        held = held or answer[0].get("locked") is False
+                        assert answer[0].get("outcome") != "failed", answer[0]
+                        answers.append(answer[0])
+                    if not held:
+                        self.after()
+            if not held:
+                return answers
+            assert time.monotonic() < deadline, answers
+            time.sleep(0.1)
