@@ -165,7 +165,7 @@ counts:
   description: How many checks have each status.
   type: dict
   returned: always
-  sample: {pass: 14, warn: 0, fail: 0, not visible: 2, not checked: 0}
+  sample: {pass: 14, warn: 0, fail: 0, not visible: 2, not checked: 1}
 checks:
   description: Every check, always in this order. Sizes are in bytes, ages in seconds, latencies in milliseconds, times in ISO 8601.
   type: list
