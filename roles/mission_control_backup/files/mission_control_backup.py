@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Back up Mission Control's database, and record in it how that ended.
