@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 
@@ -88,6 +89,12 @@ def restore(run_playbook, project):
         return run_playbook(project / "playbooks/restore.yml", *extra)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def healthy_hosts():
+    """Count the hosts of an output on which every health check passed, however many there are."""
+    return lambda output: len(re.findall(r"\b(\d+) of \1 checks passed", output))
 
 
 @pytest.fixture(scope="session")

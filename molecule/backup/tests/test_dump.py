@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def test_a_removed_database_comes_back_from_its_dump(dumps, restore, run_playbook, project):
+def test_a_removed_database_comes_back_from_its_dump(dumps, restore, run_playbook, healthy_hosts, project):
     dumps.write(1, 20)
     dumps.run("mission-control-backup", "dump")
     dumps.write(21, 25)
@@ -26,7 +26,7 @@ def test_a_removed_database_comes_back_from_its_dump(dumps, restore, run_playboo
 
     run = run_playbook(project / "site.yml", *limit)
     assert run.returncode == 0, run.output
-    assert "16 of 16 checks passed" in run.output
+    assert healthy_hosts(run.output) == 1
     # The guards of the log are on again, and it goes on where it ended.
     dumps.write(21, 21)
     assert dumps.sql("SELECT valid, head_sequence FROM verify_audit_chain()") == "t|21"
