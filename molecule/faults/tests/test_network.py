@@ -35,7 +35,10 @@ def test_an_application_is_told_and_goes_on_when_the_network_is_back(database, a
         writer.goes_on()
     errors = {note["error"] for note in writer.failures()}
     assert errors <= LOST
-    assert all("mission_control on" in note["text"] for note in writer.failures())
+    # Who waited for less than an attempt to connect takes knows the state of the pool only.
+    texts = [note["text"] for note in writer.failures()]
+    assert all("mission_control on" in text or "of at most 20" in text for text in texts), texts
+    assert any("mission_control on" in text for text in texts)
 
 
 @pytest.fixture
