@@ -181,12 +181,14 @@ class Victim:
 
     def _kill_backend(self):
         witness = self.cluster.connect()
-        killed = 0
+        killed = []
         for pid in self._backends():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
+                killed.append(pid)
         self.end()
+        # A process that waits for its disk ends later than it was told to.
+        wait_for(lambda: not any(map(exists, killed)))
         if killed:
             # The server ends all its sessions and recovers; one that had just ended by itself does not count.
             with contextlib.suppress(AssertionError):
@@ -205,6 +207,14 @@ class Victim:
         self.cluster.kill()
         self.end()
         self.cluster.start()
+
+
+def exists(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def alive(connection):

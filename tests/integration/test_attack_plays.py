@@ -12,6 +12,7 @@ from database_lab import DatabaseLab, prepare_cluster
 from host_plays import run_on_hosts
 from playbook import ROOT
 from role_inputs import options_of, refusal
+from throwaway_cluster import ThrowawayCluster
 
 # `make attack` asks for more.
 PLAYS = int(os.environ.get("MISSION_CONTROL_ATTACK_PLAYS", "12"))
@@ -43,9 +44,10 @@ def refused_inputs(role, count):
 
 
 @pytest.fixture(scope="module")
-def lab(cluster, tmp_path_factory):
-    prepare_cluster(cluster)
-    return DatabaseLab(cluster, tmp_path_factory.mktemp("plays"))
+def lab(tmp_path_factory):
+    with ThrowawayCluster() as server:
+        prepare_cluster(server)
+        yield DatabaseLab(server, tmp_path_factory.mktemp("plays"))
 
 
 @pytest.fixture
