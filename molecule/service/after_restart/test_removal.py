@@ -1,4 +1,4 @@
-"""Removing the database removes the service that was beside it."""
+"""Removing the database and the server's settings removes the service that was beside it, and the certificates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ testinfra_hosts = ["debian13"]
 
 def test_nothing_of_it_is_left(host, service, run_playbook, project):
     confirmation = "mission_control_database_remove_confirm=mission_control"
-    run = run_playbook(project / "playbooks/remove.yml", "--extra-vars", confirmation)
+    settings = "mission_control_postgresql_remove_settings=true"
+    run = run_playbook(project / "playbooks/remove.yml", "--extra-vars", f"{confirmation} {settings}")
     assert run.returncode == 0, run.output
     assert service.status("/live") == 0
     assert not host.user("mission-control-service").exists
@@ -15,3 +16,7 @@ def test_nothing_of_it_is_left(host, service, run_playbook, project):
     assert host.run("systemctl cat mission-control.service").rc != 0
     for path in ("/usr/local/lib/mission-control", "/etc/mission-control"):
         assert not host.file(path).exists
+    # The server stays, and starts without what was taken back.
+    host.check_output("pg_ctlcluster 17 main restart")
+    assert host.check_output("runuser -u postgres -- psql -XAtc 'SHOW ssl_cert_file'") != ""
+    assert "homelab.mission_control" not in host.file("/etc/postgresql/17/main/pg_hba.conf").content_string

@@ -100,6 +100,8 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
         **files_with(host, [each.value for each in secrets.values()]),
     }
     host.check_output("systemctl stop planted; rm /var/tmp/planted")
+    # The tests after these find the password that the inventory says.
+    assert run_playbook(project / "site.yml", *here_only).returncode == 0
     old_login = Login(database_host, SERVICE, old, "mission_control")
     return Runs(by_name, watch, secrets, misplaced(secrets, places), old_login, new)
 
