@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 import testinfra
 import yaml
+from processes import kill_with_descendants
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
@@ -77,20 +78,27 @@ def scenario() -> Path:
 
 @pytest.fixture(scope="session")
 def run_playbook():
-    """Run a playbook of the project, or of the scenario, on the scenario's hosts: run_playbook(path, *arguments, **environment)."""
+    """Run a playbook of the project, or of the scenario, on the scenario's hosts: run_playbook(path, *arguments, **environment).
 
-    def run(playbook: Path, *arguments: str, **environment: str) -> Run:
+    With kill_after it is killed after so many seconds with all that it has started; its return code is then negative.
+    """
+
+    def run(playbook: Path, *arguments: str, kill_after: float | None = None, **environment: str) -> Run:
         inventories = [f"--inventory={directory}" for directory in INVENTORIES]
-        process = subprocess.run(
+        with subprocess.Popen(
             ["ansible-playbook", *inventories, str(playbook), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
             cwd=SCENARIO,
             env={**os.environ, **environment},
-        )
-        return Run(process.returncode, process.stdout)
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=kill_after)
+            except subprocess.TimeoutExpired:
+                kill_with_descendants(process.pid)
+                output, _ = process.communicate()
+        return Run(process.returncode, output)
 
     return run
 

@@ -77,16 +77,21 @@ def dumps() -> DatabaseHost:
 
 
 @pytest.fixture(scope="session")
-def restore(run_playbook, project):
-    """Run playbooks/restore.yml on some hosts, with variables by their names without the prefix."""
+def replacement() -> DatabaseHost:
+    return database_host("new-machine")
 
-    def run(hosts, *arguments, confirm="mission_control", **variables):
+
+@pytest.fixture(scope="session")
+def restore(run_playbook, project):
+    """Run playbooks/restore.yml on some hosts, with variables by their names without the prefix; kill it after so many seconds."""
+
+    def run(hosts, *arguments, confirm="mission_control", kill_after=None, **variables):
         given = {f"mission_control_backup_restore_{name}": value for name, value in variables.items()}
         if confirm:
             given["mission_control_backup_restore_confirm"] = confirm
         limit = ",".join(each.name for each in hosts)
         extra = ("--limit", limit, "--extra-vars", json.dumps(given), *arguments)
-        return run_playbook(project / "playbooks/restore.yml", *extra)
+        return run_playbook(project / "playbooks/restore.yml", *extra, kill_after=kill_after)
 
     return run
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from sql_on_host import Login, as_administrator
 
@@ -33,6 +35,16 @@ def test_audit_chain_is_unbroken(host):
 
 def test_data_checksums_are_still_on(host):
     assert as_administrator(host, "SHOW data_checksums") == "on"
+
+
+def test_backups_go_on_with_the_newer_version(host):
+    pgbackrest = "pgbackrest --config=/etc/pgbackrest/mission_control.conf --stanza=mission_control"
+    host.check_output("cd / && runuser -u postgres -- mission-control-backup incr")
+    host.check_output(f"cd / && runuser -u postgres -- {pgbackrest} check")
+    [stanza] = json.loads(host.check_output(f"cd / && runuser -u postgres -- {pgbackrest} --output=json info"))
+    versions = {database["id"]: database["version"] for database in stanza["db"]}
+    backups = [(versions[backup["database"]["id"]], backup["type"]) for backup in stanza["backup"]]
+    assert backups == [("15", "full"), ("17", "full"), ("17", "incr")]
 
 
 def test_provisioning_with_the_newer_version_changes_nothing(run_playbook, project):

@@ -1,0 +1,93 @@
+"""The machine is gone: what it archived is restored on one that has nothing but the second repository, by runs of which some are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+
+import pytest
+import yaml
+
+KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RESTORE_KILLS", "2"))
+# In seconds from the beginning of a run; a whole one takes about a minute.
+EARLIEST, LATEST = 2, 25
+REPOSITORY = "/srv/nas"
+
+
+@pytest.fixture(scope="module")
+def gone(clusters):
+    """The host whose backups are used."""
+    [_, each] = clusters
+    return each
+
+
+@pytest.fixture(scope="module")
+def inventory(scenario, gone, replacement, tmp_path_factory):
+    """An inventory in which the new machine is in the group, with the variables of the one that is gone."""
+    hosts = yaml.safe_load((scenario / "inventory/hosts.yml").read_text())["mission_control"]["hosts"]
+    file = tmp_path_factory.mktemp("inventory") / "hosts.json"
+    file.write_text(json.dumps({"mission_control": {"hosts": {replacement.name: hosts[gone.name]}}}))
+    return ("--inventory", str(file))
+
+
+def take_the_repository(gone, replacement):
+    """As a NAS that is mounted on another machine."""
+    replacement.host.check_output(f"mkdir -p {REPOSITORY}")
+    podman = ["podman", "exec", "--interactive"]
+    read = [*podman, gone.host.backend.name, "tar", "-C", REPOSITORY, "--numeric-owner", "-cf", "-", "."]
+    write = [*podman, replacement.host.backend.name, "tar", "-C", REPOSITORY, "--numeric-owner", "-xpf", "-"]
+    with subprocess.Popen(read, stdout=subprocess.PIPE) as reader:
+        subprocess.run(write, stdin=reader.stdout, check=True)
+    assert reader.returncode == 0
+
+
+def test_the_repository_is_all_that_a_new_machine_needs(
+    gone, replacement, inventory, restore, run_playbook, healthy_hosts, project
+):
+    gone.write(1001, 1010)
+    gone.archive()
+    expected = gone.counted()
+    take_the_repository(gone, replacement)
+    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
+    dice = random.Random(seed)
+    for _ in range(KILLS):
+        run = restore([replacement], *inventory, kill_after=dice.uniform(EARLIEST, LATEST))
+        assert run.returncode < 0, run.output
+    run = restore([replacement], *inventory)
+    assert run.returncode == 0, run.output
+    assert "kept heads belong to" in run.output
+    assert replacement.counted() == expected
+    assert replacement.logged() == expected
+
+    # It goes on as the one that is gone did: with its logins, settings and backups.
+    limit = ("--limit", replacement.name)
+    run = run_playbook(project / "site.yml", *inventory, *limit)
+    assert run.returncode == 0, run.output
+    assert healthy_hosts(run.output) == 1
+    again = run_playbook(project / "site.yml", *inventory, *limit)
+    assert (again.returncode, again.changed) == (0, 0), again.output
+    replacement.write(1011, 1011)
+    replacement.archive()
+    replacement.run("mission-control-backup", "incr")
+    assert replacement.kept_backups()[-1]["type"] == "incr"
+    assert replacement.sql("SELECT valid FROM verify_audit_chain()") == "t"
+
+
+def test_removing_the_database_stops_the_backups_and_keeps_what_they_have(
+    replacement, inventory, run_playbook, project
+):
+    confirmed = ("--extra-vars", "mission_control_database_remove_confirm=mission_control")
+    run = run_playbook(project / "playbooks/remove.yml", *inventory, "--limit", replacement.name, *confirmed)
+    assert run.returncode == 0, run.output
+    for timer in ("full", "incr"):
+        assert not replacement.host.service(f"mission-control-backup-{timer}.timer").is_enabled
+        assert not replacement.host.service(f"mission-control-backup-{timer}.timer").is_running
+    replacement.host.check_output("pg_ctlcluster 17 main restart")
+    assert replacement.run("psql", "-XAtqc", "SHOW archive_mode") == "off"
+    assert (
+        replacement.run("psql", "-XAtqc", "SELECT count(*) FROM pg_database WHERE datname = 'mission_control'") == "0"
+    )
+    assert replacement.kept_backups()
