@@ -93,13 +93,18 @@ class HostWatch:
         }
 
 
+def journal(host: testinfra.host.Host) -> str:
+    """All that systemd's journal holds."""
+    output = host.run("journalctl --no-pager --output=export")
+    assert output.rc == 0, output.stderr
+    return output.stdout_bytes.decode("utf-8", "replace")
+
+
 def places_on(host: testinfra.host.Host) -> dict[str, str]:
     """What the host keeps in places that are no files, or no files that can be read as such."""
-    journal = host.run("journalctl --no-pager --output=export")
-    assert journal.rc == 0, journal.stderr
     return {
         "pg_stat_statements": as_administrator(host, "SELECT query FROM pg_stat_statements"),
-        "journal": journal.stdout_bytes.decode("utf-8", "replace"),
+        "journal": journal(host),
         "units": host.check_output("systemctl show --no-pager '*'; systemctl show-environment"),
     }
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 import yaml
+from secrets_on_host import Known, files_with, journal, misplaced
 
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RESTORE_KILLS", "2"))
 # In seconds from the beginning of a run; a whole one takes about a minute.
@@ -24,11 +25,16 @@ def gone(clusters):
 
 
 @pytest.fixture(scope="module")
-def inventory(scenario, gone, replacement, tmp_path_factory):
-    """An inventory in which the new machine is in the group, with the variables of the one that is gone."""
-    hosts = yaml.safe_load((scenario / "inventory/hosts.yml").read_text())["mission_control"]["hosts"]
+def variables(scenario, gone):
+    """Those of the one that is gone."""
+    return yaml.safe_load((scenario / "inventory/hosts.yml").read_text())["mission_control"]["hosts"][gone.name]
+
+
+@pytest.fixture(scope="module")
+def inventory(variables, replacement, tmp_path_factory):
+    """An inventory in which the new machine is in the group, with these variables."""
     file = tmp_path_factory.mktemp("inventory") / "hosts.json"
-    file.write_text(json.dumps({"mission_control": {"hosts": {replacement.name: hosts[gone.name]}}}))
+    file.write_text(json.dumps({"mission_control": {"hosts": {replacement.name: variables}}}))
     return ("--inventory", str(file))
 
 
@@ -44,7 +50,7 @@ def take_the_repository(gone, replacement):
 
 
 def test_the_repository_is_all_that_a_new_machine_needs(
-    gone, replacement, inventory, restore, run_playbook, healthy_hosts, project
+    gone, replacement, variables, inventory, restore, run_playbook, healthy_hosts, project
 ):
     gone.write(1001, 1010)
     gone.archive()
@@ -56,9 +62,13 @@ def test_the_repository_is_all_that_a_new_machine_needs(
     for _ in range(KILLS):
         run = restore([replacement], *inventory, kill_after=dice.uniform(EARLIEST, LATEST))
         assert run.returncode < 0, run.output
-    run = restore([replacement], *inventory)
+    run = restore([replacement], *inventory, "-vvv", "--diff")
     assert run.returncode == 0, run.output
     assert "kept heads belong to" in run.output
+    secrets = {"cipher": Known(variables["mission_control_backup_cipher_password"], ("/etc/pgbackrest/",))}
+    files = files_with(replacement.host, [secrets["cipher"].value])
+    assert files
+    assert misplaced(secrets, {"output": run.output, "journal": journal(replacement.host), **files}) == []
     assert replacement.counted() == expected
     assert replacement.logged() == expected
 

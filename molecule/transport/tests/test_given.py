@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from secrets_on_host import Known, files_with, journal, misplaced
 from sql_on_host import as_administrator
 
 CERTIFICATES = "/etc/mission-control/postgresql"
@@ -70,6 +71,10 @@ def test_one_for_the_host_is_put_in_place_and_taken_away_again(
     started = as_administrator(server, "SELECT pg_postmaster_start_time()")
     outcome = give(certificate, key, "-vvv", "--diff")
     assert outcome.returncode == 0, outcome.output
+    secrets = {"key": Known(key.split("\n")[1], (CERTIFICATES,))}
+    places = {"output": outcome.output, "journal": journal(server), **files_with(server, [secrets["key"].value])}
+    assert any(place.startswith(CERTIFICATES) for place in places)
+    assert misplaced(secrets, places) == []
     client.check_output("cat >/root/given.crt <<'END'\n" + certificate + "END")
     given = psql.but(server="db.home.arpa", options="sslmode=verify-full sslrootcert=/root/given.crt")
     assert given.value("SELECT 1") == "1"
