@@ -28,11 +28,15 @@ _value:
   type: str
 """
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import input_problem
+
+def backup_input_problem(inputs):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import input_problem
+
+    return input_problem(inputs)
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"backup_input_problem": input_problem}
+        return {"backup_input_problem": backup_input_problem}

@@ -39,11 +39,15 @@ _value:
   type: dict
 """
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_plan import plan_backup
+
+def backup_plan(info, clusters, wanted):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.backup_plan import plan_backup
+
+    return plan_backup(info, clusters, wanted)
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"backup_plan": plan_backup}
+        return {"backup_plan": backup_plan}

@@ -28,11 +28,15 @@ _value:
   type: str
 """
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.database_input import input_problem
+
+def database_input_problem(inputs):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.database_input import input_problem
+
+    return input_problem(inputs)
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"database_input_problem": input_problem}
+        return {"database_input_problem": database_input_problem}

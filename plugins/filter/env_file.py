@@ -31,10 +31,11 @@ _value:
 """
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.homelab.mission_control.plugins.module_utils.env_file import render
 
 
 def env_file(values) -> str:
+    from ansible_collections.homelab.mission_control.plugins.module_utils.env_file import render
+
     try:
         return render(values)
     except ValueError as error:

@@ -40,10 +40,10 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import OLDEST_VERSION
-
 
 def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import OLDEST_VERSION
+
     administrator = wanted["administrator"]
     place = f"{wanted['host'] or 'the local Unix socket'}, port {wanted['port']},"
     rows = answer.get("query_result")

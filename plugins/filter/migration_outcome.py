@@ -39,18 +39,18 @@ _value:
       type: str
 """
 
-from dataclasses import asdict
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import read_outcome
+def migration_outcome(result):
+    from dataclasses import asdict
+
+    from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import read_outcome
+
+    outcome = read_outcome(result)
+    return {**asdict(outcome), "applied": list(outcome.applied)}
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {
-            "migration_outcome": lambda result: {
-                **asdict(outcome := read_outcome(result)),
-                "applied": list(outcome.applied),
-            }
-        }
+        return {"migration_outcome": migration_outcome}

@@ -37,15 +37,10 @@ _value:
   elements: dict
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import matches
+def passwords_that_differ(logins, verifiers):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.scram import matches
 
-
-def passwords_that_differ(
-    logins: Sequence[Mapping[str, Any]], verifiers: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
     known = {str(each["name"]): str(each["verifier"]) for each in verifiers}
     return [
         login

@@ -30,11 +30,15 @@ _value:
   type: str
 """
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.postgresql_message import short_message
+
+def postgresql_message(result):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.postgresql_message import short_message
+
+    return short_message(result)
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"postgresql_message": short_message}
+        return {"postgresql_message": postgresql_message}

@@ -44,23 +44,20 @@ _value:
 
 import time
 
-from ansible_collections.homelab.mission_control.plugins.module_utils import restore_plan
 
+def restore_plan(info, server, wanted, choice=None):
+    from ansible_collections.homelab.mission_control.plugins.module_utils import restore_plan as plans
 
-def plan(info, server, wanted, choice=None):
     if wanted["method"] == "dump":
-        return restore_plan.choose_dump(info, wanted)
+        return plans.choose_dump(info, wanted)
     if choice:
-        return restore_plan.plan_restore(info, server, choice, wanted)
-    chosen = restore_plan.choose_backup(info, wanted, time.time())
-    return {
-        **chosen,
-        "directory": "" if chosen["problems"] else restore_plan.data_directory(chosen, server["clusters"]),
-    }
+        return plans.plan_restore(info, server, choice, wanted)
+    chosen = plans.choose_backup(info, wanted, time.time())
+    return {**chosen, "directory": "" if chosen["problems"] else plans.data_directory(chosen, server["clusters"])}
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"restore_plan": plan}
+        return {"restore_plan": restore_plan}

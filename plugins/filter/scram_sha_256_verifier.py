@@ -34,10 +34,11 @@ _value:
 """
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier
 
 
 def scram_sha_256_verifier(password: str) -> str:
+    from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier
+
     try:
         return make_verifier(str(password))
     except ValueError as error:

@@ -29,11 +29,15 @@ _value:
   type: str
 """
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import input_problem
+
+def server_input_problem(inputs):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import input_problem
+
+    return input_problem(inputs)
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"server_input_problem": input_problem}
+        return {"server_input_problem": server_input_problem}

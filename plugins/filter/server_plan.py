@@ -35,12 +35,15 @@ _value:
   type: dict
 """
 
-from collections.abc import Callable
-from typing import Any
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+def server_plan(info, wanted):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+
+    return plan_server(info, wanted)
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"server_plan": plan_server}
+    """The filter of this file."""
+
+    def filters(self):
+        return {"server_plan": server_plan}

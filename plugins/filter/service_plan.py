@@ -34,11 +34,15 @@ _value:
   type: dict
 """
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.service_plan import plan_service
+
+def service_plan(info, wanted):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.service_plan import plan_service
+
+    return plan_service(info, wanted)
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self):
-        return {"service_plan": plan_service}
+        return {"service_plan": service_plan}

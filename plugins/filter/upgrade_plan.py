@@ -35,12 +35,15 @@ _value:
   type: dict
 """
 
-from collections.abc import Callable
-from typing import Any
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.upgrade_plan import plan_upgrade
+def upgrade_plan(info, wanted):
+    from ansible_collections.homelab.mission_control.plugins.module_utils.upgrade_plan import plan_upgrade
+
+    return plan_upgrade(info, wanted)
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"upgrade_plan": plan_upgrade}
+    """The filter of this file."""
+
+    def filters(self):
+        return {"upgrade_plan": upgrade_plan}
