@@ -21,4 +21,5 @@ def test_every_test_of_a_fault_is_named_and_every_named_one_exists():
     assert all(re.search(r"\| (the same|`test_\w+`(, `test_\w+`)*) \|$", row) for row in rows)
     named = set(re.findall(r"`(test_\w+)`", "\n".join(rows)))
     assert names_of(*FAULT_TESTS) <= named
-    assert named <= names_of(*FAULT_TESTS, *(ROOT / "tests/integration").glob("test_*.py"))
+    elsewhere = [*ROOT.glob("tests/integration/test_*.py"), *ROOT.glob("molecule/*/tests/test_*.py")]
+    assert named <= names_of(*FAULT_TESTS, *elsewhere)
