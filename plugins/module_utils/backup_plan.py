@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "mission_control_backup_"
 _OFF = ("", "(disabled)")
+# Debian enables this server for repositories of other hosts. Without its certificates it is started anew every second.
+PACKAGES_SERVER = "pgbackrest.service"
 
 
 def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         "drop_in_before": cluster["drop_in_content"] if cluster else None,
         "owner": cluster["owner"] if cluster else "",
         "packages": [name for name in wanted["packages"] if name not in info["packages"]],
+        "disable_packages_server": _fails(info["units"].get(PACKAGES_SERVER)),
         "directories": [each["path"] for each in wanted["directories"] if _directory_differs(info, each)],
         "write": write,
         "stanza": stanza,
@@ -79,6 +82,11 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     plan["check"] = pgbackrest and any(plan[name] for name in ("stanza", "write_drop_in", "reload", "restart"))
     plan["actions"] = _actions(plan, wanted)
     return plan
+
+
+def _fails(unit: Mapping[str, bool] | None) -> bool:
+    """Whether it is to run and does not."""
+    return bool(unit and unit["enabled"] and not unit["active"])
 
 
 def find_cluster(clusters: list[dict[str, Any]], port: int) -> dict[str, Any] | None:
@@ -153,6 +161,7 @@ def _actions(plan: Mapping[str, Any], wanted: Info) -> list[str]:
     stanza = wanted["stanza"]
     sentences = (
         (plan["packages"], f"Install {', '.join(plan['packages'])}."),
+        (plan["disable_packages_server"], f"Disable {PACKAGES_SERVER}, which fails."),
         (plan["directories"], f"Make {', '.join(plan['directories'])}."),
         (plan["write"], f"Write {', '.join(plan['write'])}."),
         (plan["stanza"] == "create", f"Make the repository ready for {stanza}."),

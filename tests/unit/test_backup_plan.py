@@ -113,6 +113,13 @@ def test_a_host_with_nothing_gets_everything_and_a_backup(host, cluster):
     ]
 
 
+def test_a_server_of_the_package_that_a_killed_run_left_enabled_is_disabled(host, cluster):
+    host["units"]["pgbackrest.service"] = {**RUNNING, "active": False}
+    assert actions(host, cluster) == ["Disable pgbackrest.service, which fails."]
+    host["units"]["pgbackrest.service"] = dict(RUNNING)
+    assert actions(host, cluster) == [], "one with certificates is somebody's own"
+
+
 def test_where_no_server_runs_yet_the_plan_says_so(host):
     plan = plan_backup(host, [], WANTED)
     assert plan["problems"] == []
