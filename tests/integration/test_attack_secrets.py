@@ -139,9 +139,11 @@ def test_no_secret_is_left_anywhere(cluster, place):
         assert lab.play("site.yml", "--check", **first) == 0, lab.outputs
         assert lab.play("site.yml", **first) == 0, lab.outputs
         lab.log_in(FIRST)
+        verifiers = [lab.verifier(key) for key in ("application", "readonly", "monitor")]
         assert lab.play("site.yml", "--check", **second) == 0
         assert lab.play("site.yml", **second) == 0
         lab.log_in(SECOND)
+        verifiers.append(lab.verifier())
         assert lab.play(place / "modules.yml", **second) == 0, lab.outputs
         # What fails: a login, a password that an env file cannot hold, a migration, a transaction that may not write.
         assert lab.play("site.yml", **first, mission_control_postgresql_login_password=WRONG) != 0
@@ -181,6 +183,7 @@ def test_no_secret_is_left_anywhere(cluster, place):
         "pg_stat_statements": "\n".join(statements),
         "log of the server": log,
     }
-    secrets = [ADMINISTRATOR, FIRST, SECOND, WRONG, *kept]
+    assert len(set(verifiers)) == 4
+    secrets = [ADMINISTRATOR, FIRST, SECOND, WRONG, *kept, *verifiers]
     assert leaks(secrets, {"itself": "".join(secrets)})  # it does find one
     assert [each for each in leaks(secrets, places) if each not in PASSED_AS_VALUE] == []

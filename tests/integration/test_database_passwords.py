@@ -162,8 +162,12 @@ def test_on_create_leaves_the_password_of_a_login_alone(lab):
     assert lab.log_in("first-secret") == lab.roles["application"]
 
 
+@pytest.mark.parametrize("lab", ["keeper"], indirect=True)
 def test_secrets_are_nowhere_to_be_read(lab):
-    """Everything is printed and logged that can be, in success and in failure; no password and no verifier is in it."""
+    """Everything is printed and logged that can be, in success and in failure; no password is in it, and no output holds a verifier.
+
+    Of a superuser, who can keep verifiers from the log, too, test_attack_secrets.py looks at all of it.
+    """
     loud = ["-vvv", "--diff"]
     env_file = {"mission_control_database_env_file": str(lab.home / "app.env")}
     given_password = {PASSWORD: "given-secret-1", "mission_control_database_readonly_login": True}
@@ -205,9 +209,6 @@ def test_secrets_are_nowhere_to_be_read(lab):
     assert "ALTER ROLE" in log or "carry_out" in log  # it does log statements
     for secret in [*kept, "given-secret-"]:
         assert secret not in log
-    if lab.user == "postgres":
-        for verifier in verifiers:
-            assert verifier not in log
 
 
 def test_no_password_is_left_in_the_files_of_the_run(lab):
