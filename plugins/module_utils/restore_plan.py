@@ -34,11 +34,13 @@ def choose_backup(info: Info, wanted: Info, now: float) -> dict[str, Any]:
         return {"problems": [f"The backups cannot be read: {repositories['problem']}."]}
     backups = [each for each in repositories["backups"] if each["repository"] == number and not each["damaged"]]
     if not backups:
-        return {
-            "problems": [
-                f"Repository {number} holds no backup of {stanza}: set {_PREFIX}repository and {_PREFIX}stanza to where one is."
-            ]
-        }
+        others = sorted({each["repository"] for each in repositories["backups"] if not each["damaged"]})
+        cure = (
+            f"but repository {others[0]} does: set {_PREFIX}restore_repository to {others[0]}"
+            if others
+            else f"and no other does: set {_PREFIX}repository and {_PREFIX}stanza to where one is"
+        )
+        return {"problems": [f"Repository {number} holds no backup of {stanza}, {cure}."]}
     target = moment(wanted["restore_target"]) if wanted["restore_target"] else ""
     if target:
         seconds = datetime.datetime.strptime(f"{target}00", "%Y-%m-%d %H:%M:%S.%f%z").timestamp()

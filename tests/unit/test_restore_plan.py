@@ -99,7 +99,15 @@ def test_a_moment_of_which_there_is_no_backup_is_refused(host, target, word):
 
 def test_another_repository_is_looked_at_alone(host):
     [problem] = chosen(host, restore_repository=2)["problems"]
-    assert problem.startswith("Repository 2 holds no backup of mission_control")
+    assert problem == (
+        "Repository 2 holds no backup of mission_control, but repository 1 does: set mission_control_backup_restore_repository to 1."
+    )
+    host["repositories"]["backups"] = []
+    [problem] = chosen(host)["problems"]
+    assert problem == (
+        "Repository 1 holds no backup of mission_control, and no other does: set mission_control_backup_repository and "
+        "mission_control_backup_stanza to where one is."
+    )
 
 
 def test_a_cluster_that_runs_is_never_restored_over(host):

@@ -60,9 +60,11 @@ def test_the_repository_is_all_that_a_new_machine_needs(
     print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
     dice = random.Random(seed)
     for _ in range(KILLS):
-        run = restore([replacement], *inventory, kill_after=dice.uniform(EARLIEST, LATEST))
+        run = restore([replacement], *inventory, kill_after=dice.uniform(EARLIEST, LATEST), repository=2)
         assert run.returncode < 0, run.output
-    run = restore([replacement], *inventory, "-vvv", "--diff")
+    run = restore([replacement], *inventory)
+    assert "but repository 2 does: set mission_control_backup_restore_repository to 2" in " ".join(run.output.split())
+    run = restore([replacement], *inventory, "-vvv", "--diff", repository=2)
     assert run.returncode == 0, run.output
     assert "kept heads belong to" in run.output
     secrets = {"cipher": Known(variables["mission_control_backup_cipher_password"], ("/etc/pgbackrest/",))}
