@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 
 import pytest
@@ -52,7 +53,8 @@ def take_the_repository(gone, replacement):
 def test_the_repository_is_all_that_a_new_machine_needs(
     gone, replacement, variables, inventory, restore, run_playbook, healthy_hosts, project
 ):
-    gone.write(1001, 1010)
+    first = max(gone.counted(), default=0) + 1
+    gone.write(first, first + 9)
     gone.archive()
     expected = gone.counted()
     take_the_repository(gone, replacement)
@@ -66,7 +68,7 @@ def test_the_repository_is_all_that_a_new_machine_needs(
     assert "but repository 2 does: set mission_control_backup_restore_repository to 2" in " ".join(run.output.split())
     run = restore([replacement], *inventory, "-vvv", "--diff", repository=2)
     assert run.returncode == 0, run.output
-    assert "kept heads belong to" in run.output
+    assert re.search("kept heads? belongs? to", run.output)
     secrets = {"cipher": Known(variables["mission_control_backup_cipher_password"], ("/etc/pgbackrest/",))}
     files = files_with(replacement.host, [secrets["cipher"].value])
     assert files
@@ -81,7 +83,7 @@ def test_the_repository_is_all_that_a_new_machine_needs(
     assert healthy_hosts(run.output) == 1
     again = run_playbook(project / "site.yml", *inventory, *limit)
     assert (again.returncode, again.changed) == (0, 0), again.output
-    replacement.write(1011, 1011)
+    replacement.write(first + 10, first + 10)
     replacement.archive()
     replacement.run("mission-control-backup", "incr")
     assert replacement.kept_backups()[-1]["type"] == "incr"
@@ -94,9 +96,10 @@ def test_removing_the_database_stops_the_backups_and_keeps_what_they_have(
     confirmed = ("--extra-vars", "mission_control_database_remove_confirm=mission_control")
     run = run_playbook(project / "playbooks/remove.yml", *inventory, "--limit", replacement.name, *confirmed)
     assert run.returncode == 0, run.output
-    for timer in ("full", "incr"):
-        assert not replacement.host.service(f"mission-control-backup-{timer}.timer").is_enabled
-        assert not replacement.host.service(f"mission-control-backup-{timer}.timer").is_running
+    assert (
+        replacement.host.check_output("systemctl list-units --all --plain --no-legend 'mission-control-backup*'") == ""
+    )
+    assert replacement.host.check_output("find /etc/systemd/system -name 'mission-control-backup*'") == ""
     replacement.host.check_output("pg_ctlcluster 17 main restart")
     assert replacement.run("psql", "-XAtqc", "SHOW archive_mode") == "off"
     assert (
