@@ -18,5 +18,5 @@ def test_nothing_of_it_is_left(host, service, run_playbook, project):
         assert not host.file(path).exists
     # The server stays, and starts without what was taken back.
     host.check_output("pg_ctlcluster 17 main restart")
-    assert host.check_output("runuser -u postgres -- psql -XAtc 'SHOW ssl_cert_file'") != ""
+    assert "/etc/mission-control" not in host.check_output("runuser -u postgres -- psql -XAtc 'SHOW ssl_cert_file'")
     assert "homelab.mission_control" not in host.file("/etc/postgresql/17/main/pg_hba.conf").content_string
