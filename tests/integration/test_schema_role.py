@@ -401,17 +401,18 @@ def test_the_status_is_a_table_and_changes_nothing(applied_lab):
 
 def test_dumps_are_made_before_an_upgrade_and_the_oldest_removed(lab, tmp_path):
     dumps = tmp_path / "dumps"
-    dumped = {"mission_control_schema_dump_directory": str(dumps), "mission_control_schema_dump_keep": 1}
+    dumped = {"mission_control_schema_dump_directory": str(dumps), "mission_control_schema_dump_keep": 2}
     lab.run(**dumped).succeeded()
     assert not dumps.exists()  # there was nothing to lose
-    for number in (4, 5):
+    for number in range(4, 7):
         lab.write({f"migrations/{number:03d}_more.sql": f"CREATE TABLE more_{number} (id integer);"})
         lab.run(**dumped).succeeded()
-    (kept,) = dumps.iterdir()
-    assert kept.stat().st_mode & 0o777 == 0o600
-    listing = subprocess.run(["pg_restore", "--list", str(kept)], capture_output=True, text=True, check=True).stdout
-    assert "more_4" in listing
-    assert "more_5" not in listing
+    kept = sorted(dumps.iterdir())
+    assert len(kept) == 2
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    listing = subprocess.run(["pg_restore", "--list", str(kept[-1])], capture_output=True, text=True, check=True).stdout
+    assert "more_5" in listing
+    assert "more_6" not in listing
 
 
 WRONG_INPUTS = [
