@@ -175,14 +175,15 @@ class LookupModule(LookupBase):
         repeatable = pending_repeatables(repeatables, price_lists, history["repeatables"])
         result["status"] = status_table(files, history["migrations"])
         result["applied"] = len(plan.applied)
-        if plan.problems:
-            return {**result, "problems": list(plan.problems)}
+        problems = [*history.get("problems", []), *plan.problems]
+        if problems:
+            return {**result, "problems": problems}
         result["pending"] = [file.name for file in plan.pending]
         result["pending_repeatables"] = repeatable
         result["batches"] = migration_batches(session_sql, plan.pending, settings)
         run_id = self.get_option("run_id")
         digest = grants_checksum(_read(directory, "privileges.yml"), [*files, *repeatables])
-        if {"name": GRANTS, "checksum": digest} not in history["repeatables"]:
+        if digest not in [row["checksum"] for row in history["repeatables"] if row["name"] == GRANTS]:
             result["grants_statements"] = record_grants_statements(session_sql, digest, settings, run_id)
         result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]
         if repeatable:

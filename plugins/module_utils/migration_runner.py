@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .foreign_code import FOREIGN_CODE
 from .migrations import MigrationFile, SqlFile, checksum
 from .postgresql_message import short_message, whole_message
 from .sql_text import concurrent_index, quote_identifier, quote_literal, split_statements
@@ -80,8 +81,13 @@ def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
 
     They write nothing that stays.
     """
-    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
-    return [f"SET {_SAFE_PATH}", session_sql, f"SELECT pg_temp.read_history({schema}, {owner}) AS history"]
+    return [
+        f"SET {_SAFE_PATH}",
+        "SET jit = off",
+        f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
+        *_session(session_sql),
+        f"SELECT pg_temp.read_history({_names(settings)}) AS history",
+    ]
 
 
 def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settings: RunnerSettings) -> list[list[str]]:
@@ -171,29 +177,27 @@ def repeatable_script(
     """
     parts = [
         f"SET LOCAL {_SAFE_PATH}",
+        "SET LOCAL jit = off",
         "SET LOCAL application_name = 'mission_control migrations'",
         "SET LOCAL statement_timeout = 0",
         "SET LOCAL client_min_messages = warning",
         f"SET LOCAL lock_timeout = {int(settings.lock_timeout_ms)}",
-        session_sql,
+        *_session(session_sql),
         f"SELECT pg_temp.require_lock({LOCK_KEY})",
+        f"SELECT pg_temp.require_trusted_schema({_names(settings)})",
     ]
-    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
+    parts += [_repeatable_call(settings.role_name(file), file.name, file.body, settings) for file in repeatables]
     parts += [
-        f"SELECT pg_temp.apply_repeatable({schema}, {quote_literal(settings.role_name(file))}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.body)})"
-        for file in repeatables
-    ]
-    parts += [
-        f"SELECT pg_temp.assume_role({owner})",
-        f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
-    ]
-    parts += [
-        f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})"
+        _repeatable_call(
+            settings.owner_role,
+            prices.name,
+            f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})",
+            settings,
+        )
         for prices in price_lists
     ]
-    parts += [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
-    parts += [f"SET LOCAL {_SAFE_PATH}", f"SELECT pg_temp.leave_role({owner})"]
+    records = [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
+    parts.append(_repeatable_call(settings.owner_role, "schema_repeatables", ";\n".join(records), settings))
     return "\n;\n".join(parts) + "\n"
 
 
@@ -204,15 +208,10 @@ def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
 
 def record_grants_statements(session_sql: str, digest: str, settings: RunnerSettings, run_id: str) -> list[str]:
     """Statements for one transaction that record that the grants were carried out, so that a run that was killed before is noticed."""
-    owner = quote_literal(settings.owner_role)
     return [
         f"SET LOCAL {_SAFE_PATH}",
-        session_sql,
-        f"SELECT pg_temp.assume_role({owner})",
-        f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
-        _record(GRANTS, digest, run_id),
-        f"SET LOCAL {_SAFE_PATH}",
-        f"SELECT pg_temp.leave_role({owner})",
+        *_session(session_sql),
+        _repeatable_call(settings.owner_role, GRANTS, _record(GRANTS, digest, run_id), settings),
     ]
 
 
@@ -234,6 +233,8 @@ def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList])
 def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
     return [
         f"SET {_SAFE_PATH}",
+        # Large queries over small catalogues: compiling one takes longer than a run.
+        "SET jit = off",
         "SET application_name = 'mission_control migrations'",
         "SET statement_timeout = 0",
         "SET idle_in_transaction_session_timeout = 0",
@@ -249,10 +250,30 @@ def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
         "SET tcp_keepalives_interval = 5",
         "SET tcp_keepalives_count = 3",
         "SET tcp_user_timeout = '30s'",
-        session_sql,
-        f"SELECT pg_temp.begin_run({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, {LOCK_KEY}) "
-        "AS outcome",
+        *_session(session_sql),
+        f"SELECT pg_temp.begin_run({_names(settings)}, {LOCK_KEY}) AS outcome",
     ]
+
+
+def _session(session_sql: str) -> list[str]:
+    """The runner's functions. The look at the bookkeeping is that of the health check, so that both trust the same."""
+    return [
+        session_sql,
+        "CREATE FUNCTION pg_temp.foreign_code() RETURNS TABLE (name text, problem text) LANGUAGE sql "
+        f"SET {_SAFE_PATH} AS {quote_literal(FOREIGN_CODE)}",
+    ]
+
+
+def _names(settings: RunnerSettings) -> str:
+    """Schema, owner and audit owner, as the runner's functions take them."""
+    return ", ".join(quote_literal(name) for name in (settings.schema, settings.owner_role, settings.audit_role))
+
+
+def _repeatable_call(role: str, name: str, body: str, settings: RunnerSettings) -> str:
+    return (
+        f"SELECT pg_temp.apply_repeatable({quote_literal(settings.schema)}, {quote_literal(role)}, "
+        f"{quote_literal(settings.audit_role)}, {quote_literal(name)}, {quote_literal(body)})"
+    )
 
 
 def _file_key(file: MigrationFile) -> str:
@@ -261,7 +282,7 @@ def _file_key(file: MigrationFile) -> str:
 
 def _apply_call(file: MigrationFile, settings: RunnerSettings) -> str:
     return (
-        f"SELECT pg_temp.apply_migration({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, "
+        f"SELECT pg_temp.apply_migration({_names(settings)}, "
         f"{quote_literal(settings.role_name(file))}, {int(settings.lock_attempts)}, {_file_key(file)}, "
         f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(file.body)}) AS outcome"
     )
@@ -283,8 +304,7 @@ def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
         f"SET {_SAFE_PATH}",
         "RESET ROLE",
         f"SELECT pg_temp.require_valid_indexes({schema})",
-        f"SELECT pg_temp.record_migration({schema}, {owner}, {_file_key(file)}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, "
-        "current_setting('mission_control.started')::timestamptz)",
+        f"SELECT pg_temp.run_as({schema}, {owner}, {quote_literal(settings.audit_role)}, pg_temp.record_of({_file_key(file)}, "
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, current_setting('mission_control.started')::timestamptz))",
         f"SELECT jsonb_build_object('outcome', 'applied', 'name', {quote_literal(file.name)}) AS outcome",
     ]

@@ -46,7 +46,8 @@ class MigrationRun:
     def run(self) -> list[str]:
         history = self._carry_out(history_statements(SESSION, layer.SETTINGS))[0]
         plan = plan_migrations(self.files, applied_from_rows(history["migrations"]))
-        assert plan.problems == ()
+        problems = [*plan.problems, *history["problems"]]
+        assert not problems, problems
         done = []
         for batch in migration_batches(SESSION, plan.pending, layer.SETTINGS):
             done += [each["name"] for each in self._carry_out(batch, locked=True) if each.get("outcome") == "applied"]
@@ -56,7 +57,7 @@ class MigrationRun:
         if pending:
             self._carry_out([repeatable_script(SESSION, REPEATABLES, prices, layer.SETTINGS, run_id)], locked=True)
         digest = grants_checksum(PRIVILEGES, [*self.files, *REPEATABLES])
-        if {"name": GRANTS, "checksum": digest} not in history["repeatables"]:
+        if digest not in [row["checksum"] for row in history["repeatables"] if row["name"] == GRANTS]:
             with self._connection() as connection:
                 wanted = layer.wanted(self.database)
                 pending += layer.carry_out(connection, wanted, ["plan/schema_privileges.sql"], ["schema"])

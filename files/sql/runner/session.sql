@@ -5,6 +5,30 @@
 -- with SQLSTATE and message. So the caller can name file and cause in a sentence, in every language of the server, without searching
 -- an error text that also holds the whole script. What comes after a failed file finds the state "failed" and is not tried.
 
+-- Before the first function is made, since that fires event triggers: one whose owner is no superuser any more would run with the rights of
+-- this session.
+DO $runner$
+DECLARE
+  v_trigger record;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+  SELECT e.evtname AS name, CASE WHEN o.rolsuper THEN f.rolname ELSE o.rolname END AS owner INTO v_trigger
+  FROM pg_event_trigger AS e
+  JOIN pg_roles AS o ON o.oid = e.evtowner
+  JOIN pg_proc AS p ON p.oid = e.evtfoid
+  JOIN pg_roles AS f ON f.oid = p.proowner
+  WHERE e.evtenabled <> 'D' AND NOT (o.rolsuper AND f.rolsuper)
+  ORDER BY e.evtname
+  LIMIT 1;
+  IF FOUND THEN
+    -- Put together here, so that a search for it does not find this source.
+    RAISE EXCEPTION '%', format('mission_control%s<%s>', '_outcome', format(
+      'The event trigger %I would run code of %s, who is no superuser, with the rights of this run: ALTER EVENT TRIGGER %I DISABLE, and run again',
+      v_trigger.name, v_trigger.owner, v_trigger.name));
+  END IF;
+END
+$runner$;
+
 -- Every function looks names up in pg_catalog alone: it may run as a superuser, and whoever may create functions in our schema (the owner
 -- of the objects) could put one there whose arguments fit better. What a file holds is run as the owner, with our schema in the path.
 
@@ -70,25 +94,231 @@ BEGIN
 END
 $runner$;
 
--- Read the bookkeeping tables as their owner, who could have put a view in place of one: its functions run as whoever reads it. Only an
--- administrator who would have to become a member for that reads them as himself, where he may.
-CREATE FUNCTION pg_temp.read_as(p_schema text, p_owner name)
-RETURNS void
+-- The boundary: no code of the owners, nor of anybody else who can put something into our schema, runs with an administrator's rights.
+--
+--   run as an owner   Files, and everything that reads or writes through objects which others may have made, run inside a SECURITY DEFINER
+--                     function of the owner. There the server refuses to go back to the administrator (SET ROLE, set_config('role'), RESET
+--                     SESSION AUTHORIZATION), which after SET LOCAL ROLE it would not.
+--   what outlives it  Settings, temporary objects, cursors WITH HOLD and, up to PostgreSQL 17, deferred triggers act later in the session or
+--                     at its commit, with the administrator's rights: settings are put back, and the rest is refused.
+--   read directly     The bookkeeping is read by the administrator only after the catalogue has shown, under a lock, ordinary tables whose
+--                     planning and reading runs nothing but PostgreSQL's own code.
+
+CREATE FUNCTION pg_temp.temporary_objects()
+RETURNS text[]
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  SELECT ARRAY(
+    SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
+$runner$;
+
+-- Run one text of SQL as a role, and return the value of its one row where it is asked for. The function is made anew for each call and
+-- is gone before the commit: nobody else ever sees it, and what is run in it may only spoil its own. The name cannot be guessed.
+CREATE FUNCTION pg_temp.call_as(p_schema text, p_role name, p_sql text, p_returns_value boolean)
+RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_name CONSTANT text := format('%I.%I', p_schema, 'mission_control_run_' || replace(gen_random_uuid()::text, '-', ''));
+  v_temporary CONSTANT text[] := pg_temp.temporary_objects();
+  v_function regprocedure;
+  v_result text;
+BEGIN
+  PERFORM pg_temp.assume_role(p_role);
+  EXECUTE format($sql$
+    CREATE FUNCTION %1$s(p_sql text, p_returns_value boolean) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = %2$I, pg_temp
+    AS %3$L $sql$, v_name, p_schema, format(
+    'DECLARE v_result text; BEGIN IF p_returns_value THEN EXECUTE p_sql INTO v_result; ELSE EXECUTE p_sql; END IF; '
+    'EXECUTE %L; RETURN v_result; END', format('DROP FUNCTION IF EXISTS %s(text, boolean)', v_name)));
+  EXECUTE format('GRANT EXECUTE ON FUNCTION %s(text, boolean) TO %I', v_name, session_user);
+  PERFORM pg_temp.leave_role(p_role);
+  v_function := v_name || '(text, boolean)';
+  IF NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function AND p.prosecdef AND p.proowner = quote_ident(p_role)::regrole) THEN
+    RAISE EXCEPTION 'the function that runs the file is not that of %', p_role;
+  END IF;
+  EXECUTE format('SELECT %s($1, $2)', v_name) INTO v_result USING p_sql, p_returns_value;
+  -- First of all: a SET in what was run would rule over every name from here on.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+  -- Before a function of ours is called again: there may be another one in its place. So this is the text of temporary_objects().
+  IF v_temporary IS DISTINCT FROM ARRAY(
+    SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
+  THEN
+    RAISE EXCEPTION 'it left temporary objects behind, or removed some that are not its own: drop at its end what it made';
+  END IF;
+  IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function) THEN
+    RAISE EXCEPTION 'it changed the function that ran it';
+  END IF;
+  RETURN v_result;
+END
+$runner$;
+
+-- The settings of the session, which something that runs as another role may change.
+CREATE FUNCTION pg_temp.session_state()
+RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
-  IF pg_has_role(session_user, p_owner, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
-    OR NOT has_table_privilege(format('%I.schema_migrations', p_schema), 'SELECT')
-    OR NOT has_table_privilege(format('%I.schema_repeatables', p_schema), 'SELECT') THEN
+  RETURN jsonb_build_object(
+    'run_state', coalesce(current_setting('mission_control.run_state', true), ''),
+    'settings', (
+      SELECT jsonb_object_agg(s.name, s.setting) FROM pg_settings AS s
+      WHERE s.context IN ('user', 'superuser') AND s.name NOT LIKE 'transaction\_%' AND s.name NOT IN ('search_path', 'seed')));
+END
+$runner$;
+
+-- Put settings back, and refuse what would act later with the rights of whoever commits. Raises with a sentence's end.
+CREATE FUNCTION pg_temp.restore_session(p_before jsonb, p_audit name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_now CONSTANT jsonb := pg_temp.session_state();
+  v_names text;
+  v_setting record;
+BEGIN
+  SELECT string_agg(quote_ident(c.name), ', ') INTO v_names FROM pg_cursors AS c WHERE c.is_holdable;
+  IF v_names IS NOT NULL THEN
+    RAISE EXCEPTION 'it left a cursor WITH HOLD open, whose query the administrator would run: %', v_names;
+  END IF;
+  -- Whoever may have put one on a table that was written holds no stronger lock than ours: what is seen here stays so until the commit.
+  -- Foreign keys check as the owner of their table. The two on the audit log act at the commit and never before.
+  SELECT string_agg(DISTINCT format('%s on %s', quote_ident(t.tgname), t.tgrelid::regclass), ', ') INTO v_names
+  FROM pg_trigger AS t
+  JOIN pg_class AS c ON c.oid = t.tgrelid
+  JOIN pg_proc AS f ON f.oid = t.tgfoid
+  WHERE t.tgdeferrable
+    AND c.oid IN (
+      SELECT l.relation FROM pg_locks AS l
+      WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+        AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    AND NOT (t.tgname = 'tr_audit_chain' AND c.relowner = to_regrole(quote_ident(p_audit)) AND f.proowner = c.relowner)
+    AND CASE
+      WHEN NOT t.tgisinternal THEN true
+      WHEN f.proname <> 'unique_key_recheck' THEN false
+      -- Of a deferred unique or exclusion constraint: its expressions and operators are worked out again at the commit.
+      ELSE EXISTS (
+        SELECT FROM pg_depend AS d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = t.tgconstrindid AND d.refobjid >= 16384
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_type'::regclass))
+    END;
+  IF v_names IS NOT NULL THEN
+    RAISE EXCEPTION 'a deferred trigger would run at the commit with the administrator''s rights (%): make it NOT DEFERRABLE', v_names;
+  END IF;
+  FOR v_setting IN
+    SELECT b.key AS name, b.value FROM jsonb_each_text(p_before -> 'settings') AS b
+    WHERE v_now -> 'settings' ->> b.key IS DISTINCT FROM b.value
+  LOOP
+    PERFORM set_config(v_setting.name, v_setting.value, false);
+  END LOOP;
+  PERFORM set_config('mission_control.run_state', p_before ->> 'run_state', false);
+END
+$runner$;
+
+-- Run a text as a role for good: nothing of it outlives the call but what it did to the database.
+CREATE FUNCTION pg_temp.run_as(p_schema text, p_role name, p_audit name, p_sql text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_before CONSTANT jsonb := pg_temp.session_state();
+BEGIN
+  PERFORM pg_temp.call_as(p_schema, p_role, p_sql, false);
+  PERFORM pg_temp.restore_session(v_before, p_audit);
+END
+$runner$;
+
+-- Why nothing may run in this schema: a list of sentences. Who may create in it, or has, could have put a function there whose arguments fit
+-- better than those of one that an owner's code calls.
+CREATE FUNCTION pg_temp.reasons_against(p_schema text, p_owner name, p_audit name)
+RETURNS text[]
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  WITH trusted AS (
+    SELECT r.oid FROM pg_roles AS r
+    WHERE r.rolsuper OR r.rolname IN (p_owner, p_audit, session_user, 'pg_database_owner')
+    UNION
+    SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database()
+  ),
+  stranger AS (
+    SELECT r.oid, r.rolname AS name FROM pg_roles AS r WHERE r.oid NOT IN (SELECT t.oid FROM trusted AS t)
+  ),
+  schema AS (
+    SELECT n.oid, n.nspname AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl FROM pg_namespace AS n WHERE n.nspname = p_schema
+  ),
+  creator AS (
+    SELECT s.name AS schema, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(g.name) END AS grantee
+    FROM schema AS s
+    CROSS JOIN LATERAL aclexplode(s.acl) AS a
+    LEFT JOIN stranger AS g ON g.oid = a.grantee
+    WHERE a.privilege_type = 'CREATE' AND (a.grantee = 0 OR g.oid IS NOT NULL)
+  ),
+  thing AS (
+    SELECT 'pg_proc'::regclass AS class, p.oid, p.pronamespace AS schema, p.proowner AS owner FROM pg_proc AS p
+    UNION ALL SELECT 'pg_operator'::regclass, o.oid, o.oprnamespace, o.oprowner FROM pg_operator AS o
+    UNION ALL SELECT 'pg_opclass'::regclass, o.oid, o.opcnamespace, o.opcowner FROM pg_opclass AS o
+    UNION ALL SELECT 'pg_collation'::regclass, c.oid, c.collnamespace, c.collowner FROM pg_collation AS c
+    UNION ALL
+    SELECT 'pg_type'::regclass, t.oid, t.typnamespace, t.typowner FROM pg_type AS t
+    WHERE t.typelem = 0 AND (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_class AS c WHERE c.oid = t.typrelid))
+  )
+  SELECT coalesce(array_agg(DISTINCT r.reason ORDER BY r.reason), '{}') FROM (
+    SELECT format('%s may create objects in the schema %I and so have its code run by others: REVOKE CREATE ON SCHEMA %I FROM %s.',
+      c.grantee, c.schema, c.schema, c.grantee) AS reason
+    FROM creator AS c
+    UNION ALL
+    SELECT format('The schema %I holds %s of %I, which others could run without knowing: drop it or move it to another schema.',
+      p_schema, pg_describe_object(t.class, t.oid, 0), s.name)
+    FROM thing AS t
+    JOIN stranger AS s ON s.oid = t.owner
+    WHERE t.schema = (SELECT n.oid FROM schema AS n)
+  ) AS r
+$runner$;
+
+-- Lock the bookkeeping, with the strongest lock that lets others read and this role may take, and require that reading it runs nobody's code. As
+-- the owner only where the administrator may not read it.
+CREATE FUNCTION pg_temp.lock_to_read(p_schema text, p_owner name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_tables CONSTANT text[] := ARRAY['schema_migrations', 'schema_repeatables'];
+  v_table text;
+  v_problem text;
+BEGIN
+  IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = session_user) THEN
+    LOCK TABLE pg_statistic_ext IN SHARE MODE;
+  END IF;
+  IF EXISTS (SELECT FROM unnest(v_tables) AS t WHERE NOT has_table_privilege(format('%I.%I', p_schema, t), 'SELECT')) THEN
     PERFORM pg_temp.assume_role(p_owner);
+  END IF;
+  FOREACH v_table IN ARRAY v_tables LOOP
+    EXECUTE format('LOCK TABLE ONLY %I.%I IN %s MODE', p_schema, v_table,
+      CASE WHEN has_table_privilege(format('%I.%I', p_schema, v_table), 'INSERT') THEN 'ROW EXCLUSIVE' ELSE 'ACCESS SHARE' END);
+  END LOOP;
+  PERFORM set_config('mission_control.relations', jsonb_build_array(
+    jsonb_build_object('schema', p_schema, 'name', v_tables[1]),
+    jsonb_build_object('schema', p_schema, 'name', v_tables[2]))::text, true);
+  SELECT string_agg(format('%I.%s %s', p_schema, f.name, f.problem), '; ') INTO v_problem FROM pg_temp.foreign_code() AS f;
+  IF v_problem IS NOT NULL THEN
+    PERFORM pg_temp.raise_outcome(format('The bookkeeping is not what this collection made: %s. '
+      'Somebody with the rights of %I has changed that: put it right before anything else', v_problem, p_owner));
   END IF;
 END
 $runner$;
 
--- What is recorded, as {"server_version": …, "server_version_num": …, "migrations": […], "repeatables": […]}; the lists are empty where
--- nothing was ever applied.
-CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name)
+-- What is recorded, as {"server_version": …, "server_version_num": …, "problems": […], "migrations": […], "repeatables": […]}; the last two are
+-- empty where nothing was ever applied.
+CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name, p_audit name)
 RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -98,20 +328,21 @@ DECLARE
   v_repeatables jsonb := '[]';
 BEGIN
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NOT NULL THEN
-    PERFORM pg_temp.read_as(p_schema, p_owner);
+    PERFORM pg_temp.lock_to_read(p_schema, p_owner);
     EXECUTE format($sql$
       SELECT coalesce(jsonb_agg(jsonb_build_object(
         'origin', origin, 'version', version, 'name', name, 'checksum', checksum,
         'applied_at', to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"')) ORDER BY origin, version), '[]')
-      FROM %I.schema_migrations $sql$, p_schema) INTO v_migrations;
+      FROM ONLY %I.schema_migrations $sql$, p_schema) INTO v_migrations;
     EXECUTE format($sql$
-      SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'checksum', checksum) ORDER BY name), '[]')
-      FROM %I.schema_repeatables $sql$, p_schema) INTO v_repeatables;
+      SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'checksum', checksum, 'run_id', run_id) ORDER BY name), '[]')
+      FROM ONLY %I.schema_repeatables $sql$, p_schema) INTO v_repeatables;
     PERFORM pg_temp.leave_role(p_owner);
   END IF;
   RETURN jsonb_build_object(
     'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::integer,
+    'problems', to_jsonb(pg_temp.reasons_against(p_schema, p_owner, p_audit)),
     'migrations', v_migrations,
     'repeatables', v_repeatables);
 END
@@ -129,9 +360,23 @@ BEGIN
 END
 $runner$;
 
+CREATE FUNCTION pg_temp.require_trusted_schema(p_schema text, p_owner name, p_audit name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_reasons CONSTANT text[] := pg_temp.reasons_against(p_schema, p_owner, p_audit);
+BEGIN
+  IF v_reasons <> '{}' THEN
+    PERFORM pg_temp.raise_outcome(array_to_string(v_reasons, ' '));
+  END IF;
+END
+$runner$;
+
 -- Take the lock and make the bookkeeping tables under it. Returns {"locked": true}, or {"locked": false, "holder": …}.
 -- The lock is tried, never waited for: a session that waits in a query would hold up the holder's CREATE INDEX CONCURRENTLY.
-CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_lock_key bigint)
+CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_audit name, p_lock_key bigint)
 RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -150,41 +395,39 @@ BEGIN
     RETURN jsonb_build_object('locked', false, 'holder', v_holder);
   END IF;
 
+  PERFORM pg_temp.require_trusted_schema(p_schema, p_owner, p_audit);
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NULL THEN
-    PERFORM pg_temp.assume_role(p_owner);
-    PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
-    CREATE TABLE schema_migrations (
-      origin text NOT NULL,
-      version integer NOT NULL,
-      name text NOT NULL,
-      checksum text NOT NULL,
-      applied_at timestamptz NOT NULL DEFAULT now(),
-      applied_by name NOT NULL DEFAULT session_user,
-      duration_ms bigint NOT NULL,
-      CONSTRAINT pk_schema_migrations PRIMARY KEY (origin, version),
-      CONSTRAINT ck_schema_migrations_origin CHECK (origin IN ('bundle', 'site')),
-      CONSTRAINT ck_schema_migrations_version CHECK (version > 0)
-    );
-    COMMENT ON TABLE schema_migrations IS 'Migrations that were applied, one row each, written in the transaction that applied it';
-    COMMENT ON COLUMN schema_migrations.origin IS 'bundle: brought by the collection; site: from a directory of the homelab''s own';
-    COMMENT ON COLUMN schema_migrations.version IS 'Number of the file; each origin counts for itself';
-    COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of the file''s text in hexadecimal';
-    COMMENT ON COLUMN schema_migrations.applied_by IS 'Database role that was logged in';
-    COMMENT ON COLUMN schema_migrations.duration_ms IS 'Time the file took, in milliseconds';
-    CREATE TABLE schema_repeatables (
-      name text NOT NULL,
-      checksum text NOT NULL,
-      applied_at timestamptz NOT NULL DEFAULT now(),
-      applied_by name NOT NULL DEFAULT session_user,
-      run_id uuid NOT NULL,
-      CONSTRAINT pk_schema_repeatables PRIMARY KEY (name)
-    );
-    COMMENT ON TABLE schema_repeatables IS 'Functions, views and price lists as they were last applied, one row for each file or list';
-    COMMENT ON COLUMN schema_repeatables.checksum IS 'SHA-256 of the file or list in hexadecimal';
-    COMMENT ON COLUMN schema_repeatables.run_id IS 'The provisioning run that applied it';
-    EXECUTE format('GRANT SELECT ON schema_migrations, schema_repeatables TO %I', session_user);
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
-    PERFORM pg_temp.leave_role(p_owner);
+    PERFORM pg_temp.run_as(p_schema, p_owner, p_audit, $sql$
+      CREATE TABLE schema_migrations (
+        origin text NOT NULL,
+        version integer NOT NULL,
+        name text NOT NULL,
+        checksum text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        applied_by name NOT NULL DEFAULT session_user,
+        duration_ms bigint NOT NULL,
+        CONSTRAINT pk_schema_migrations PRIMARY KEY (origin, version),
+        CONSTRAINT ck_schema_migrations_origin CHECK (origin IN ('bundle', 'site')),
+        CONSTRAINT ck_schema_migrations_version CHECK (version > 0)
+      );
+      COMMENT ON TABLE schema_migrations IS 'Migrations that were applied, one row each, written in the transaction that applied it';
+      COMMENT ON COLUMN schema_migrations.origin IS 'bundle: brought by the collection; site: from a directory of the homelab''s own';
+      COMMENT ON COLUMN schema_migrations.version IS 'Number of the file; each origin counts for itself';
+      COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of the file''s text in hexadecimal';
+      COMMENT ON COLUMN schema_migrations.applied_by IS 'Database role that was logged in';
+      COMMENT ON COLUMN schema_migrations.duration_ms IS 'Time the file took, in milliseconds';
+      CREATE TABLE schema_repeatables (
+        name text NOT NULL,
+        checksum text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        applied_by name NOT NULL DEFAULT session_user,
+        run_id uuid NOT NULL,
+        CONSTRAINT pk_schema_repeatables PRIMARY KEY (name)
+      );
+      COMMENT ON TABLE schema_repeatables IS 'Functions, views and price lists as they were last applied, one row for each file or list';
+      COMMENT ON COLUMN schema_repeatables.checksum IS 'SHA-256 of the file or list in hexadecimal';
+      COMMENT ON COLUMN schema_repeatables.run_id IS 'The provisioning run that applied it';
+    $sql$ || format('GRANT SELECT, INSERT ON schema_migrations, schema_repeatables TO %I', session_user));
   END IF;
   PERFORM set_config('mission_control.run_state', 'running', false);
   RETURN jsonb_build_object('locked', true);
@@ -216,33 +459,27 @@ BEGIN
   IF current_setting('mission_control.run_state', true) IS DISTINCT FROM 'running' THEN
     RETURN 'not tried';
   END IF;
-  PERFORM pg_temp.read_as(p_schema, p_owner);
-  EXECUTE format('SELECT checksum FROM %I.schema_migrations WHERE origin = $1 AND version = $2', p_schema)
+  PERFORM pg_temp.lock_to_read(p_schema, p_owner);
+  EXECUTE format('SELECT m.checksum FROM ONLY %I.schema_migrations AS m WHERE m.origin = $1 AND m.version = $2', p_schema)
   INTO v_recorded USING p_origin, p_version;
   PERFORM pg_temp.leave_role(p_owner);
   RETURN CASE WHEN v_recorded = p_checksum THEN 'already applied' WHEN v_recorded IS NOT NULL THEN 'drifted' END;
 END
 $runner$;
 
-CREATE FUNCTION pg_temp.record_migration(
-  p_schema text, p_owner name, p_origin text, p_version integer, p_name text, p_checksum text, p_started timestamptz)
-RETURNS void
-LANGUAGE plpgsql
+-- The statement that records a file; run it as the owner.
+CREATE FUNCTION pg_temp.record_of(p_origin text, p_version integer, p_name text, p_checksum text, p_started timestamptz)
+RETURNS text
+LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $runner$
-BEGIN
-  PERFORM pg_temp.assume_role(p_owner);
-  EXECUTE format(
-    'INSERT INTO %I.schema_migrations (origin, version, name, checksum, duration_ms) VALUES ($1, $2, $3, $4, $5)', p_schema)
-  USING p_origin, p_version, p_name, p_checksum,
-    (extract(epoch FROM clock_timestamp() - p_started) * 1000)::bigint;
-  PERFORM pg_temp.leave_role(p_owner);
-END
+  SELECT format('INSERT INTO schema_migrations (origin, version, name, checksum, duration_ms) VALUES (%L, %s, %L, %L, %s)',
+    p_origin, p_version, p_name, p_checksum, (extract(epoch FROM clock_timestamp() - p_started) * 1000)::bigint)
 $runner$;
 
 -- What is deferred has to fail while the file can still be named, and not at the commit. ALL would name constraint triggers too, and
 -- that of the audit log acts at the commit and never before.
-CREATE FUNCTION pg_temp.check_deferred_constraints(p_schema text)
+CREATE FUNCTION pg_temp.check_deferred_constraints(p_schema text, p_role name)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -250,11 +487,11 @@ AS $runner$
 DECLARE
   v_names text;
 BEGIN
-  SELECT string_agg(DISTINCT format('%I.%I', p_schema, conname), ', ') INTO v_names
-  FROM pg_catalog.pg_constraint
-  WHERE condeferrable AND contype <> 't' AND connamespace = to_regnamespace(quote_ident(p_schema));
+  SELECT string_agg(DISTINCT format('%I.%I', p_schema, c.conname), ', ') INTO v_names
+  FROM pg_constraint AS c
+  WHERE c.condeferrable AND c.contype <> 't' AND c.connamespace = to_regnamespace(quote_ident(p_schema));
   IF v_names IS NOT NULL THEN
-    EXECUTE 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE';
+    PERFORM pg_temp.call_as(p_schema, p_role, 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE', false);
   END IF;
 END
 $runner$;
@@ -278,7 +515,7 @@ $runner$;
 -- Apply one file and record it, both or neither. A lock that is not to be had within lock_timeout is tried again p_attempts times.
 -- Returns {"outcome": "applied" | "already applied" | "not tried" | "failed", "name": …, "sqlstate": …, "message": …}.
 CREATE FUNCTION pg_temp.apply_migration(
-  p_schema text, p_owner name, p_role name, p_attempts integer,
+  p_schema text, p_owner name, p_audit name, p_role name, p_attempts integer,
   p_origin text, p_version integer, p_name text, p_checksum text, p_body text)
 RETURNS jsonb
 LANGUAGE plpgsql
@@ -287,6 +524,7 @@ AS $runner$
 DECLARE
   v_skip CONSTANT text := pg_temp.reason_to_skip(p_schema, p_owner, p_origin, p_version, p_checksum);
   v_started CONSTANT timestamptz := clock_timestamp();
+  v_before jsonb;
   v_sqlstate text;
   v_message text;
   v_detail text;
@@ -301,13 +539,12 @@ BEGIN
   END IF;
   FOR v_attempt IN 1..p_attempts LOOP
     BEGIN
-      PERFORM pg_temp.assume_role(p_role);
-      PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
-      EXECUTE p_body;
-      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-      PERFORM pg_temp.check_deferred_constraints(p_schema);
-      PERFORM pg_temp.leave_role(p_role);
-      PERFORM pg_temp.record_migration(p_schema, p_owner, p_origin, p_version, p_name, p_checksum, v_started);
+      v_before := pg_temp.session_state();
+      PERFORM pg_temp.call_as(p_schema, p_role, p_body, false);
+      PERFORM pg_temp.check_deferred_constraints(p_schema, p_role);
+      PERFORM pg_temp.call_as(
+        p_schema, p_owner, pg_temp.record_of(p_origin, p_version, p_name, p_checksum, v_started), false);
+      PERFORM pg_temp.restore_session(v_before, p_audit);
       RETURN jsonb_build_object('outcome', 'applied', 'name', p_name);
     EXCEPTION
       WHEN OTHERS THEN
@@ -380,8 +617,8 @@ BEGIN
 END
 $runner$;
 
--- Replace functions and views, or pass on what went wrong with the name of the file before it.
-CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_name text, p_body text)
+-- Run one part of the script, or pass on what went wrong with the name of the part before it.
+CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_audit name, p_name text, p_body text)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -390,20 +627,14 @@ DECLARE
   v_message text;
   v_detail text;
 BEGIN
-  PERFORM pg_temp.assume_role(p_role);
-  PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
   BEGIN
-    EXECUTE p_body;
+    PERFORM pg_temp.run_as(p_schema, p_role, p_audit, p_body);
   EXCEPTION
     WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS v_message = MESSAGE_TEXT, v_detail = PG_EXCEPTION_DETAIL;
   END;
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF v_message IS NOT NULL THEN
-    v_message := concat_ws('; ', v_message, nullif(v_detail, ''));
-    PERFORM set_config('role', 'none', true);
-    PERFORM pg_temp.raise_outcome(format('%s failed: %s', p_name, v_message));
+    PERFORM pg_temp.raise_outcome(format('%s failed: %s', p_name, concat_ws('; ', v_message, nullif(v_detail, ''))));
   END IF;
-  PERFORM pg_temp.leave_role(p_role);
 END
 $runner$
