@@ -16,11 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from .foreign_code import FOREIGN_CODE
 from .migrations import MigrationFile, SqlFile, checksum
+from .object_definitions import (
+    DEFINITIONS,
+    SCHEMA_SETTING,
+    shipped_function_names,
+    shipped_functions,
+    shipped_triggers,
+    shipped_views,
+)
 from .postgresql_message import short_message, whole_message
 from .sql_text import concurrent_index, quote_identifier, quote_literal, split_statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .object_definitions import ShippedFunction, ShippedTrigger
 
 # Arbitrary; the same for every run against one database.
 LOCK_KEY = 7883946205731421
@@ -28,6 +38,9 @@ PRICE_LIST_PREFIX = "prices:"
 GRANTS = "grants"
 # An administrator's own statements look names up nowhere else: in the schema its owner could have put a function of the same name.
 _SAFE_PATH = "search_path = pg_catalog, pg_temp"
+
+
+_DEFINITIONS_BODY = f"BEGIN PERFORM set_config('{SCHEMA_SETTING}', p_schema, true); RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
 
 
 @dataclass(frozen=True)
@@ -48,9 +61,9 @@ class RunnerSettings:
     lock_timeout_ms: int = 5000
     lock_attempts: int = 5
 
-    def role_name(self, file: SqlFile) -> str:
-        """Name of the database role that executes a file."""
-        return self.audit_role if file.role == "audit" else self.owner_role
+    def role_name(self, part: SqlFile | ShippedFunction | ShippedTrigger) -> str:
+        """Name of the database role that executes a file or a part of one."""
+        return self.audit_role if part.role == "audit" else self.owner_role
 
 
 @dataclass(frozen=True)
@@ -162,8 +175,16 @@ def pending_repeatables(
     return [name for name, digest in _checksums(repeatables, price_lists) if known.get(name) != digest]
 
 
+def objects_to_restore(drifted: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """What is to be made anew because the catalogue has it otherwise than it was made, in words; None: that was never recorded."""
+    if drifted is None:
+        return ["definitions of functions, views and triggers"]
+    return [str(each["text"]) for each in drifted]
+
+
 def repeatable_script(
     session_sql: str,
+    migrations: Sequence[SqlFile],
     repeatables: Sequence[SqlFile],
     price_lists: Sequence[PriceList],
     settings: RunnerSettings,
@@ -186,7 +207,29 @@ def repeatable_script(
         f"SELECT pg_temp.require_lock({LOCK_KEY})",
         f"SELECT pg_temp.require_trusted_schema({_names(settings)})",
     ]
+    parts.append(f"SELECT pg_temp.prepare_objects({_names(settings)})")
+    functions = shipped_functions(migrations, repeatables)
+    parts += [
+        _repeatable_call(settings.role_name(each), f"function {each.name}", each.sql, settings) for each in functions
+    ]
+    triggers = [
+        {"table": each.table, "name": each.name, "role": settings.role_name(each), "sql": each.sql}
+        for each in shipped_triggers(migrations)
+    ]
+    audit = quote_literal(settings.audit_role)
+    schema = quote_literal(settings.schema)
+    parts.append(
+        f"SELECT pg_temp.restore_triggers({schema}, {audit}, {int(settings.lock_attempts)}, {quote_literal(json.dumps(triggers))})"
+    )
     parts += [_repeatable_call(settings.role_name(file), file.name, file.body, settings) for file in repeatables]
+    shipped = {
+        "function": shipped_function_names(migrations, repeatables),
+        "view": shipped_views(repeatables),
+        "trigger": [{"table": each["table"], "name": each["name"]} for each in triggers],
+    }
+    parts.append(
+        f"SELECT pg_temp.record_objects({schema}, {audit}, {quote_literal(run_id)}, {quote_literal(json.dumps(shipped))})"
+    )
     parts += [
         _repeatable_call(
             settings.owner_role,
@@ -261,6 +304,8 @@ def _session(session_sql: str) -> list[str]:
         session_sql,
         "CREATE FUNCTION pg_temp.foreign_code() RETURNS TABLE (name text, problem text) LANGUAGE sql "
         f"SET {_SAFE_PATH} AS {quote_literal(FOREIGN_CODE)}",
+        "CREATE FUNCTION pg_temp.definitions(p_schema text) RETURNS TABLE (kind text, name text, table_name text, checksum text, oid oid) "
+        f"LANGUAGE plpgsql SET {_SAFE_PATH} AS {quote_literal(_DEFINITIONS_BODY)}",
     ]
 
 

@@ -168,7 +168,7 @@ def provision(database, migrations=None):
     """Schema privileges, migrations, repeatable files and seed prices, privileges on the objects."""
     apply_privileges(database)
     apply_migrations(database, read_migrations(str(SQL / "migrations")) if migrations is None else migrations)
-    apply_repeatables(database)
+    apply_repeatables(database, migrations)
     apply_privileges(database)
 
 
@@ -190,9 +190,10 @@ def apply_migrations(database, migrations):
                     raise AssertionError(f"{outcome['name']}: {outcome['message']}")
 
 
-def apply_repeatables(database):
+def apply_repeatables(database, migrations=None):
     script = repeatable_script(
         read_sql("runner/session.sql"),
+        read_migrations(str(SQL / "migrations")) if migrations is None else migrations,
         read_repeatables(str(SQL / "repeatable")),
         [PriceList("seed", seed_prices())],
         SETTINGS,

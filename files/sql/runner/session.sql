@@ -285,29 +285,27 @@ $runner$;
 
 -- Lock the bookkeeping, with the strongest lock that lets others read and this role may take, and require that reading it runs nobody's code. As
 -- the owner only where the administrator may not read it.
-CREATE FUNCTION pg_temp.lock_to_read(p_schema text, p_owner name)
+CREATE FUNCTION pg_temp.lock_to_read(p_schema text, p_owner name, p_tables text[])
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
-  v_tables CONSTANT text[] := ARRAY['schema_migrations', 'schema_repeatables'];
   v_table text;
   v_problem text;
 BEGIN
   IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = session_user) THEN
     LOCK TABLE pg_statistic_ext IN SHARE MODE;
   END IF;
-  IF EXISTS (SELECT FROM unnest(v_tables) AS t WHERE NOT has_table_privilege(format('%I.%I', p_schema, t), 'SELECT')) THEN
+  IF EXISTS (SELECT FROM unnest(p_tables) AS t WHERE NOT has_table_privilege(format('%I.%I', p_schema, t), 'SELECT')) THEN
     PERFORM pg_temp.assume_role(p_owner);
   END IF;
-  FOREACH v_table IN ARRAY v_tables LOOP
+  FOREACH v_table IN ARRAY p_tables LOOP
     EXECUTE format('LOCK TABLE ONLY %I.%I IN %s MODE', p_schema, v_table,
       CASE WHEN has_table_privilege(format('%I.%I', p_schema, v_table), 'INSERT') THEN 'ROW EXCLUSIVE' ELSE 'ACCESS SHARE' END);
   END LOOP;
-  PERFORM set_config('mission_control.relations', jsonb_build_array(
-    jsonb_build_object('schema', p_schema, 'name', v_tables[1]),
-    jsonb_build_object('schema', p_schema, 'name', v_tables[2]))::text, true);
+  PERFORM set_config('mission_control.relations', (
+    SELECT jsonb_agg(jsonb_build_object('schema', p_schema, 'name', t)) FROM unnest(p_tables) AS t)::text, true);
   SELECT string_agg(format('%I.%s %s', p_schema, f.name, f.problem), '; ') INTO v_problem FROM pg_temp.foreign_code() AS f;
   IF v_problem IS NOT NULL THEN
     PERFORM pg_temp.raise_outcome(format('The bookkeeping is not what this collection made: %s. '
@@ -316,8 +314,193 @@ BEGIN
 END
 $runner$;
 
--- What is recorded, as {"server_version": …, "server_version_num": …, "problems": […], "migrations": […], "repeatables": […]}; the last two are
--- empty where nothing was ever applied.
+-- The major version of this server, in which the checksums of definitions count.
+CREATE FUNCTION pg_temp.server_major()
+RETURNS integer
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  SELECT current_setting('server_version_num')::integer / 10000
+$runner$;
+
+-- {"drifted": our functions, views and triggers that are not as they were made, or null where that was never recorded, or by another major
+-- version; "run_ids": of the runs that made them}.
+CREATE FUNCTION pg_temp.object_state(p_schema text, p_audit name)
+RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_state jsonb := '{"drifted": null, "run_ids": []}';
+BEGIN
+  IF to_regclass(format('%I.schema_objects', p_schema)) IS NOT NULL THEN
+    PERFORM pg_temp.lock_to_read(p_schema, p_audit, ARRAY['schema_objects']);
+    EXECUTE format($sql$
+      SELECT jsonb_build_object(
+        'drifted', CASE WHEN coalesce(bool_and(r.server_major = pg_temp.server_major()), true) THEN
+          coalesce(jsonb_agg(jsonb_build_object(
+            'kind', r.kind, 'name', r.name, 'table_name', r.table_name, 'made_by', r.made_by, 'oid', d.oid,
+            'text', concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END))
+            ORDER BY r.kind, r.name, r.table_name) FILTER (WHERE r.checksum IS DISTINCT FROM d.checksum), '[]') END,
+        'run_ids', coalesce(jsonb_agg(DISTINCT r.run_id), '[]'))
+      FROM ONLY %I.schema_objects AS r
+      LEFT JOIN pg_temp.definitions(%L) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
+      $sql$, p_schema, p_schema) INTO v_state;
+    PERFORM pg_temp.leave_role(p_audit);
+  END IF;
+  RETURN v_state;
+END
+$runner$;
+
+-- Before the files are run again: the table of the checksums, and away with functions and views that were changed, so that they can be made
+-- anew whatever they have become. Without CASCADE: what others have built on stays, and is replaced as far as PostgreSQL lets it.
+CREATE FUNCTION pg_temp.prepare_objects(p_schema text, p_owner name, p_audit name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_object record;
+  v_identity text;
+  v_owner name;
+BEGIN
+  IF to_regclass(format('%I.schema_objects', p_schema)) IS NULL THEN
+    PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, $sql$
+      CREATE TABLE schema_objects (
+        kind text NOT NULL,
+        name text NOT NULL,
+        table_name text NOT NULL,
+        made_by text NOT NULL,
+        checksum text NOT NULL,
+        server_major integer NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        run_id uuid NOT NULL,
+        CONSTRAINT pk_schema_objects PRIMARY KEY (kind, name, table_name),
+        CONSTRAINT ck_schema_objects_kind CHECK (kind IN ('function', 'view', 'trigger')),
+        CONSTRAINT ck_schema_objects_made_by CHECK (made_by IN ('owner', 'audit'))
+      );
+      COMMENT ON TABLE schema_objects IS
+        'Functions, views and triggers as the server described them when they were made; a run puts back what differs. Belongs to the owner of the audit log';
+      COMMENT ON COLUMN schema_objects.name IS 'Name, of a function with the types of its arguments';
+      COMMENT ON COLUMN schema_objects.table_name IS 'Table of a trigger; empty for the others';
+      COMMENT ON COLUMN schema_objects.made_by IS 'owner: of the objects; audit: owner of the audit log';
+      COMMENT ON COLUMN schema_objects.checksum IS 'SHA-256 of the definition in the catalogue, in hexadecimal';
+      COMMENT ON COLUMN schema_objects.server_major IS 'Major version of the server that described it; another one may word it otherwise';
+      COMMENT ON COLUMN schema_objects.run_id IS 'The provisioning run that made it, or put it back';
+    $sql$ || format('GRANT SELECT ON schema_objects TO %I', session_user));
+  END IF;
+  FOR v_object IN
+    SELECT o.kind, o.name, o.table_name, o.made_by, o.oid
+    FROM jsonb_to_recordset(coalesce(nullif(pg_temp.object_state(p_schema, p_audit) -> 'drifted', 'null'), '[]'))
+      AS o (kind text, name text, table_name text, made_by text, oid oid)
+  LOOP
+    PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, format(
+      'UPDATE schema_objects SET checksum = %L WHERE kind = %L AND name = %L AND table_name = %L',
+      '', v_object.kind, v_object.name, v_object.table_name));
+    CONTINUE WHEN v_object.oid IS NULL OR v_object.kind = 'trigger';
+    v_owner := CASE v_object.made_by WHEN 'audit' THEN p_audit ELSE p_owner END;
+    v_identity := CASE v_object.kind
+      WHEN 'view' THEN format('VIEW %s', v_object.oid::regclass) ELSE format('ROUTINE %s', v_object.oid::regprocedure) END;
+    IF v_owner <> (
+      SELECT pg_get_userbyid(p.proowner) FROM pg_proc AS p WHERE v_object.kind = 'function' AND p.oid = v_object.oid
+      UNION ALL
+      SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE v_object.kind = 'view' AND c.oid = v_object.oid) THEN
+      EXECUTE format('ALTER %s OWNER TO %I', v_identity, v_owner);
+    END IF;
+    BEGIN
+      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity, false);
+    EXCEPTION
+      WHEN dependent_objects_still_exist THEN
+        NULL;
+    END;
+  END LOOP;
+END
+$runner$;
+
+-- Make the triggers that are not as recorded, or were never recorded. p_triggers: [{"table": …, "name": …, "role": …, "sql": …}, …].
+CREATE FUNCTION pg_temp.restore_triggers(p_schema text, p_audit name, p_attempts integer, p_triggers jsonb)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_changed jsonb;
+  v_trigger record;
+BEGIN
+  EXECUTE format($sql$
+    SELECT jsonb_agg(t) FROM jsonb_array_elements($1) AS t
+    WHERE NOT EXISTS (
+      SELECT FROM ONLY %I.schema_objects AS r
+      JOIN pg_temp.definitions(%L) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name AND d.checksum = r.checksum
+      WHERE r.kind = 'trigger' AND r.name = t ->> 'name' AND r.table_name = t ->> 'table' AND r.server_major = pg_temp.server_major())
+    $sql$, p_schema, p_schema) INTO v_changed USING p_triggers;
+  FOR v_trigger IN
+    SELECT t."table" AS table_name, t.name, t.role, t.sql
+    FROM jsonb_to_recordset(coalesce(v_changed, '[]')) AS t ("table" text, name text, role name, sql text)
+  LOOP
+    FOR v_attempt IN 1..p_attempts LOOP
+      BEGIN
+        PERFORM pg_temp.run_as(p_schema, v_trigger.role, p_audit, v_trigger.sql);
+        EXIT;
+      EXCEPTION
+        WHEN lock_not_available THEN
+          IF v_attempt = p_attempts THEN
+            PERFORM pg_temp.raise_outcome(format('trigger %s on %s failed: %s', v_trigger.name, v_trigger.table_name,
+              concat_ws('; ', SQLERRM, pg_temp.other_holder(p_schema))));
+          END IF;
+      END;
+    END LOOP;
+  END LOOP;
+END
+$runner$;
+
+-- Record what the files have just made. Of functions and views those that this transaction has made count, so that somebody else's of the
+-- same name is never taken for ours. p_shipped: {"function": [names], "view": [names], "trigger": [{"table": …, "name": …}]}.
+CREATE FUNCTION pg_temp.record_objects(p_schema text, p_audit name, p_run_id uuid, p_shipped jsonb)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_objects jsonb;
+BEGIN
+  SELECT jsonb_agg(jsonb_build_object(
+    'kind', d.kind, 'name', d.name, 'table_name', d.table_name, 'checksum', d.checksum,
+    'made_by', CASE coalesce(p.proowner, c.relowner, tc.relowner) WHEN to_regrole(quote_ident(p_audit)) THEN 'audit' ELSE 'owner' END))
+  INTO v_objects
+  FROM pg_temp.definitions(p_schema) AS d
+  LEFT JOIN pg_proc AS p ON d.kind = 'function' AND p.oid = d.oid
+  LEFT JOIN pg_class AS c ON d.kind = 'view' AND c.oid = d.oid
+  LEFT JOIN pg_rewrite AS w ON w.ev_class = c.oid AND w.rulename = '_RETURN'
+  LEFT JOIN pg_trigger AS t ON d.kind = 'trigger' AND t.oid = d.oid
+  LEFT JOIN pg_class AS tc ON tc.oid = t.tgrelid
+  WHERE CASE d.kind
+    WHEN 'trigger' THEN p_shipped -> 'trigger' @> jsonb_build_array(jsonb_build_object('table', d.table_name, 'name', d.name))
+    ELSE p_shipped -> d.kind ? coalesce(p.proname, c.relname)::text
+      AND age(coalesce(p.xmin, w.xmin)) <= age(pg_current_xact_id()::xid)
+    END;
+  PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, format($sql$
+    WITH shipped AS (
+      SELECT s.kind, s.name, s.table_name, s.made_by, s.checksum
+      FROM pg_catalog.jsonb_to_recordset(%1$L::jsonb) AS s (kind text, name text, table_name text, made_by text, checksum text)
+    ),
+    gone AS (
+      DELETE FROM schema_objects AS r
+      WHERE NOT EXISTS (
+        SELECT FROM shipped AS s WHERE s.kind = r.kind AND s.name = r.name AND s.table_name = r.table_name)
+    )
+    INSERT INTO schema_objects AS r (kind, name, table_name, made_by, checksum, server_major, run_id)
+    SELECT s.kind, s.name, s.table_name, s.made_by, s.checksum, %2$s, %3$L FROM shipped AS s
+    ON CONFLICT (kind, name, table_name) DO UPDATE
+    SET made_by = excluded.made_by, checksum = excluded.checksum, server_major = excluded.server_major, run_id = excluded.run_id, applied_at = now()
+    WHERE (r.checksum, r.server_major, r.made_by) IS DISTINCT FROM (excluded.checksum, excluded.server_major, excluded.made_by)
+    $sql$, v_objects, pg_temp.server_major(), p_run_id));
+END
+$runner$;
+
+-- What is recorded, as {"server_version": …, "server_version_num": …, "problems": […], "migrations": […], "repeatables": […], "objects": […],
+-- "run_ids": […]}; the lists are empty where nothing was ever applied. Of the objects those are listed that are not as they were made; null: that
+-- was never recorded. The last are the ids of the runs that made what is there.
 CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name, p_audit name)
 RETURNS jsonb
 LANGUAGE plpgsql
@@ -326,17 +509,19 @@ AS $runner$
 DECLARE
   v_migrations jsonb := '[]';
   v_repeatables jsonb := '[]';
+  v_run_ids jsonb := '[]';
+  v_objects CONSTANT jsonb := pg_temp.object_state(p_schema, p_audit);
 BEGIN
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NOT NULL THEN
-    PERFORM pg_temp.lock_to_read(p_schema, p_owner);
+    PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['schema_migrations', 'schema_repeatables']);
     EXECUTE format($sql$
       SELECT coalesce(jsonb_agg(jsonb_build_object(
         'origin', origin, 'version', version, 'name', name, 'checksum', checksum,
         'applied_at', to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"')) ORDER BY origin, version), '[]')
       FROM ONLY %I.schema_migrations $sql$, p_schema) INTO v_migrations;
     EXECUTE format($sql$
-      SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'checksum', checksum, 'run_id', run_id) ORDER BY name), '[]')
-      FROM ONLY %I.schema_repeatables $sql$, p_schema) INTO v_repeatables;
+      SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'checksum', checksum) ORDER BY name), '[]'), coalesce(jsonb_agg(run_id), '[]')
+      FROM ONLY %I.schema_repeatables $sql$, p_schema) INTO v_repeatables, v_run_ids;
     PERFORM pg_temp.leave_role(p_owner);
   END IF;
   RETURN jsonb_build_object(
@@ -344,7 +529,9 @@ BEGIN
     'server_version_num', current_setting('server_version_num')::integer,
     'problems', to_jsonb(pg_temp.reasons_against(p_schema, p_owner, p_audit)),
     'migrations', v_migrations,
-    'repeatables', v_repeatables);
+    'repeatables', v_repeatables,
+    'objects', v_objects -> 'drifted',
+    'run_ids', v_run_ids || (v_objects -> 'run_ids'));
 END
 $runner$;
 
@@ -459,7 +646,7 @@ BEGIN
   IF current_setting('mission_control.run_state', true) IS DISTINCT FROM 'running' THEN
     RETURN 'not tried';
   END IF;
-  PERFORM pg_temp.lock_to_read(p_schema, p_owner);
+  PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['schema_migrations']);
   EXECUTE format('SELECT m.checksum FROM ONLY %I.schema_migrations AS m WHERE m.origin = $1 AND m.version = $2', p_schema)
   INTO v_recorded USING p_origin, p_version;
   PERFORM pg_temp.leave_role(p_owner);
