@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .foreign_code import FOREIGN_CODE
 from .migrations import MigrationFile, SqlFile, checksum
 from .object_definitions import (
+    DEFINITION_SETTINGS,
     DEFINITIONS,
     SCHEMA_SETTING,
     shipped_function_names,
@@ -41,6 +42,25 @@ _SAFE_PATH = "search_path = pg_catalog, pg_temp"
 
 
 _DEFINITIONS_BODY = f"BEGIN PERFORM set_config('{SCHEMA_SETTING}', p_schema, true); RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
+
+_DEFINITION_SETTINGS = " ".join(
+    f"SET {name} = {value if name == 'search_path' else quote_literal(value)}"
+    for name, value in DEFINITION_SETTINGS.items()
+)
+# Before anything else, whatever the database, the role or the server has as its default: a literal is read as it is written here, and a
+# transaction may write. LOCAL would be too late for the first, as a whole script is read before its first statement runs; its literals
+# have no backslash that counts.
+_PLAIN_SESSION = (
+    "SET TRANSACTION READ WRITE",
+    "SET default_transaction_read_only = off",
+    "SET standard_conforming_strings = on",
+    "SET transform_null_equals = off",
+    "SET row_security = on",
+    "SET check_function_bodies = on",
+    # Large queries over small catalogues: compiling one takes longer than a run.
+    "SET jit = off",
+    f"SET {_SAFE_PATH}",
+)
 
 
 @dataclass(frozen=True)
@@ -95,8 +115,8 @@ def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
     They write nothing that stays.
     """
     return [
-        f"SET {_SAFE_PATH}",
-        "SET jit = off",
+        *_PLAIN_SESSION,
+        "SET statement_timeout = 0",
         f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
         *_session(session_sql),
         f"SELECT pg_temp.read_history({_names(settings)}) AS history",
@@ -197,8 +217,7 @@ def repeatable_script(
     nothing.
     """
     parts = [
-        f"SET LOCAL {_SAFE_PATH}",
-        "SET LOCAL jit = off",
+        *_PLAIN_SESSION,
         "SET LOCAL application_name = 'mission_control migrations'",
         "SET LOCAL statement_timeout = 0",
         "SET LOCAL client_min_messages = warning",
@@ -252,7 +271,7 @@ def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
 def record_grants_statements(session_sql: str, digest: str, settings: RunnerSettings, run_id: str) -> list[str]:
     """Statements for one transaction that record that the grants were carried out, so that a run that was killed before is noticed."""
     return [
-        f"SET LOCAL {_SAFE_PATH}",
+        *_PLAIN_SESSION,
         *_session(session_sql),
         _repeatable_call(settings.owner_role, GRANTS, _record(GRANTS, digest, run_id), settings),
     ]
@@ -275,15 +294,12 @@ def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList])
 
 def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
     return [
-        f"SET {_SAFE_PATH}",
-        # Large queries over small catalogues: compiling one takes longer than a run.
-        "SET jit = off",
+        *_PLAIN_SESSION,
         "SET application_name = 'mission_control migrations'",
         "SET statement_timeout = 0",
         "SET idle_in_transaction_session_timeout = 0",
         "SET client_min_messages = warning",
         "SET default_transaction_isolation = 'read committed'",
-        "SET default_transaction_read_only = off",
         f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
         # The server notices a killed run during a long statement and rolls back, where its platform is able to.
         "DO $$ BEGIN SET client_connection_check_interval = '1s'; "
@@ -305,7 +321,7 @@ def _session(session_sql: str) -> list[str]:
         "CREATE FUNCTION pg_temp.foreign_code() RETURNS TABLE (name text, problem text) LANGUAGE sql "
         f"SET {_SAFE_PATH} AS {quote_literal(FOREIGN_CODE)}",
         "CREATE FUNCTION pg_temp.definitions(p_schema text) RETURNS TABLE (kind text, name text, table_name text, checksum text, oid oid) "
-        f"LANGUAGE plpgsql SET {_SAFE_PATH} AS {quote_literal(_DEFINITIONS_BODY)}",
+        f"LANGUAGE plpgsql {_DEFINITION_SETTINGS} AS {quote_literal(_DEFINITIONS_BODY)}",
     ]
 
 

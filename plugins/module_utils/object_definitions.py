@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from .migrations import SqlFile
 
 SCHEMA_SETTING = "mission_control.schema"
+# On these the text of a definition depends.
+DEFINITION_SETTINGS: dict[str, str] = {
+    "search_path": "pg_catalog, pg_temp",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
+}
 # Rows kind, name, table_name (of a trigger, else empty), checksum, catalogue row (oid), of all functions, views and triggers in the schema that the setting
 # names.
 # Privileges are left out: they are compared by themselves. To be sent with search_path = pg_catalog, pg_temp, on which the

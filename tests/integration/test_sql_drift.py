@@ -140,6 +140,44 @@ def test_a_function_that_was_given_away_is_named(run):
     assert "function prune_llm_bodies(timestamp with time zone) is gone" in run.run()
 
 
+ODD_SETTINGS = {
+    "default_transaction_read_only": "on",
+    "default_transaction_isolation": "serializable",
+    "standard_conforming_strings": "off",
+    "escape_string_warning": "off",
+    "search_path": "pg_temp",
+    "transform_null_equals": "on",
+    "quote_all_identifiers": "on",
+    "timezone": "Pacific/Chatham",
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "iso_8601",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "row_security": "off",
+    "check_function_bodies": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "array_nulls": "off",
+    "xmloption": "document",
+    "client_min_messages": "error",
+    "lc_messages": "C",
+}
+
+
+def test_the_defaults_of_a_database_change_nothing(run):
+    """Everything is applied again under them, and then nothing is to be done in either way."""
+    for name, value in ODD_SETTINGS.items():
+        run.admin.run(f"ALTER DATABASE {run.database} SET {name} = '{value}'")
+    before = definitions(run.admin)
+    assert run.run() == []
+    run.admin.run("UPDATE schema_repeatables SET checksum = 'old'")
+    assert "005_views.sql" in run.run()
+    assert run.run() == []
+    for name in ODD_SETTINGS:
+        run.admin.run(f"ALTER DATABASE {run.database} RESET {name}")
+    assert run.run() == []
+    assert definitions(run.admin) == before
+
+
 def test_another_major_version_describes_them_anew(run):
     run.admin.run("UPDATE schema_objects SET server_major = 13, checksum = 'as another server words it'")
     before = definitions(run.admin)
