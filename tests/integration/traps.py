@@ -52,7 +52,6 @@ _CHILD = "CREATE TABLE {schema}.{tag}_child (CHECK ({still} = 1)) INHERITS ({tab
 # With a condition: without one the planner does not look at constraints.
 _READ = "SELECT * FROM {table} WHERE {column}::text <> ''"
 _ADD = "INSERT INTO {table} ({others}) SELECT {others} FROM {table} LIMIT 1"
-_WRITE = "INSERT INTO {table} SELECT * FROM {table} LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ ON_TABLES = {
         "CREATE FUNCTION {schema}.{tag}_trigger() RETURNS trigger LANGUAGE plpgsql AS"
         " $trap$ BEGIN PERFORM {fire}; RETURN NULL; END $trap$;"
         "CREATE TRIGGER {tag}_trigger BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{tag}_trigger();",
-        _WRITE,
+        _ADD,
     ),
-    "rule": Sort("CREATE RULE {tag}_rule AS ON INSERT TO {table} DO INSTEAD SELECT {fire};", _WRITE),
+    "rule": Sort("CREATE RULE {tag}_rule AS ON INSERT TO {table} DO INSTEAD SELECT {fire};", _ADD),
     # A superuser is above policies; a login that reads everything is not.
     "policy": Sort(
         "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; CREATE POLICY {tag}_policy ON {table} USING ({fire} = 1);",
@@ -204,7 +203,7 @@ def planter(database, of="mission_control_owner"):
                     session.run(f"SET ROLE {of}")
                 yield session
         finally:
-            admin.run(f"DROP OWNED BY {name}; DROP ROLE {name}")
+            admin.run(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
 
 
 def set_off(session, trap: Trap):
