@@ -75,7 +75,6 @@ def provision(collections: Path, place: Path) -> None:
         "HOME": str(place),
         "ANSIBLE_NOCOLOR": "1",
     }
-    environment.pop("ANSIBLE_CONFIG", None)
     with ThrowawayCluster() as cluster:
         connection = cluster.connect()
         with connection.cursor() as cursor:
