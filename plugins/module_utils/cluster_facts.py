@@ -239,32 +239,64 @@ def postmaster(data_directory: str) -> dict[str, Any] | None:
 
 
 # One row of JSON. Not among the errors are settings that need a restart: the view reports every pending one, and (without a
-# file) every one that was taken out, as an error.
+# file) every one that was taken out, as an error. Every name says its schema: where others may create functions in the database,
+# theirs would be preferred if their arguments fit better.
 SERVER_QUERY = """
-SELECT json_build_object(
-    'version', current_setting('server_version'),
-    'version_number', current_setting('server_version_num')::int,
-    'databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_database),
-    'hba_file', current_setting('hba_file'),
-    'ssl', current_setting('ssl')::boolean,
-    'data_checksums', current_setting('data_checksums')::boolean,
-    'in_recovery', pg_is_in_recovery(),
-    'loaded_at', extract(epoch FROM pg_conf_load_time()),
+SELECT pg_catalog.json_build_object(
+    'version', pg_catalog.current_setting('server_version'),
+    'version_number', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+    'databases', (SELECT pg_catalog.json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database),
+    'maintenance_database', pg_catalog.current_database(),
+    'hba_file', pg_catalog.current_setting('hba_file'),
+    'ssl', pg_catalog.current_setting('ssl')::pg_catalog.bool,
+    'data_checksums', pg_catalog.current_setting('data_checksums')::pg_catalog.bool,
+    'in_recovery', pg_catalog.pg_is_in_recovery(),
+    'loaded_at', extract(epoch FROM pg_catalog.pg_conf_load_time()),
     'pending_restart', (
-        SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings
+        SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings
         WHERE pending_restart AND (
-            sourcefile = :'drop_in' OR name IN (SELECT name FROM pg_file_settings WHERE sourcefile = :'drop_in'))),
+            sourcefile = :'drop_in' OR name IN (SELECT name FROM pg_catalog.pg_file_settings WHERE sourcefile = :'drop_in'))),
     'overridden', (
-        SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_file_settings
+        SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_file_settings
         WHERE sourcefile = :'drop_in' AND NOT applied AND error IS NULL),
     'configuration_errors', (
-        SELECT coalesce(json_agg(format('%s line %s: %s', sourcefile, sourceline, error)), '[]') FROM pg_file_settings
-        WHERE error IS NOT NULL AND sourcefile IS NOT NULL
-            AND lower(coalesce(name, '')) NOT IN (SELECT lower(name) FROM pg_settings WHERE context = 'postmaster')),
+        SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('%s line %s: %s', sourcefile, sourceline, error)), '[]')
+        FROM pg_catalog.pg_file_settings
+        WHERE error IS NOT NULL AND sourcefile IS NOT NULL AND pg_catalog.lower(coalesce(name, '')) NOT IN (
+            SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE context = 'postmaster')),
     'hba_errors', (
-        SELECT coalesce(json_agg(format('line %s: %s', line_number, error)), '[]') FROM pg_hba_file_rules
-        WHERE error IS NOT NULL))
+        SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('line %s: %s', line_number, error)), '[]')
+        FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL))
 """
+
+# What a session of a superuser begins with, whatever the settings of the database or of the role say: operators are looked up where
+# only the system's are, and values are written and read as usual.
+SESSION_SETTINGS = {
+    "search_path": "pg_catalog,pg_temp",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+    "default_transaction_isolation": "read\\ committed",
+    "default_transaction_read_only": "on",
+    "default_transaction_deferrable": "off",
+    "client_min_messages": "warning",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "jit": "off",
+}
+# The first is where the administrator works; a server may have been left without it, and no server lacks the second.
+MAINTENANCE_DATABASES = ("postgres", "template1")
+
+
+def session_options(version: str) -> str:
+    """What libpq is told to begin a superuser's session with.
+
+    Args:
+        version: major version of the server, such as "17". From that one on others' code may run when a session begins.
+    """
+    settings = dict(SESSION_SETTINGS)
+    if int(version.split(".")[0]) >= 17:
+        settings["event_triggers"] = "off"
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def ask_server(cluster: Cluster, drop_in: str) -> tuple[dict[str, Any] | None, str]:
@@ -272,35 +304,46 @@ def ask_server(cluster: Cluster, drop_in: str) -> tuple[dict[str, Any] | None, s
     where = postmaster(cluster.data_directory)
     if where is None or not where["socket_directory"]:
         return None, "it listens on no Unix socket"
+    problems = []
+    for database in MAINTENANCE_DATABASES:
+        try:
+            answer = _run_query(cluster, where, database, drop_in)
+        except (OSError, KeyError, subprocess.TimeoutExpired) as error:
+            return None, f"psql cannot ask it ({error})"
+        if answer.returncode == 0:
+            return {**where, **json.loads(answer.stdout)}, ""
+        problems.append(" ".join(answer.stderr.split()))
+    return None, problems[0]
+
+
+def _run_query(
+    cluster: Cluster, where: dict[str, Any], database: str, drop_in: str
+) -> subprocess.CompletedProcess[str]:
     psql = f"/usr/lib/postgresql/{cluster.version}/bin/psql"
     command = [psql if os.path.exists(psql) else "psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"drop_in={drop_in}"]
-    command += ["-h", where["socket_directory"], "-p", str(where["port"]), "-d", "postgres"]
+    command += ["-h", where["socket_directory"], "-p", str(where["port"]), "-d", database]
     environment = {
         "PATH": "/usr/bin:/bin",
         "LC_ALL": "C",
         "PGCONNECT_TIMEOUT": "10",
-        "PGOPTIONS": "-c statement_timeout=10s",
+        "PGCLIENTENCODING": "UTF8",
+        "PGOPTIONS": session_options(cluster.version),
     }
-    try:
-        # Not the module's run_command: nothing here imports Ansible.
-        answer = subprocess.run(  # noqa: S603 - a fixed program; names go through psql's own quoting # pylint: disable=ansible-bad-function
-            command,
-            input=SERVER_QUERY,
-            env=environment,
-            cwd="/",
-            user=cluster.owner,
-            group=_group_of(cluster.owner),
-            extra_groups=[],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=30,
-            check=False,
-        )
-    except (OSError, KeyError, subprocess.TimeoutExpired) as error:
-        return None, f"psql cannot ask it ({error})"
-    if answer.returncode != 0:
-        return None, " ".join(answer.stderr.split())
-    return {**where, **json.loads(answer.stdout)}, ""
+    # Not the module's run_command: nothing here imports Ansible.
+    return subprocess.run(  # noqa: S603 - a fixed program; names go through psql's own quoting # pylint: disable=ansible-bad-function
+        command,
+        input=SERVER_QUERY,
+        env=environment,
+        cwd="/",
+        user=cluster.owner,
+        group=_group_of(cluster.owner),
+        extra_groups=[],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=30,
+        check=False,
+    )
 
 
 def _group_of(user: str) -> int:

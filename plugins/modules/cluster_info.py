@@ -170,6 +170,7 @@ clusters:
         port: {description: Port that it was started with., type: int}
         socket_directory: {description: Directory of its Unix socket., type: str}
         databases: {description: Names of its databases., type: list, elements: str}
+        maintenance_database: {description: "Where it was asked: C(postgres), or C(template1) where there is no such database.", type: str}
         hba_file: {description: Client authentication file in use., type: str}
         ssl: {description: Whether it offers TLS., type: bool}
         data_checksums: {description: Whether data pages carry checksums., type: bool}
