@@ -89,6 +89,11 @@ def described(server):
     )
 
 
+def asked(server, drop_in):
+    cluster = described(server)
+    return facts.ask_server(cluster, facts.postmaster(cluster.data_directory), drop_in, "postgres")
+
+
 def caught(server):
     rows = execute(server, "SELECT DISTINCT what FROM public.caught WHERE who = 'postgres'")
     return {what for (what,) in rows}
@@ -100,7 +105,7 @@ def test_nothing_of_a_stranger_runs_when_the_server_is_asked(trapped, path):
     # A broken rule, so that every part of the answer is worked out.
     with open(os.path.join(trapped.socket_directory, "data/pg_hba.conf"), "a", encoding="utf-8") as rules:
         rules.write("nonsense\n")
-    answer, problem = facts.ask_server(described(trapped), "/nowhere/mission_control.conf")
+    answer, problem = asked(trapped, "/nowhere/mission_control.conf")
     assert problem == ""
     assert (answer["maintenance_database"], answer["port"]) == ("postgres", trapped.port)
     assert "postgres" in answer["databases"]
@@ -114,16 +119,16 @@ def test_nothing_of_a_stranger_runs_when_the_server_is_asked(trapped, path):
 
 def test_settings_of_the_role_change_no_answer(trapped):
     execute(trapped, 'CREATE DATABASE "über\\den\'bach"')
-    expected, _problem = facts.ask_server(described(trapped), "/nowhere\\'s/mission_control.conf")
+    expected, _problem = asked(trapped, "/nowhere\\'s/mission_control.conf")
     assert "über\\den'bach" in expected["databases"]
     for setting in _ODD_SETTINGS:
         execute(trapped, f"ALTER ROLE postgres SET {setting}")
-    assert facts.ask_server(described(trapped), "/nowhere\\'s/mission_control.conf")[0] == expected
+    assert asked(trapped, "/nowhere\\'s/mission_control.conf")[0] == expected
 
 
 def test_a_server_without_the_database_postgres_is_asked_in_another_one(trapped):
     execute(trapped, "DROP DATABASE postgres WITH (FORCE)", dbname="template1")
-    answer, problem = facts.ask_server(described(trapped), "/nowhere/mission_control.conf")
+    answer, problem = asked(trapped, "/nowhere/mission_control.conf")
     assert (problem, answer["maintenance_database"]) == ("", "template1")
 
 
@@ -136,7 +141,7 @@ def test_a_server_that_lets_nobody_in_is_a_problem_not_an_error(trapped):
             trapped.connect().close()
         except psycopg2.OperationalError:
             break
-    answer, problem = facts.ask_server(described(trapped), "/nowhere/mission_control.conf")
+    answer, problem = asked(trapped, "/nowhere/mission_control.conf")
     assert answer is None
     assert "no password supplied" in problem
 
@@ -145,6 +150,6 @@ def test_the_owner_is_a_user_of_this_host(trapped):
     nobody = described(trapped)._replace(owner="no-such-user")
     with pytest.raises(KeyError):
         pwd.getpwnam(nobody.owner)
-    answer, problem = facts.ask_server(nobody, "/nowhere/mission_control.conf")
+    answer, problem = facts.ask_server(nobody, facts.postmaster(nobody.data_directory), "/nowhere/mission_control.conf")
     assert answer is None
     assert problem.startswith("psql cannot ask it")
