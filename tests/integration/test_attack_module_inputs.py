@@ -39,7 +39,9 @@ CLUSTER_OPTIONS = {
     "packages": {"type": "list", "elements": "str"},
     "port": {"type": "int"},
     "drop_in": {"type": "str"},
+    "administrator": {"type": "str"},
     "creation_marker": {"type": "path"},
+    "database": {"type": "str"},
     "certificates": {"type": "path"},
     "networks": {"type": "list", "elements": "str"},
 }
