@@ -458,3 +458,22 @@ def test_a_statement_that_fails_is_named_and_leaves_no_trace(lab):
     holder.close()
     assert f"database {lab.name}: " in str(error.value).splitlines()[0]
     assert len(lab.plan(lab.wanted())) == 2
+
+
+def test_of_many_alike_each_is_seen(drifting):
+    """The plan compares objects with the same privileges once; it must name each of them, and those that differ from them."""
+    lab = drifting
+    names = [f"alike_{number}" for number in range(40)]
+    lab.query(f"SET ROLE {lab.roles['owner']}; " + "; ".join(f"CREATE TABLE {name} (a integer)" for name in names))
+    assert lab.plan(lab.wanted()) == []
+    lab.query(
+        f"REVOKE INSERT ON {', '.join(names)} FROM {lab.roles['application']};"
+        f"GRANT UPDATE (a) ON alike_7 TO {lab.roles['readonly']}; GRANT TRUNCATE ON alike_8 TO {lab.roles['readonly']}"
+    )
+    expected = {f"table {name}: grant INSERT to {lab.roles['application']}" for name in names} | {
+        f"table alike_7: revoke UPDATE (a) from {lab.roles['readonly']}",
+        f"table alike_8: revoke TRUNCATE from {lab.roles['readonly']}",
+    }
+    assert set(lab.carry_out(lab.wanted())) == expected
+    assert lab.plan(lab.wanted()) == []
+    lab.query(f"DROP TABLE {', '.join(names)}")

@@ -18,7 +18,7 @@ DECLARE
   since_16 constant boolean := current_setting('server_version_num')::int >= 160000;
   membership_kind constant text := CASE WHEN since_16 THEN 'SET' ELSE 'MEMBER' END;
   joined name[] := '{}';
-  carried_out jsonb := '[]';
+  carried_out text[] := '{}';
   steps jsonb;
   plan text;
   step record;
@@ -54,12 +54,12 @@ BEGIN
       EXCEPTION WHEN OTHERS THEN
         RAISE EXCEPTION USING MESSAGE = format('%s: %s', step.reason, SQLERRM), ERRCODE = SQLSTATE;
       END;
-      carried_out := carried_out || to_jsonb(step.reason);
+      carried_out := pg_catalog.array_append(carried_out, step.reason);
     END LOOP;
   END LOOP;
   FOR step IN SELECT unnest(joined) AS role_name LOOP
     EXECUTE format('REVOKE %I FROM %I', step.role_name, administrator);
   END LOOP;
-  PERFORM set_config('mission_control.carried_out', carried_out::text, true);
+  PERFORM set_config('mission_control.carried_out', pg_catalog.to_jsonb(carried_out)::text, true);
 END
 $carry_out$
