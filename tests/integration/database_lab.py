@@ -171,6 +171,7 @@ class DatabaseLab:
         connection = self.connect(database)
         try:
             with connection.cursor() as cursor:
+                cursor.execute("SET search_path = pg_catalog, pg_temp")
                 cursor.execute(
                     "SELECT set_config('mission_control.wanted', %s, false), set_config('jit', 'off', false)",
                     [json.dumps(wanted)],
@@ -190,6 +191,7 @@ class DatabaseLab:
         connection.autocommit = False
         try:
             with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", [lock_timeout])
                 for name, value in (("wanted", wanted), ("plans", plans), ("stages", list(stages))):
                     cursor.execute("SELECT set_config(%s, %s, true)", [f"mission_control.{name}", json.dumps(value)])
