@@ -175,7 +175,10 @@ def provision(database, migrations=None):
 def apply_privileges(database):
     with contextlib.closing(database.cluster.connect(database.name)) as connection:
         carry_out(
-            connection, wanted(database.name), ["plan/roles.sql", "plan/schema_privileges.sql"], ["database", "schema"]
+            connection,
+            wanted(database.name),
+            ["plan/roles.sql", "plan/strangers.sql", "plan/schema_privileges.sql"],
+            ["database", "schema"],
         )
 
 
