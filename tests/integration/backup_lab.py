@@ -50,8 +50,8 @@ class BackupLab:
     def dump(self, database):
         """Path of a new dump."""
         done = self.program(database, "dump")
-        [path] = self.dumps.glob(f"{database.name}-*.dump")
         assert "is complete" in done.stdout, done.stderr
+        [path] = self.dumps.glob(f"{database.name}-*.dump")
         return str(path)
 
     def restore(self, database, path):
@@ -59,14 +59,28 @@ class BackupLab:
 
     def restore_plainly(self, database, path):
         """As a superuser with PostgreSQL's own program, which evaluates what it restores."""
-        where = ("-h", self.cluster.socket_directory, "-p", str(self.cluster.port), "-U", "postgres", "-d", database.name)
+        where = (
+            "-h",
+            self.cluster.socket_directory,
+            "-p",
+            str(self.cluster.port),
+            "-U",
+            "postgres",
+            "-d",
+            database.name,
+        )
         command = [f"{server_bindir()}/pg_restore", "--single-transaction", "--exit-on-error", *where]
         return subprocess.run([*command, path], capture_output=True, text=True, check=False)
+
+    def text(self, database):
+        """A plain dump."""
+        where = ("-h", self.cluster.socket_directory, "-p", str(self.cluster.port), "-U", "postgres")
+        command = [f"{server_bindir()}/pg_dump", *where, database.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     @contextlib.contextmanager
     def empty(self, name, template="template0"):
         database = create_database(self.cluster, name, template)
-        # pg_dump's entry for it meets one that is there, as after the role mission_control_database.
         try:
             yield database
         finally:

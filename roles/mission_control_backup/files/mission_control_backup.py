@@ -255,7 +255,7 @@ INERT = {
 }
 ENTRY = re.compile(r"\d+; (\d+) \d+ (.+)")
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
-COPY = re.compile(rf"COPY ({IDENTIFIER}\.{IDENTIFIER}) \(({IDENTIFIER}(?:, {IDENTIFIER})*)\) FROM stdin;\n")
+COPY = re.compile(rf"COPY ({IDENTIFIER}\.{IDENTIFIER}) (?:\(({IDENTIFIER}(?:, {IDENTIFIER})*)\)|) FROM stdin;\n")
 # Who may be met as an event trigger by what is restored, with the rights of who restores it.
 EVENT_TRIGGERS = """
 DO $$
@@ -311,6 +311,30 @@ BEGIN
     END LOOP;
 END $$;
 
+-- What an owner makes would get them besides what the dump says, and the dump has its own.
+CREATE FUNCTION {place}.forget_default_privileges() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    kept record;
+BEGIN
+    FOR kept IN
+        SELECT d.defaclacl AS acl, d.defaclnamespace = 0 AS everywhere, pg_get_userbyid(d.defaclrole) AS role,
+            format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', pg_get_userbyid(d.defaclrole),
+                CASE WHEN d.defaclnamespace <> 0 THEN format('IN SCHEMA %s', d.defaclnamespace::regnamespace) END) AS head,
+            CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES'
+                WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS kind
+        FROM pg_default_acl AS d
+    LOOP
+        EXECUTE string_agg(DISTINCT format('%s REVOKE ALL ON %s FROM %s', kept.head, kept.kind,
+                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END), ';')
+            FROM aclexplode(kept.acl) AS a;
+        CONTINUE WHEN NOT kept.everywhere;
+        EXECUTE format('%s GRANT ALL ON %s TO %I', kept.head, kept.kind, kept.role);
+        CONTINUE WHEN kept.kind NOT IN ('FUNCTIONS', 'TYPES');
+        EXECUTE format('%s GRANT ALL ON %s TO PUBLIC', kept.head, kept.kind);
+    END LOOP;
+END $$;
+SELECT {place}.forget_default_privileges();
+
 -- Whether reading a value of a type runs nobody's code. What else there is waits as text for its owner.
 CREATE FUNCTION {place}.is_plain(asked oid) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -356,7 +380,7 @@ BEGIN
     EXECUTE format('CREATE UNLOGGED TABLE {place}.waiting (%s)', wanted.made);
     GRANT SELECT ON {place}.waiting TO PUBLIC;
     UPDATE {place}.step SET statement = format(
-        'INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM {place}.waiting', target, wanted.names, wanted.taken);
+        'INSERT INTO %s %s SELECT %s FROM {place}.waiting', target, '(' || wanted.names || ') OVERRIDING SYSTEM VALUE', wanted.taken);
 END $$;
 """
 
@@ -473,8 +497,11 @@ class Restoring:
         for entry in refreshed:
             if self.roles[entry.owner]:
                 print(f"Not filled, because it belongs to a superuser: {entry.rest.strip()}")
-        self.in_turn(last)
-        self.send(f"DROP SCHEMA {self.place} CASCADE;\n{EVENT_TRIGGERS}COMMIT;\n")
+        # Making one makes none run, but anything else might.
+        self.send(f"DROP SCHEMA {self.place} CASCADE;\n")
+        if last:
+            self.send(self.script(last))
+        self.send(f"{EVENT_TRIGGERS}COMMIT;\n")
 
     def in_turn(self, entries: list[Entry]) -> None:
         """Entries in their order, those that follow each other and have one owner together."""
@@ -516,7 +543,7 @@ class Restoring:
                 raise BackupError(
                     f"The rows of this table are not in a form that can be restored: {entry.rest.strip()}"
                 )
-            columns = [plain(each) for each in re.findall(IDENTIFIER, found[2])]
+            columns = [plain(each) for each in re.findall(IDENTIFIER, found[2] or "")]
             self.say(json.dumps([found[1], columns], ensure_ascii=False).encode("utf-8", "surrogateescape"))
             self.send(f"SELECT {self.place}.receive();\nCOPY {self.place}.waiting FROM stdin;\n")  # noqa: S608 - our name
             for line in lines:
@@ -534,7 +561,7 @@ class Restoring:
         """What the next act consists of."""
         for character, escaped in ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t")):
             text = text.replace(character, escaped)
-        self.send(f"TRUNCATE {self.place}.step;\nCOPY {self.place}.step FROM stdin;\n")
+        self.send(f"DELETE FROM {self.place}.step;\nCOPY {self.place}.step FROM stdin;\n")  # noqa: S608 - our name
         self.send(text + b"\n\\.\n")
 
     def act(self, owner: str, entries: list[Entry]) -> None:
