@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 
-from mission_control_database import Session, create_database
+from ansible_collections.homelab.mission_control.plugins.module_utils.backup_tables import table_guard
+from mission_control_database import ROLES, Session, create_database
 from playbook import ROOT
 from throwaway_cluster import server_bindir
 
@@ -31,6 +32,7 @@ class BackupLab:
             "host": self.cluster.socket_directory,
             "port": self.cluster.port,
             "user": "postgres",
+            "table_guard": table_guard("public", ROLES["audit"]),
             "environment": {"PATH": f"{server_bindir()}:/usr/bin:/bin"},
             "state_directory": str(self.home),
             "dump_directory": str(self.dumps),

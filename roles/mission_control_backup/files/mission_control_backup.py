@@ -36,9 +36,9 @@ SETTINGS = "/etc/mission-control/backup/settings.json"
 FAILED, WRONG_CALL, BUSY = 1, 2, 75
 TYPES = {"pgbackrest": ("full", "diff", "incr"), "dump": ("dump",)}
 # What is unqualified is PostgreSQL's own: this may be a superuser's session.
-SESSION = "SET search_path = pg_catalog; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
+SESSION = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
 READ_HEAD = """
-SELECT sequence || ':' || encode(digest, 'hex') FROM :"schema".audit_head
+SELECT sequence || ':' || encode(digest, 'hex') FROM ONLY :"schema".audit_head
 """
 RECORD = """
 INSERT INTO :"schema".backup_runs (method, type, repository, label, started_at, outcome, database_bytes, repository_bytes,
@@ -54,9 +54,9 @@ INSERT INTO :"schema".backup_runs (method, type, started_at, outcome, wal_start,
 SELECT 'pgbackrest', 'archive', clock_timestamp(), 'failure', :'segment',
     'Write-ahead log was given up from ' || :'segment' || ' on, because more was waiting for the repository than archive-push-queue-max allows.'
 WHERE NOT EXISTS (
-    SELECT FROM :"schema".backup_runs AS g
+    SELECT FROM ONLY :"schema".backup_runs AS g
     WHERE g.type = 'archive' AND g.started_at > coalesce((
-        SELECT max(r.started_at) FROM :"schema".backup_runs AS r WHERE r.type <> 'archive' AND r.outcome = 'success'), '-infinity'));
+        SELECT max(r.started_at) FROM ONLY :"schema".backup_runs AS r WHERE r.type <> 'archive' AND r.outcome = 'success'), '-infinity'));
 """
 
 
@@ -77,7 +77,7 @@ class Backup:
 def main(arguments: list[str]) -> int:
     settings = read_settings()
     if len(arguments) == 2 and arguments[0] == "lost":
-        ask(settings, RECORD_LOST, segment=os.path.basename(arguments[1]))
+        ask_tables(settings, RECORD_LOST, segment=os.path.basename(arguments[1]))
         return 0
     if len(arguments) == 2 and arguments[0] == "restore":
         restore(settings, arguments[1])
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
 def run(settings: Settings, kind: str) -> int:
     began = datetime.datetime.now(datetime.timezone.utc)
     try:
-        head = ask(settings, READ_HEAD)
+        head = ask_tables(settings, READ_HEAD)
     except BackupError as error:
         print(f"The head of the audit log cannot be read, so it is kept with no backup: {error}", file=sys.stderr)
         head = ""
@@ -139,7 +139,7 @@ def record(settings: Settings, kind: str, began: datetime.datetime, head: str, b
                 os.fsync(file.fileno())
         for backup in backups:
             known = {"database_bytes": "", "repository_bytes": "", "wal_start": "", "wal_stop": "", **backup.figures}
-            ask(
+            ask_tables(
                 settings,
                 RECORD,
                 method=settings["method"],
@@ -193,6 +193,7 @@ def dump(settings: Settings, began: datetime.datetime, head: str, backup: Backup
         output_of(["pg_restore", "--list", partial], "pg_restore")
         # Passwords are not among what the dump of the roles holds.
         globals_only = ["pg_dumpall", "--globals-only", "--no-role-passwords", f"--file={roles}", *server(settings)]
+        globals_only.append(f"--database={settings['database']}")
         output_of(globals_only, "pg_dumpall", settings)
         write(f"{target}.sha256", f"{checksum(partial)}  {backup.label}\n")
         if head:
@@ -656,6 +657,11 @@ def ask(settings: Settings, sql: str, **values: str) -> str:
     assigned = [f"--set={name}={value}" for name, value in {"schema": settings["schema"], **values}.items()]
     command = ["psql", "-XAtq", "--set=ON_ERROR_STOP=1", *assigned, *connection(settings)]
     return output_of(command, "psql", settings, SESSION + sql).strip()
+
+
+def ask_tables(settings: Settings, sql: str, **values: str) -> str:
+    """The same of our tables, after a look whether they would run what others wrote: a view in their place, a trigger, an index."""
+    return ask(settings, f"BEGIN;\n{settings['table_guard']}{sql};\nCOMMIT;\n", **values)
 
 
 def output_of(command: list[str], name: str, settings: Settings | None = None, text: str = "") -> str:
