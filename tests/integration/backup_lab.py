@@ -23,7 +23,12 @@ class BackupLab:
         self.dumps = home / "dumps"
         self.dumps.mkdir()
 
-    def program(self, database, *arguments, environment=None, **settings):
+    @property
+    def path(self):
+        """Where programs of the server's version are found."""
+        return f"{server_bindir()}:/usr/bin:/bin"
+
+    def program(self, database, *arguments, caller=None, **settings):
         """Run it; what it says and its exit code."""
         written = {
             "method": "dump",
@@ -33,7 +38,7 @@ class BackupLab:
             "port": self.cluster.port,
             "user": "postgres",
             "table_guard": table_guard("public", ROLES["audit"]),
-            "environment": {"PATH": f"{server_bindir()}:/usr/bin:/bin"},
+            "environment": {"PATH": self.path},
             "state_directory": str(self.home),
             "dump_directory": str(self.dumps),
             "dump_keep": 3,
@@ -43,7 +48,7 @@ class BackupLab:
         file.write_text(json.dumps(written), encoding="utf-8")
         return subprocess.run(
             [sys.executable, str(PROGRAM), *arguments],
-            env={**os.environ, **(environment or {}), "MISSION_CONTROL_BACKUP_SETTINGS": str(file)},
+            env={**os.environ, **(caller or {}), "MISSION_CONTROL_BACKUP_SETTINGS": str(file)},
             capture_output=True,
             text=True,
             check=False,

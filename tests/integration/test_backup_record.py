@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 
 import pytest
+import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import password_line
 from backup_lab import BackupLab
 from mission_control_database import ROLES, Session
+from playbook import ROOT
 
 FIRE = """
 CREATE FUNCTION public.fire() RETURNS integer LANGUAGE plpgsql AS $$
@@ -102,6 +106,43 @@ def test_nothing_of_the_callers_environment_chooses_the_server(lab, database, ad
         "PGOPTIONS": "-c search_path=x",
         "PGSERVICE": "no",
     }
-    done = lab.program(database, "dump", environment=odd)
+    done = lab.program(database, "dump", caller=odd)
     assert (done.stderr, done.returncode) == ("", 0)
     assert admin.value("SELECT count(*) FROM backup_runs") == 1
+
+
+def test_the_password_file_serves_this_server_and_database(lab, database, tmp_path):
+    with contextlib.closing(Session(lab.cluster.connect())) as admin:
+        admin.run("CREATE ROLE dumper LOGIN SUPERUSER PASSWORD %s", "a:b\\c")
+        file = tmp_path / "pgpass"
+        environment = {"PATH": lab.path, "PGPASSFILE": str(file), "PGREQUIREAUTH": "scram-sha-256"}
+        for port, code in ((lab.cluster.port, 0), (lab.cluster.port + 1, 1)):
+            file.write_text(password_line("127.0.0.1", port, database.name, "dumper", "a:b\\c"))
+            file.chmod(0o600)
+            settings = {"host": "127.0.0.1", "user": "dumper", "environment": environment}
+            assert lab.program(database, "dump", **settings).returncode == code
+        admin.run("DROP ROLE dumper")
+
+
+def test_a_dump_is_there_under_its_name_or_the_task_fails(tmp_path):
+    """It is the last thing before a database is dropped or migrated."""
+    [dump] = yaml.safe_load((ROOT / "roles/mission_control_database/tasks/dump.yml").read_text(encoding="utf-8"))
+    [script] = [
+        task["ansible.builtin.command"]["argv"][2] for task in dump["block"] if task["name"] == "Give the dump its name"
+    ]
+    partial, whole = tmp_path / "a dump.partial", tmp_path / "a dump"
+    for there in ("a file", "a directory", "a link"):
+        partial.write_text("new")
+        if there == "a file":
+            whole.write_text("old")
+        elif there == "a directory":
+            whole.mkdir()
+        else:
+            whole.symlink_to(tmp_path / "nothing")
+        done = subprocess.run(["sh", "-c", script, partial, whole], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "is there already" in done.stderr or "overwrite" in done.stderr
+        assert partial.read_text() == "new"
+        whole.rmdir() if there == "a directory" else whole.unlink()
+    subprocess.run(["sh", "-c", script, partial, whole], check=True)
+    assert whole.read_text() == "new"
