@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from .access import Access, register_login
 from .health import Health, health_blueprint
+from .incoming import LARGEST_BODY
 from .inventory import inventory_blueprint
 from .json_values import JsonProvider
 from .metrics import RequestMetrics, metrics_blueprint
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from .database import Database
 
 API = "/api/v1"
-# The only body that means anything is the login form.
-_LARGEST_BODY = 16 * 1024
 _LONGEST_PATH = 2048
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -53,7 +52,7 @@ def create_app(
 ) -> Flask:
     """The WSGI application. Nothing is connected and no thread is started before the first request."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.json = JsonProvider(app)
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
@@ -91,7 +90,7 @@ def _limit_requests(app: Flask) -> None:
         if "//" in request.path:
             # Flask would redirect to the address with one of them.
             raise ProblemError(404, "There is nothing at this address.")
-        if (request.content_length or 0) > _LARGEST_BODY:
+        if (request.content_length or 0) > LARGEST_BODY:
             raise ProblemError(413, "The body of the request is too large.")
 
     @app.after_request
