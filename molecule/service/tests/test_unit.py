@@ -67,7 +67,6 @@ def test_secrets_are_for_one_user_alone(host, is_confined):
     found = host.check_output(f"find {SECRETS} -printf '%f %m %u %g\\n' | sort").splitlines()
     assert found == [
         f"api-tokens 600 {owner} {owner}",
-        f"cookie-key 600 {owner} {owner}",
         f"database.env 600 {owner} {owner}",
         f"service 700 {owner} {owner}",
     ]
@@ -76,8 +75,7 @@ def test_secrets_are_for_one_user_alone(host, is_confined):
 def test_secrets_are_in_no_log_environment_or_command_line(host, pid, password, scenario):
     tokens = host.check_output(f"cat {SECRETS}/api-tokens").splitlines()
     assert len(tokens) == 2
-    key = host.check_output(f"cat {SECRETS}/cookie-key")
-    for secret in (password, key, *tokens):
+    for secret in (password, *tokens):
         places = f"/proc/{pid}/environ /proc/{pid}/cmdline /etc/systemd/system /etc/mission-control/service.env"
         assert host.run(f"grep --recursive --fixed-strings --quiet -- %s {places}", secret).rc == 1
         assert host.run("journalctl --no-pager | grep --fixed-strings --quiet -- %s", secret).rc == 1
