@@ -132,11 +132,32 @@ def test_a_cookie_that_was_changed_or_is_of_another_process_is_worth_nothing(tmp
 def test_the_page_shows_the_state_and_escapes_what_others_wrote(client):
     log_in(client)
     page = client.get("/")
-    assert re.search("<title>(All well|Degraded) · Mission Control</title>", page.text)
+    assert re.search("<title>Database: .+ · Mission Control</title>", page.text)
+    # How old each figure is, and not a promise.
+    for name in ("inventory", "runs", "usage", "tools", "audit", "health checks"):
+        assert re.search(rf"\d s ago: {name}\b", page.text)
     assert ">homelab<" in page.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
     assert SCRIPT not in page.text
     assert 'scope="col"' in page.text
+
+
+def test_what_is_not_well_in_the_inventory_is_shown_beside_what_the_checks_say(tmp_path, database):
+    session = database.session("admin")
+    for name, status in (("nas-away", "offline"), ("pi-slow", "degraded"), ("web-fine", "online")):
+        session.insert("hosts", name=name, type="vm", status=status)
+    session.insert("workloads", name="plex-crashed", type="k8s-pod", status="failed")
+    app = application(tmp_path, database)
+    try:
+        client = app.test_client()
+        log_in(client)
+        text = client.get("/").text
+    finally:
+        close_application(app)
+    assert "All well" not in text
+    assert "Inventory: 3 not well" in text
+    unwell = text.split('id="unwell"')[1].split("</section>")[0]
+    assert re.findall(r'<th scope="row">([^<]+)</th>', unwell) == ["nas-away", "pi-slow", "plex-crashed"]
 
 
 def test_every_answer_forbids_scripts_and_frames(client):
