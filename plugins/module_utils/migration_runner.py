@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .migrations import MigrationFile, SqlFile, checksum
+from .migrations import SITE, MigrationFile, SqlFile, checksum
 from .postgresql_message import short_message, whole_message
 from .sql_text import concurrent_index, quote_identifier, quote_literal, split_statements
 
@@ -27,6 +27,8 @@ PRICE_LIST_PREFIX = "prices:"
 GRANTS = "grants"
 # An administrator's own statements look names up nowhere else: in the schema its owner could have put a function of the same name.
 _SAFE_PATH = "search_path = pg_catalog, pg_temp"
+# What the collection's own files write for the schema, whose name is a setting.
+_OUR_SCHEMA = re.compile(r"\bour_schema\.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class RunnerSettings:
     def role_name(self, file: SqlFile) -> str:
         """Name of the database role that executes a file."""
         return self.audit_role if file.role == "audit" else self.owner_role
+
+    def text(self, file: SqlFile) -> str:
+        """What is executed of a file: `our_schema.` is the schema's name. A homelab's own files name it themselves."""
+        if isinstance(file, MigrationFile) and file.origin == SITE:
+            return file.body
+        return _OUR_SCHEMA.sub(lambda _: f"{quote_identifier(self.schema)}.", file.body)
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ def repeatable_script(
     schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
     parts += [
         f"SELECT pg_temp.apply_repeatable({schema}, {quote_literal(settings.role_name(file))}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.body)})"
+        f"{quote_literal(file.name)}, {quote_literal(settings.text(file))})"
         for file in repeatables
     ]
     parts += [
@@ -189,7 +197,7 @@ def repeatable_script(
         f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
     ]
     parts += [
-        f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})"
+        f"SELECT {quote_identifier(settings.schema)}.apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)}::text)"
         for prices in price_lists
     ]
     parts += [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
@@ -263,14 +271,14 @@ def _apply_call(file: MigrationFile, settings: RunnerSettings) -> str:
     return (
         f"SELECT pg_temp.apply_migration({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, "
         f"{quote_literal(settings.role_name(file))}, {int(settings.lock_attempts)}, {_file_key(file)}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(file.body)}) AS outcome"
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(settings.text(file))}) AS outcome"
     )
 
 
 def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
     schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
     role = quote_literal(settings.role_name(file))
-    (statement,) = split_statements(file.body)
+    (statement,) = split_statements(settings.text(file))
     index = concurrent_index(statement.text)
     return [
         f"SELECT pg_temp.require_pending({schema}, {owner}, {_file_key(file)}, {quote_literal(file.checksum)})",
