@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .foreign_code import FOREIGN_CODE
-from .migrations import MigrationFile, SqlFile, checksum
+from .migrations import SITE, MigrationFile, SqlFile, checksum
 from .object_definitions import (
     DEFINITION_SETTINGS,
     DEFINITIONS,
@@ -39,6 +39,8 @@ PRICE_LIST_PREFIX = "prices:"
 GRANTS = "grants"
 # An administrator's own statements look names up nowhere else: in the schema its owner could have put a function of the same name.
 _SAFE_PATH = "search_path = pg_catalog, pg_temp"
+# What the collection's own files write for the schema, whose name is a setting.
+_OUR_SCHEMA = re.compile(r"\bour_schema\.")
 
 
 _DEFINITIONS_BODY = f"BEGIN PERFORM set_config('{SCHEMA_SETTING}', p_schema, true); RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
@@ -84,6 +86,16 @@ class RunnerSettings:
     def role_name(self, part: SqlFile | ShippedFunction | ShippedTrigger) -> str:
         """Name of the database role that executes a file or a part of one."""
         return self.audit_role if part.role == "audit" else self.owner_role
+
+    def text(self, file: SqlFile) -> str:
+        """What is executed of a file: `our_schema.` is the schema's name. A homelab's own files name it themselves."""
+        if isinstance(file, MigrationFile) and file.origin == SITE:
+            return file.body
+        return self.named(file.body)
+
+    def named(self, sql: str) -> str:
+        """The collection's own SQL with the schema's name in it."""
+        return _OUR_SCHEMA.sub(lambda _: f"{quote_identifier(self.schema)}.", sql)
 
 
 @dataclass(frozen=True)
@@ -229,10 +241,11 @@ def repeatable_script(
     parts.append(f"SELECT pg_temp.prepare_objects({_names(settings)})")
     functions = shipped_functions(migrations, repeatables)
     parts += [
-        _repeatable_call(settings.role_name(each), f"function {each.name}", each.sql, settings) for each in functions
+        _repeatable_call(settings.role_name(each), f"function {each.name}", settings.named(each.sql), settings)
+        for each in functions
     ]
     triggers = [
-        {"table": each.table, "name": each.name, "role": settings.role_name(each), "sql": each.sql}
+        {"table": each.table, "name": each.name, "role": settings.role_name(each), "sql": settings.named(each.sql)}
         for each in shipped_triggers(migrations)
     ]
     audit = quote_literal(settings.audit_role)
@@ -240,7 +253,9 @@ def repeatable_script(
     parts.append(
         f"SELECT pg_temp.restore_triggers({schema}, {audit}, {int(settings.lock_attempts)}, {quote_literal(json.dumps(triggers))})"
     )
-    parts += [_repeatable_call(settings.role_name(file), file.name, file.body, settings) for file in repeatables]
+    parts += [
+        _repeatable_call(settings.role_name(file), file.name, settings.text(file), settings) for file in repeatables
+    ]
     shipped = {
         "function": shipped_function_names(migrations, repeatables),
         "view": shipped_views(repeatables),
@@ -253,7 +268,9 @@ def repeatable_script(
         _repeatable_call(
             settings.owner_role,
             prices.name,
-            f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})",
+            settings.named(
+                f"SELECT our_schema.apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)}::text)"
+            ),
             settings,
         )
         for prices in price_lists
@@ -345,14 +362,14 @@ def _apply_call(file: MigrationFile, settings: RunnerSettings) -> str:
     return (
         f"SELECT pg_temp.apply_migration({_names(settings)}, "
         f"{quote_literal(settings.role_name(file))}, {int(settings.lock_attempts)}, {_file_key(file)}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(file.body)}) AS outcome"
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(settings.text(file))}) AS outcome"
     )
 
 
 def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
     schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
     role = quote_literal(settings.role_name(file))
-    (statement,) = split_statements(file.body)
+    (statement,) = split_statements(settings.text(file))
     index = concurrent_index(statement.text)
     return [
         f"SELECT pg_temp.require_pending({schema}, {owner}, {_file_key(file)}, {quote_literal(file.checksum)})",

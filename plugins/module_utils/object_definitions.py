@@ -85,14 +85,17 @@ class ShippedTrigger:
     always: bool
 
 
+_OURS = r"(?:our_schema\.)?"
 _FUNCTION = re.compile(
-    r"CREATE\s+(?:OR\s+REPLACE\s+)?FUNCTION\s+(\w+)\s*(\([^$]*?\))\s*(?=RETURNS|LANGUAGE|STABLE|VOLATILE|SECURITY|SET)",
+    rf"CREATE\s+(?:OR\s+REPLACE\s+)?FUNCTION\s+{_OURS}(\w+)\s*(\([^$]*?\))\s*(?=RETURNS|LANGUAGE|STABLE|VOLATILE|SECURITY|SET)",
     re.I,
 )
-_TRIGGER = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?TRIGGER\s+(\w+)\s.*?\sON\s+(\w+)\s", re.I | re.S)
-_ALWAYS = re.compile(r"ALTER\s+TABLE\s+(\w+)\s+ENABLE\s+ALWAYS\s+TRIGGER\s+(\w+)$", re.I)
-_VIEW = re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?VIEW\s+(\w+)", re.I)
-_DROPPED = re.compile(r"DROP\s+(FUNCTION|TRIGGER)\s+(?:IF\s+EXISTS\s+)?(\w+)(?:\s+ON\s+(\w+))?", re.I)
+_TRIGGER = re.compile(
+    rf"CREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?TRIGGER\s+(\w+)\s.*?\sON\s+{_OURS}(\w+)\s", re.I | re.S
+)
+_ALWAYS = re.compile(rf"ALTER\s+TABLE\s+{_OURS}(\w+)\s+ENABLE\s+ALWAYS\s+TRIGGER\s+(\w+)$", re.I)
+_VIEW = re.compile(rf"CREATE\s+(?:OR\s+REPLACE\s+)?VIEW\s+{_OURS}(\w+)", re.I)
+_DROPPED = re.compile(rf"DROP\s+(FUNCTION|TRIGGER)\s+(?:IF\s+EXISTS\s+)?{_OURS}(\w+)(?:\s+ON\s+{_OURS}(\w+))?", re.I)
 
 
 def shipped_functions(migrations: Sequence[SqlFile], repeatables: Sequence[SqlFile]) -> list[ShippedFunction]:
@@ -117,7 +120,7 @@ def shipped_triggers(migrations: Sequence[SqlFile]) -> list[ShippedTrigger]:
             made, always, dropped = (pattern.match(statement.text) for pattern in (_TRIGGER, _ALWAYS, _DROPPED))
             if made:
                 name, table = made.groups()
-                sql = f"DROP TRIGGER IF EXISTS {name} ON {table};\n{statement.text}"
+                sql = f"DROP TRIGGER IF EXISTS {name} ON our_schema.{table};\n{statement.text}"
                 found[table, name] = ShippedTrigger(file.role, table, name, sql, always=False)
             elif always:
                 table, name = always.groups()

@@ -56,5 +56,5 @@ def test_the_last_definition_counts_with_its_role():
 def test_a_trigger_is_made_with_its_state_and_a_dropped_one_not_at_all():
     (second,) = shipped_triggers([FIRST, LATER])
     assert (second.table, second.name, second.always) == ("t", "second", True)
-    assert second.sql.startswith("DROP TRIGGER IF EXISTS second ON t;")
+    assert second.sql.startswith("DROP TRIGGER IF EXISTS second ON our_schema.t;")
     assert second.sql.endswith("ALTER TABLE t ENABLE ALWAYS TRIGGER second")
