@@ -7,9 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .health_report import Check
-from .health_schema import read_tables, unreadable
+from .health_schema import find_relations, read_tables, unreadable
 from .health_text import number
 from .migrations import BUNDLE, FILE_NAME, SITE
+from .object_definitions import DEFINITION_SETTINGS, DEFINITIONS, SCHEMA_SETTING
+from .sql_text import quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,22 +58,61 @@ def check_migrations(probe: Probe) -> Check:
 
 
 def check_repeatables(probe: Probe) -> Check:
-    """Functions and views that are not those of this version are a warning."""
+    """Functions, views and triggers that somebody changed are a failure, those of another version a warning."""
     answer = unreadable(probe, "repeatables", "schema_repeatables")
+    if answer is None and "schema_objects" in probe.remember(find_relations):
+        answer = unreadable(probe, "repeatables", "schema_objects")
     if answer is not None:
         return answer
     rows = read_tables(probe, "SELECT r.name, r.checksum FROM ONLY {schema_repeatables} AS r")
     recorded = {row["name"]: row["checksum"] for row in rows}
     files = [name for name in recorded if FILE_NAME.match(name)]
+    changed = _changed_objects(probe)
+    data: dict[str, Any] = {"applied": len(files), "changed": changed}
+    if changed:
+        message = f"Not as they were made: {', '.join(changed)}; a provisioning run puts them back."
+        return Check("repeatables", "fail", message, data)
     if probe.manifest is None:
         message = f"{number(len(files), 'file')} of functions and views; {_NO_MANIFEST}."
-        return Check("repeatables", "not checked", message, {"applied": len(files)})
+        return Check("repeatables", "not checked", message, data)
     outdated = [each.name for each in probe.manifest.repeatables if recorded.get(each.name) != each.checksum]
-    data = {"applied": len(files), "outdated": outdated, "version": probe.manifest.version}
+    data = {**data, "outdated": outdated, "version": probe.manifest.version}
     if outdated:
         message = f"Not as version {probe.manifest.version} of the collection has them: {', '.join(outdated)}."
         return Check("repeatables", "warn", message, data)
-    return Check("repeatables", "pass", "Functions and views are those of this version.", data)
+    if changed is None:
+        message = "No run has recorded how this server describes functions, views and triggers: the next provisioning run does."
+        return Check("repeatables", "warn", message, data)
+    return Check("repeatables", "pass", "Functions, views and triggers are those of this version.", data)
+
+
+_CHANGED = f"""
+SELECT concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END) AS text,
+    r.server_major = current_setting('server_version_num')::integer / 10000 AS comparable,
+    r.checksum IS DISTINCT FROM d.checksum AS differs
+FROM ONLY {{schema_objects}} AS r
+LEFT JOIN ({DEFINITIONS}) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
+ORDER BY r.kind, r.name, r.table_name
+"""  # noqa: S608 - constants
+
+
+def _changed_objects(probe: Probe) -> list[str] | None:
+    """What differs from how it was made; None where that was never recorded, or by another major version."""
+    found = probe.remember(find_relations).get("schema_objects")
+    if found is None:
+        return None
+    pinned = "; ".join(f"SET LOCAL {name} = {value}" for name, value in _PINNED.items())
+    rows = read_tables(
+        probe, f"{pinned}; SELECT set_config('{SCHEMA_SETTING}', %(schema)s, true);{_CHANGED}", {"schema": found.schema}
+    )
+    if not rows or not all(row["comparable"] for row in rows):
+        return None
+    return [row["text"] for row in rows if row["differs"]]
+
+
+_PINNED = {
+    name: value if name == "search_path" else quote_literal(value) for name, value in DEFINITION_SETTINGS.items()
+}
 
 
 _KINDS = ("drifted", "out_of_order", "pending", "ahead")

@@ -21,6 +21,7 @@ _ALWAYS = "A"
 _READ = (
     "schema_migrations",
     "schema_repeatables",
+    "schema_objects",
     "audit_head",
     "audit_links",
     "audit_entries",

@@ -83,6 +83,25 @@ def test_functions_and_views_of_another_version_are_a_warning(database):
     assert health(database, "readonly", more).check("repeatables").data["outdated"] == ["009_new.sql"]
 
 
+def test_what_somebody_changed_of_functions_views_and_triggers_is_a_failure(database):
+    admin = database.session("admin")
+    admin.run("ALTER FUNCTION prune_llm_bodies(timestamptz) SECURITY INVOKER")
+    admin.run("DROP VIEW tool_call_success_rate; ALTER TABLE hosts DISABLE TRIGGER tr_hosts_updated_at")
+    expected = [
+        "function prune_llm_bodies(timestamp with time zone) was changed",
+        "trigger tr_hosts_updated_at on hosts was changed",
+        "view tool_call_success_rate is gone",
+    ]
+    for role in ("readonly", "monitor", "service", "application"):
+        check = health(database, role).check("repeatables")
+        assert (check.status, check.data["changed"]) == ("fail", expected)
+    admin.run("UPDATE schema_objects SET server_major = 13")
+    check = health(database, "readonly").check("repeatables")
+    assert (check.status, check.data["changed"]) == ("warn", None)
+    admin.run("DROP TABLE schema_objects")
+    assert health(database, "readonly").check("repeatables").status == "warn"
+
+
 def test_the_head_of_the_audit_chain_is_that_of_the_client(database):
     with login(database) as client:
         client.audit("test", "nothing.do")
