@@ -20,6 +20,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from .certificate_facts import fingerprints, served_certificate
+from .owned_files import OwnedFileError, acting_as, content_of, decoded, place_of
+from .server_files import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,8 @@ CONFIGURATION_ROOT = "etc/postgresql"
 DATA_ROOT = "var/lib/postgresql"
 # cgroup v1 writes "no limit" as the largest multiple of the page size.
 NO_LIMIT = 1 << 60
+# As in PostgreSQL.
+_DEEPEST_INCLUDE = 10
 
 
 class ProbeError(Exception):
@@ -50,14 +54,21 @@ class Cluster(NamedTuple):
 
 
 def read_text(path: str) -> str | None:
-    """Return the file's content, None if there is no such file."""
+    """Return the file's content, None if there is no such file. What is not UTF-8 in it is replaced."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
-            return handle.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise ProbeError(f"{path} cannot be read: {error.strerror}.") from error
+        content = content_of(path)
+    except OwnedFileError as error:
+        raise ProbeError(str(error)) from error
+    return None if content is None else content.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _read_exactly(path: str) -> tuple[str | None, str]:
+    """Return a file's content, None if there is no such file, and the encoding that makes the same bytes of it."""
+    try:
+        content = content_of(path)
+    except OwnedFileError as error:
+        raise ProbeError(str(error)) from error
+    return (None, "utf-8") if content is None else decoded(content)
 
 
 def distribution(root: str = "/") -> dict[str, str]:
@@ -139,7 +150,7 @@ def parse_clusters(output: str) -> list[Cluster]:
             Cluster(
                 version=version,
                 name=name,
-                port=int(port) if port.isdigit() else None,
+                port=whole_number(port),
                 running=flags[0] == "online",
                 binaries="binaries_missing" not in flags,
                 owner=owner,
@@ -158,8 +169,10 @@ def unregistered_data_directories(clusters: list[Cluster], root: str = "/") -> l
     return sorted(directory for directory in directories if directory not in known)
 
 
-def read_settings(path: str, skip: str = "") -> tuple[dict[str, str], list[str]]:
+def read_settings(path: str, skip: str = "", depth: int = 0) -> tuple[dict[str, str], list[str]]:
     """Return the settings that a configuration file makes, and the directories it includes; the file `skip` is left out."""
+    if depth > _DEEPEST_INCLUDE:
+        raise ProbeError(f"{path} is included too deeply: a file includes itself.")
     settings: dict[str, str] = {}
     directories: list[str] = []
     pattern = re.compile(r"^\s*([A-Za-z_][\w.$]*)\s*(?:=|\s)\s*(?:'((?:[^'\\]|''|\\.)*)'|([^#'\s]+))")
@@ -168,7 +181,11 @@ def read_settings(path: str, skip: str = "") -> tuple[dict[str, str], list[str]]
         if match is None:
             continue
         name = match.group(1).lower()
-        value = match.group(3) if match.group(2) is None else match.group(2).replace("''", "'")
+        value = (
+            match.group(3)
+            if match.group(2) is None
+            else re.sub(r"\\(.)|''", lambda each: each[1] or "'", match.group(2))
+        )
         target = os.path.join(os.path.dirname(path), value)
         if name == "include_dir":
             directories.append(target)
@@ -181,7 +198,7 @@ def read_settings(path: str, skip: str = "") -> tuple[dict[str, str], list[str]]
         for entry in included:
             if entry == skip or os.path.basename(entry).startswith("."):
                 continue
-            more, deeper = read_settings(entry, skip)
+            more, deeper = read_settings(entry, skip, depth + 1)
             settings.update(more)
             directories += deeper
     return settings, directories
@@ -233,74 +250,134 @@ def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
 def postmaster(data_directory: str) -> dict[str, Any] | None:
     """Return where the running server can be reached; its own word, since the configuration may have changed after the start."""
     lines = (read_text(os.path.join(data_directory, "postmaster.pid")) or "").splitlines()
-    if len(lines) < 6:
+    if len(lines) < 6 or not (lines[0].isdigit() and lines[3].isdigit()):
         return None
     return {"pid": int(lines[0]), "port": int(lines[3]), "socket_directory": lines[4].strip()}
 
 
 # One row of JSON. Not among the errors are settings that need a restart: the view reports every pending one, and (without a
-# file) every one that was taken out, as an error.
+# file) every one that was taken out, as an error. Every name says its schema: where others may create functions in the database,
+# theirs would be preferred if their arguments fit better.
 SERVER_QUERY = """
-SELECT json_build_object(
-    'version', current_setting('server_version'),
-    'version_number', current_setting('server_version_num')::int,
-    'databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_database),
-    'hba_file', current_setting('hba_file'),
-    'ssl', current_setting('ssl')::boolean,
-    'data_checksums', current_setting('data_checksums')::boolean,
-    'in_recovery', pg_is_in_recovery(),
-    'loaded_at', extract(epoch FROM pg_conf_load_time()),
+SELECT pg_catalog.json_build_object(
+    'version', pg_catalog.current_setting('server_version'),
+    'version_number', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+    'databases', (SELECT pg_catalog.json_agg(datname ORDER BY datname) FROM pg_catalog.pg_database),
+    'maintenance_database', pg_catalog.current_database(),
+    'hba_file', pg_catalog.current_setting('hba_file'),
+    'ssl', pg_catalog.current_setting('ssl')::pg_catalog.bool,
+    'data_checksums', pg_catalog.current_setting('data_checksums')::pg_catalog.bool,
+    'in_recovery', pg_catalog.pg_is_in_recovery(),
+    'loaded_at', extract(epoch FROM pg_catalog.pg_conf_load_time()),
     'pending_restart', (
-        SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings
+        SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings
         WHERE pending_restart AND (
-            sourcefile = :'drop_in' OR name IN (SELECT name FROM pg_file_settings WHERE sourcefile = :'drop_in'))),
+            sourcefile = :'drop_in' OR name IN (SELECT name FROM pg_catalog.pg_file_settings WHERE sourcefile = :'drop_in'))),
     'overridden', (
-        SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_file_settings
+        SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_file_settings
         WHERE sourcefile = :'drop_in' AND NOT applied AND error IS NULL),
     'configuration_errors', (
-        SELECT coalesce(json_agg(format('%s line %s: %s', sourcefile, sourceline, error)), '[]') FROM pg_file_settings
-        WHERE error IS NOT NULL AND sourcefile IS NOT NULL
-            AND lower(coalesce(name, '')) NOT IN (SELECT lower(name) FROM pg_settings WHERE context = 'postmaster')),
+        SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('%s line %s: %s', sourcefile, sourceline, error)), '[]')
+        FROM pg_catalog.pg_file_settings
+        WHERE error IS NOT NULL AND sourcefile IS NOT NULL AND pg_catalog.lower(coalesce(name, '')) NOT IN (
+            SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE context = 'postmaster')),
     'hba_errors', (
-        SELECT coalesce(json_agg(format('line %s: %s', line_number, error)), '[]') FROM pg_hba_file_rules
-        WHERE error IS NOT NULL))
+        SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('line %s: %s', line_number, error)), '[]')
+        FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL))
 """
 
+# What a session of a superuser begins with, whatever the settings of the database or of the role say: operators are looked up where
+# only the system's are, and values are written and read as usual.
+SESSION_SETTINGS = {
+    "search_path": "pg_catalog,pg_temp",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+    "default_transaction_isolation": "read\\ committed",
+    "default_transaction_read_only": "on",
+    "default_transaction_deferrable": "off",
+    "client_min_messages": "warning",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    "jit": "off",
+}
+# The first is where the administrator works; a server may have been left without it, and no server lacks the second.
+MAINTENANCE_DATABASES = ("postgres", "template1")
 
-def ask_server(cluster: Cluster, drop_in: str) -> tuple[dict[str, Any] | None, str]:
-    """Ask a running cluster as the operating-system user that owns it; return the answer, or None and why there is none."""
-    where = postmaster(cluster.data_directory)
+
+def session_options(version: str) -> str:
+    """What libpq is told to begin a superuser's session with.
+
+    Args:
+        version: major version of the server, such as "17". From that one on others' code may run when a session begins.
+    """
+    settings = dict(SESSION_SETTINGS)
+    if int(version.split(".")[0]) >= 17:
+        settings["event_triggers"] = "off"
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def ask_server(
+    cluster: Cluster, where: dict[str, Any] | None, drop_in: str, ours: str = ""
+) -> tuple[dict[str, Any] | None, str]:
+    """Ask a running cluster as the operating-system user that owns it; return the answer, or None and why there is none.
+
+    Args:
+        cluster: the cluster.
+        where: what postmaster() says of it.
+        drop_in: path of the file whose settings are told apart.
+        ours: name of a database of which to tell whether the administrator can connect to it.
+    """
     if where is None or not where["socket_directory"]:
         return None, "it listens on no Unix socket"
+    problems = []
+    for database in MAINTENANCE_DATABASES:
+        try:
+            answer = _run_query(cluster, where, database, drop_in, SERVER_QUERY)
+        except (OSError, KeyError, subprocess.TimeoutExpired) as error:
+            return None, f"psql cannot ask it ({error})"
+        if answer.returncode == 0:
+            server = {**where, **json.loads(answer.stdout), "database_problem": ""}
+            if ours in server["databases"]:
+                tried = _run_query(cluster, where, ours, drop_in, "SELECT 1")
+                server["database_problem"] = " ".join(tried.stderr.split()) if tried.returncode else ""
+            return server, ""
+        problems.append(" ".join(answer.stderr.split()))
+    return None, problems[0]
+
+
+def _run_query(
+    cluster: Cluster, where: dict[str, Any], database: str, drop_in: str, query: str
+) -> subprocess.CompletedProcess[str]:
     psql = f"/usr/lib/postgresql/{cluster.version}/bin/psql"
     command = [psql if os.path.exists(psql) else "psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"drop_in={drop_in}"]
-    command += ["-h", where["socket_directory"], "-p", str(where["port"]), "-d", "postgres"]
+    command += ["-h", where["socket_directory"], "-p", str(where["port"]), "-d", _conninfo(database)]
     environment = {
         "PATH": "/usr/bin:/bin",
         "LC_ALL": "C",
         "PGCONNECT_TIMEOUT": "10",
-        "PGOPTIONS": "-c statement_timeout=10s",
+        "PGCLIENTENCODING": "UTF8",
+        "PGOPTIONS": session_options(cluster.version),
     }
-    try:
-        # Not the module's run_command: nothing here imports Ansible.
-        answer = subprocess.run(  # noqa: S603 - a fixed program; names go through psql's own quoting # pylint: disable=ansible-bad-function
-            command,
-            input=SERVER_QUERY,
-            env=environment,
-            cwd="/",
-            user=cluster.owner,
-            group=_group_of(cluster.owner),
-            extra_groups=[],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=30,
-            check=False,
-        )
-    except (OSError, KeyError, subprocess.TimeoutExpired) as error:
-        return None, f"psql cannot ask it ({error})"
-    if answer.returncode != 0:
-        return None, " ".join(answer.stderr.split())
-    return {**where, **json.loads(answer.stdout)}, ""
+    # Not the module's run_command: nothing here imports Ansible.
+    return subprocess.run(  # noqa: S603 - a fixed program; names go through psql's own quoting # pylint: disable=ansible-bad-function
+        command,
+        input=query,
+        env=environment,
+        cwd="/",
+        user=cluster.owner,
+        group=_group_of(cluster.owner),
+        extra_groups=[],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=30,
+        check=False,
+    )
+
+
+def _conninfo(database: str) -> str:
+    """What libpq takes for the name of a database, whatever is in it; a bare name with an equals sign would be read as settings."""
+    return "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _group_of(user: str) -> int:
@@ -309,37 +386,87 @@ def _group_of(user: str) -> int:
     return pwd.getpwnam(user).pw_gid
 
 
-def describe_cluster(cluster: Cluster, drop_in_name: str, root: str = "/") -> dict[str, Any]:
-    """Describe one cluster: its files, the settings that others made in them, and what the server says if it runs."""
+def shell_of(user: str) -> str:
+    """Return the login shell of a user, empty where there is no such user."""
+    import pwd  # not there on every system that may import this module
+
+    try:
+        return pwd.getpwnam(user).pw_shell
+    except (KeyError, ValueError):
+        return ""
+
+
+def describe_cluster(cluster: Cluster, drop_in_name: str, root: str = "/", database: str = "") -> dict[str, Any]:
+    """Describe one cluster: its files, the settings that others made in them, and what the server says if it runs.
+
+    The files are read with the rights of the cluster's owner, who can put links in their places. Of a cluster whose data is gone
+    the owner is not known; it is Debian's usual one then.
+    """
     configuration = os.path.join(root, CONFIGURATION_ROOT, cluster.version, cluster.name)
     drop_in = os.path.join(configuration, "conf.d", drop_in_name)
+    owner = next(filter(_is_user, (cluster.owner, "postgres")), None)
+    with acting_as(owner) if owner else contextlib.nullcontext():
+        described = _describe_files(cluster, configuration, drop_in)
+        where = postmaster(cluster.data_directory) if cluster.running else None
+    server, problem = ask_server(cluster, where, drop_in, database) if cluster.running else (None, "it is not running")
+    if server is not None:
+        server["certificate"] = shown_certificate(server["port"]) if server["ssl"] else None
+        with acting_as(owner) if owner else contextlib.nullcontext():
+            files = (drop_in, described["hba_file"])
+            changed_at = [os.stat(path).st_mtime for path in files if os.path.exists(path)]
+            server["reload_pending"] = any(moment > server["loaded_at"] for moment in changed_at) or _certificate_waits(
+                drop_in, server["certificate"]
+            )
+    with acting_as(owner) if owner else contextlib.nullcontext():
+        error = "" if server else last_error(cluster.log)
+    return {**cluster._asdict(), **described, "server": server, "server_problem": problem, "last_error": error}
+
+
+def _is_user(name: str) -> bool:
+    try:
+        _group_of(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[str, Any]:
     hba_file = os.path.join(configuration, "pg_hba.conf")
     settings, included = read_settings(os.path.join(configuration, "postgresql.conf"), skip=drop_in)
     settings.update(read_settings(os.path.join(cluster.data_directory, "postgresql.auto.conf"))[0])
     start = re.search(
         r"^\s*(auto|manual|disabled)\b", read_text(os.path.join(configuration, "start.conf")) or "", re.MULTILINE
     )
-    server, problem = ask_server(cluster, drop_in) if cluster.running else (None, "it is not running")
-    if server is not None:
-        server["certificate"] = shown_certificate(server["port"]) if server["ssl"] else None
-        changed_at = [os.stat(path).st_mtime for path in (drop_in, hba_file) if os.path.exists(path)]
-        server["reload_pending"] = any(moment > server["loaded_at"] for moment in changed_at) or _certificate_waits(
-            drop_in, server["certificate"]
-        )
+    drop_in_content, drop_in_encoding = _read_exactly(drop_in)
+    hba_content, hba_encoding = _read_exactly(hba_file)
     return {
-        **cluster._asdict(),
+        "has_data": os.path.exists(os.path.join(cluster.data_directory, "PG_VERSION")),
         "start": start.group(1) if start else "auto",
         "configuration_directory": configuration,
         "reads_conf_d": os.path.dirname(drop_in) in included,
         "settings": settings,
         "drop_in": drop_in,
-        "drop_in_content": read_text(drop_in),
+        "drop_in_content": drop_in_content,
+        "drop_in_encoding": drop_in_encoding,
+        "drop_in_problem": _write_problem(drop_in, cluster.owner, follow=False),
         "hba_file": hba_file,
-        "hba_content": read_text(hba_file),
-        "server": server,
-        "server_problem": problem,
-        "last_error": "" if server else last_error(cluster.log),
+        "hba_content": hba_content,
+        "hba_encoding": hba_encoding,
+        "hba_problem": _write_problem(hba_file, cluster.owner, follow=True),
     }
+
+
+def _write_problem(path: str, owner: str, *, follow: bool) -> str:
+    """Why a file cannot be replaced by whoever asks, as a sentence; empty where it can."""
+    try:
+        place = place_of(path, follow)
+    except OwnedFileError as error:
+        return str(error)
+    directory = os.path.dirname(place)
+    if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        return ""
+    link = f"{path} is a link to {place}, but the" if place != path else "The"
+    return f"{link} directory {directory} cannot be written by {owner}, who owns the cluster: allow that, or put a file of its own there."
 
 
 def shown_certificate(port: int, root: str = "/") -> dict[str, Any] | None:

@@ -1,15 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The content of the two server files that the server role keeps: the drop-in with settings, and its block in pg_hba.conf."""
+"""The content of the drop-in with settings that the server role keeps, and how PostgreSQL writes values."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
-
-BEGIN = "# BEGIN homelab.mission_control"
-END = "# END homelab.mission_control"
-BLOCK = re.compile(rf"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?", re.MULTILINE | re.DOTALL)
 
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 UNITS = {"B": 1, "kB": KIB, "MB": MIB, "GB": GIB, "TB": TIB}
@@ -36,6 +32,22 @@ def memory_settings(megabytes: int, connections: int) -> dict[str, str]:
     }
 
 
+def whole_number(value: Any) -> int | None:
+    """Return a number that is written as PostgreSQL reads one (100, 0x64, 0144, 1e2), None where it is none."""
+    text = str(value).strip()
+    try:
+        if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
+            return int(text, 16)
+        if re.fullmatch(r"[+-]?0[0-7]+", text):
+            return int(text, 8)
+        if re.fullmatch(r"[+-]?((?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", text, re.ASCII):
+            # What has a fraction is rounded to the nearest, and to the even one of two.
+            return round(float(text)) if re.search(r"[.eE]", text) else int(text)
+    except OverflowError:
+        return None
+    return None
+
+
 def _between(low: int, value: int, high: int) -> int:
     return max(low, min(value, high))
 
@@ -57,16 +69,19 @@ def setting_problems(settings: dict[str, Any], memory_bytes: int) -> list[str]:
                 problems.append(
                     f"The setting {name} is {value}, but it must lie between {least // KIB}kB and the {memory_bytes // MIB}MB of this host."
                 )
-        elif name == "max_connections" and value is not None and not re.fullmatch(r"[1-9]\d{0,5}", str(value)):
+        elif name == "max_connections" and value is not None and not 1 <= (whole_number(value) or 0) <= 262143:
             problems.append(f"The setting max_connections is {value!r}, but a number of connections is needed.")
     return problems
 
 
 def _bytes(text: str, unit: int) -> int | None:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB)?", text.strip())
+    match = re.fullmatch(r"(.*?)\s*(B|kB|MB|GB|TB)?", text.strip(), re.DOTALL)
     if match is None:
         return None
-    return int(float(match.group(1)) * UNITS.get(match.group(2), unit))
+    size = UNITS.get(match[2], unit)
+    fraction = re.fullmatch(r"\d+\.\d+", match[1], re.ASCII)
+    number = float(match[1]) if fraction else whole_number(match[1])
+    return None if number is None or number < 0 else int(number * size)
 
 
 def settings_content(settings: dict[str, Any], kept: dict[str, str]) -> str:
@@ -89,39 +104,3 @@ def _quoted(value: Any) -> str:
         return str(value)
     text = str(value).replace("\\", "\\\\").replace("'", "''")
     return f"'{text}'"
-
-
-def hba_content(before: str, wanted: dict[str, Any]) -> str:
-    """Return pg_hba.conf with our block first, since the first rule that fits decides; every other line stays as it is."""
-    rest = BLOCK.sub("", before)
-    # One empty line after the block, which a file that begins with one has already.
-    return "\n".join([BEGIN, *hba_rules(wanted), END, rest if rest.startswith("\n") else f"\n{rest}"])
-
-
-def hba_rules(wanted: dict[str, Any]) -> list[str]:
-    database, logins = _name(wanted["database"]), ",".join(map(_name, wanted["logins"]))
-    remote = "hostssl" if wanted["client_tls"] else "host"
-    rules = [
-        ("local", "all", _name(wanted["administrator"]), "", "peer"),
-        ("local", database, logins, "", "scram-sha-256"),
-        ("host", database, logins, "127.0.0.1/32", "scram-sha-256"),
-        ("host", database, logins, "::1/128", "scram-sha-256"),
-        *((remote, database, logins, network, "scram-sha-256") for network in wanted["client_networks"]),
-        # Whatever the rest of the file allows, nothing else reaches the database, and the logins reach nothing else.
-        *((kind, database, "all", "all" if kind == "host" else "", "reject") for kind in ("local", "host")),
-        *((kind, "all", logins, "all" if kind == "host" else "", "reject") for kind in ("local", "host")),
-    ]
-    return [" ".join(filter(None, rule)) for rule in rules]
-
-
-def _name(name: str) -> str:
-    """Quote a name, which also takes the special meaning from words such as all, and from a leading plus sign or slash."""
-    return f'"{name}"'
-
-
-def hba_problem(content: str) -> str:
-    """Return what is wrong with the marks of our block, as the end of a sentence."""
-    rest = BLOCK.sub("", content)
-    if BEGIN in rest or END in rest:
-        return f"has a line '{BEGIN}' or '{END}' without its partner: remove it."
-    return ""

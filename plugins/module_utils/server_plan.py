@@ -7,9 +7,12 @@ Pure functions: they take what the module cluster_info found and what the role w
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Any
 
-from .server_files import hba_content, hba_problem, memory_settings, setting_problems, settings_content
+from .server_files import memory_settings, setting_problems, settings_content, whole_number
+from .server_hba import hba_content, hba_problem, way_in_problem
 from .server_tls import listening_addresses, plan_tls, tls_actions, tls_notes, tls_problems
 
 Info = dict[str, Any]
@@ -36,6 +39,7 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     tls = plan_tls(info, wanted, target)
     # The first group with a problem is enough: what follows is often only its consequence.
     groups = (
+        _become_problems(info, wanted),
         _other_holder_problems(info, wanted, label, target),
         _package_problems(info, wanted, platform, version),
         _memory_problems(info, wanted),
@@ -53,7 +57,8 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     ]
     drop_in = wanted_drop_in(info, wanted, target, tls["settings"])
     old_hba = (target or {}).get("hba_content") or ""
-    hba = hba_content(old_hba, wanted)
+    encoding = (target or {}).get("hba_encoding", "utf-8")
+    hba = hba_content(old_hba, wanted, encoding)
     server = (target or {}).get("server")
     configuration = f"/etc/postgresql/{version}/{wanted['cluster']}"
     plan = {
@@ -71,15 +76,18 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
         "hba_path": f"{configuration}/pg_hba.conf",
         "drop_in": drop_in,
         "drop_in_before": (target or {}).get("drop_in_content"),
+        "drop_in_encoding": (target or {}).get("drop_in_encoding", "utf-8"),
         "write_drop_in": target is None or target["drop_in_content"] != drop_in,
         "hba": hba,
         "hba_before": old_hba,
+        "hba_encoding": encoding,
         "write_hba": target is None or old_hba != hba,
         "start": server is None,
         "reload": bool(server and server["reload_pending"]),
         "restart": server["pending_restart"] if server else [],
         "enable": info["systemd"] and not info["service_enabled"],
         "server": server,
+        "database_problem": server["database_problem"] if server else "",
         "data_directory": (target or {}).get("data_directory", ""),
         "owner": (target or {}).get("owner", "postgres"),
         "log": (target or {}).get("log", ""),
@@ -87,8 +95,13 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
         "notes": tls_notes(wanted, label, target, tls),
     }
     steps = ("write_drop_in", "write_hba", "start", "reload", "restart", "enable")
+    for key, problem in (("write_drop_in", "drop_in_problem"), ("write_hba", "hba_problem")):
+        if target is not None and plan[key] and target[problem]:
+            return {"problems": [target[problem]]}
     plan["configure"] = any(plan[key] for key in steps) or tls["make"] or bool(tls["obsolete"])
     plan["actions"] = _actions(plan)
+    if "shared_buffers" not in wanted["settings"] and not wanted["memory_mb"]:
+        plan["notes"] += filter(None, [memory_note(plan)])
     return plan
 
 
@@ -113,7 +126,7 @@ def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tl
     """Return the drop-in: what was asked for, and what is derived unless somebody else chose it on an adopted cluster."""
     others = (target or {}).get("settings", {})
     chosen = wanted["settings"]
-    connections = int(chosen.get("max_connections") or others.get("max_connections") or 100)
+    connections = whole_number(chosen.get("max_connections")) or whole_number(others.get("max_connections")) or 100
     derived: dict[str, Any] = {"listen_addresses": "localhost"}
     if wanted["memory_mb"] != "0":
         megabytes = int(wanted["memory_mb"] or 0) or info["memory_bytes"] // 2**20
@@ -121,7 +134,7 @@ def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tl
     kept = {name: others[name] for name in derived if name in others and others[name] != INITIAL_SETTINGS.get(name)}
     settings = {name: value for name, value in derived.items() if name not in kept}
     # The distribution's tools keep the port in postgresql.conf, and move it there when they move the cluster to a newer version.
-    if target is not None and str(others.get("port", 5432)) != str(wanted["port"]):
+    if target is not None and whole_number(others.get("port", 5432)) != wanted["port"]:
         settings["port"] = wanted["port"]
     settings["password_encryption"] = "scram-sha-256"  # noqa: S105 - a method's name
     if wanted["listen_addresses"]:
@@ -129,6 +142,26 @@ def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tl
     settings.update(tls)
     settings.update(chosen)
     return settings_content(settings, {name: value for name, value in kept.items() if name not in settings})
+
+
+def _become_problems(info: Info, wanted: Wanted) -> list[str]:
+    """Return why the tasks cannot become the administrator."""
+    shell, user = info["administrator_shell"], wanted["become_user"]
+    if os.path.basename(shell) not in ("nologin", "false") or re.search(
+        r"(?:^|\s)(?:-\w*s|--shell)\b", wanted["su_flags"]
+    ):
+        return []
+    return [
+        f"The user {user} has no shell but {shell}, and su needs one: set ansible_su_flags to '-s /bin/sh' for this host, or use sudo."
+    ]
+
+
+def memory_note(plan: dict[str, Any]) -> str:
+    """Return how much of the host's memory the server takes for itself where the role chose that, as a sentence; else an empty text."""
+    chosen = re.search(r"^shared_buffers = '(\d+)MB'$", plan["drop_in"], re.MULTILINE)
+    if not chosen or not plan["write_drop_in"]:
+        return ""
+    return f"{plan['label']} takes {chosen[1]} MB of memory for shared_buffers: set mission_control_postgresql_memory_mb where the host has other work too."
 
 
 def _package_problems(info: Info, wanted: Wanted, platform: str, version: str) -> list[str]:
@@ -191,6 +224,11 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
         )
     if target is None:
         return problems
+    if not target["has_data"]:
+        return [
+            f"The data directory {target['data_directory']} of the cluster {label} is not there: mount it, or restore the database with "
+            "playbooks/restore.yml."
+        ]
     if target["port"] != port and target["drop_in_content"] is None:
         problems.append(
             f"The cluster {label} was there before and has port {target['port']}, not {port}: set mission_control_postgresql_port to "
@@ -202,7 +240,10 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
         problems.append(
             f"The postgresql.conf of {label} does not include conf.d: add the line include_dir = 'conf.d' to it."
         )
-    if target["running"] and server is None:
+    way_in = way_in_problem(target["hba_content"] or "", wanted, target["hba_encoding"], asked=server is not None)
+    if way_in:
+        problems.append(f"{target['hba_file']} {way_in}")
+    elif target["running"] and server is None:
         problems.append(f"The cluster {label} runs but cannot be asked: {target['server_problem']}.")
     if server and server["in_recovery"]:
         problems.append(f"The cluster {label} is a standby: provision its primary.")

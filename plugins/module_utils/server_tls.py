@@ -19,7 +19,8 @@ Wanted = dict[str, Any]
 
 # What Debian's packages put into a new cluster: for no host's name, signed by nobody, the same key for every program of the host.
 PACKAGED_CERTIFICATE = "/etc/ssl/certs/ssl-cert-snakeoil.pem"
-_OFF = ("off", "false", "no", "0")
+# PostgreSQL takes any beginning of these words that is not also one of `on`.
+_OFF = ("of", "off", "f", "fa", "fal", "fals", "false", "n", "no", "0")
 
 
 def plan_tls(info: Info, wanted: Wanted, target: dict[str, Any] | None) -> dict[str, Any]:

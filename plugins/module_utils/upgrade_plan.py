@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .server_files import whole_number
 from .server_input import OLDEST_VERSION
 
 
@@ -44,12 +45,18 @@ def plan_upgrade(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
         "drop_in_path": holder["drop_in"],
         # The distribution's tools move the port in postgresql.conf, and a port in the drop-in would win over theirs.
         "port": holder["server"]["port"],
-        "move_port": str(holder["settings"].get("port")) != str(holder["server"]["port"]),
+        "move_port": whole_number(holder["settings"].get("port")) != holder["server"]["port"],
+        "drop_in_without_port": _without_port(holder["drop_in_content"]),
+        "drop_in_encoding": holder["drop_in_encoding"],
         "databases": [name for name in holder["server"]["databases"] if name != "template0"],
         "socket_directory": holder["server"]["socket_directory"],
         "packages": packages,
         "installs_server": f"postgresql-{to}" in packages,
     }
+
+
+def _without_port(content: str | None) -> str | None:
+    return None if content is None else re.sub(r"^port =.*\n?", "", content, flags=re.MULTILINE)
 
 
 def _refused(sentence: str) -> dict[str, Any]:

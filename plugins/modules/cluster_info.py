@@ -10,7 +10,8 @@ short_description: Describe a Debian-like host and its PostgreSQL clusters
 version_added: "0.1.0"
 description:
   - Returns in one call what the role P(homelab.mission_control.mission_control_postgresql#role) decides on, so that it gathers no facts.
-  - Reads files, asks C(dpkg-query) and C(pg_lsclusters), and asks every running cluster by C(psql) as the operating-system user that owns it.
+  - Reads files, those of a cluster with the rights of its owner, asks C(dpkg-query) and C(pg_lsclusters), and asks every running cluster by C(psql)
+    as the operating-system user that owns it.
     It changes nothing and works when no part of PostgreSQL is installed.
   - Must run as root, since the configuration and the sockets belong to other users.
 options:
@@ -28,11 +29,20 @@ options:
       not count among those that others made.
     type: str
     default: mission_control.conf
+  administrator:
+    description: Operating-system user of whose shell to tell.
+    type: str
+    default: ""
+  database:
+    description: Name of a database of which to tell whether the administrator can connect to it.
+    type: str
+    default: ""
   creation_marker:
     description: Path of the file that the caller keeps while it creates a cluster. It holds C(version/name). Whoever creates one has a lock
-      on the directory of that file (C(flock)); the module waits for up to two minutes until nobody has.
+      on the directory of that file (C(flock)); the module waits for up to two minutes until nobody has. The directory belongs to root, since what the
+      file names is removed.
     type: path
-    default: /var/lib/postgresql/mission_control-creating
+    default: /var/lib/misc/mission_control-creating
   certificates:
     description: Directory in which M(homelab.mission_control.server_certificate) keeps certificates.
     type: path
@@ -92,6 +102,11 @@ packages:
   type: dict
   returned: success
   sample: {postgresql-17: 17.5-1}
+administrator_shell:
+  description: The login shell of O(administrator), empty where there is no such user.
+  type: str
+  returned: success
+  sample: /bin/bash
 dpkg_interrupted:
   description: Whether C(dpkg --configure -a) must be run before apt works again.
   type: bool
@@ -150,14 +165,19 @@ clusters:
     owner: {description: Operating-system user that owns the cluster., type: str}
     start: {description: "V(auto), V(manual) or V(disabled), from C(start.conf).", type: str}
     data_directory: {description: Path of the data., type: str}
+    has_data: {description: Whether there is data at that path., type: bool}
     configuration_directory: {description: Path of the configuration., type: str}
     log: {description: Where the server writes its log., type: str}
     reads_conf_d: {description: Whether C(postgresql.conf) includes the directory C(conf.d)., type: bool}
     settings: {description: "Settings that the files of the cluster make, O(drop_in) left out.", type: dict}
     drop_in: {description: Path of O(drop_in)., type: str}
     drop_in_content: {description: "Its content, V(null) if there is no such file.", type: str}
+    drop_in_encoding: {description: "How RV(clusters[].drop_in_content) becomes the bytes of the file, V(utf-8) or V(latin-1).", type: str}
+    drop_in_problem: {description: "Why the owner of the cluster cannot write O(drop_in), empty where that is possible.", type: str}
     hba_file: {description: Path of the distribution's C(pg_hba.conf)., type: str}
     hba_content: {description: Its content., type: str}
+    hba_encoding: {description: "How RV(clusters[].hba_content) becomes the bytes of the file, V(utf-8) or V(latin-1).", type: str}
+    hba_problem: {description: "Why the owner of the cluster cannot write C(pg_hba.conf), or what it is a link to.", type: str}
     server_problem: {description: "Why RV(clusters[].server) is V(null).", type: str}
     last_error: {description: The last fatal message near the end of the log of a cluster that does not run., type: str}
     server:
@@ -170,6 +190,8 @@ clusters:
         port: {description: Port that it was started with., type: int}
         socket_directory: {description: Directory of its Unix socket., type: str}
         databases: {description: Names of its databases., type: list, elements: str}
+        maintenance_database: {description: "Where it was asked: C(postgres), or C(template1) where there is no such database.", type: str}
+        database_problem: {description: "Why the administrator cannot connect to O(database), empty where that is possible or there is none.", type: str}
         hba_file: {description: Client authentication file in use., type: str}
         ssl: {description: Whether it offers TLS., type: bool}
         data_checksums: {description: Whether data pages carry checksums., type: bool}
@@ -212,6 +234,7 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
         "service_enabled": facts.service_enabled(),
         "memory_bytes": facts.memory_bytes(),
         "packages": packages,
+        "administrator_shell": facts.shell_of(params["administrator"]),
         "dpkg_interrupted": facts.dpkg_interrupted(),
         "port_holder": facts.port_holder(params["port"]),
         "unregistered_data_directories": facts.unregistered_data_directories(clusters),
@@ -219,7 +242,9 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
         "host_names": host_names.host_names(),
         "addresses": client_addresses(params["networks"]),
         "certificates": describe_directory(params["certificates"]),
-        "clusters": [facts.describe_cluster(cluster, params["drop_in"]) for cluster in clusters],
+        "clusters": [
+            facts.describe_cluster(cluster, params["drop_in"], database=params["database"]) for cluster in clusters
+        ],
     }
 
 
@@ -281,7 +306,9 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "port": {"type": "int", "required": True},
             "drop_in": {"type": "str", "default": "mission_control.conf"},
-            "creation_marker": {"type": "path", "default": "/var/lib/postgresql/mission_control-creating"},
+            "administrator": {"type": "str", "default": ""},
+            "database": {"type": "str", "default": ""},
+            "creation_marker": {"type": "path", "default": "/var/lib/misc/mission_control-creating"},
             "certificates": {"type": "path", "default": "/etc/mission-control/postgresql"},
             "networks": {"type": "list", "elements": "str", "default": []},
         },

@@ -27,6 +27,7 @@ HOST = {
     "service_enabled": True,
     "memory_bytes": 2**33,
     "packages": {},
+    "administrator_shell": "/bin/bash",
     "dpkg_interrupted": False,
     "port_holder": None,
     "unregistered_data_directories": [],

@@ -39,7 +39,9 @@ CLUSTER_OPTIONS = {
     "packages": {"type": "list", "elements": "str"},
     "port": {"type": "int"},
     "drop_in": {"type": "str"},
+    "administrator": {"type": "str"},
     "creation_marker": {"type": "path"},
+    "database": {"type": "str"},
     "certificates": {"type": "path"},
     "networks": {"type": "list", "elements": "str"},
 }
@@ -90,14 +92,6 @@ def state(shared_database):
     connection = shared_database.cluster.connect(shared_database.name)
     yield lambda: (fingerprint.of_server(connection), fingerprint.of_database(connection))
     connection.close()
-
-
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch):
-    """No login but the one that a test gives."""
-    for name in list(os.environ):
-        if name.startswith(("PG", "POSTGRES_", "DATABASE_URL", "MISSION_CONTROL_ENV_FILE")):
-            monkeypatch.delenv(name)
 
 
 def fails_well(run):

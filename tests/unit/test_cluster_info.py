@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 import re
 import socket
@@ -193,13 +194,13 @@ def test_systemd_counts_only_when_it_runs(host):
 
 
 def test_every_value_of_a_cluster_is_documented(host):
-    [cluster] = facts.parse_clusters("17 main 5432 down postgres /nowhere log\n")
+    [cluster] = facts.parse_clusters(f"17 main 5432 down {getpass.getuser()} /nowhere log\n")
     described = facts.describe_cluster(cluster, "mission_control.conf", host.root)
     documented = yaml.safe_load(cluster_info.RETURN)["clusters"]["contains"]
     assert set(described) == set(documented)
     # What the server says is one row of JSON, and facts that are not in it.
     asked = set(re.findall(r"^    '(\w+)',", facts.SERVER_QUERY, re.MULTILINE))
-    assert asked | {"pid", "port", "socket_directory", "certificate", "reload_pending"} == set(
+    assert asked | {"pid", "port", "socket_directory", "certificate", "reload_pending", "database_problem"} == set(
         documented["server"]["contains"]
     )
 
@@ -212,7 +213,7 @@ def test_a_stopped_cluster_is_described_by_its_files(host):
     host(f"{directory}/pg_hba.conf", "local all all peer\n")
     host(f"{directory}/start.conf", "# comment\nmanual\n")
     data, log = host("data/postgresql.auto.conf", "max_connections = '7'\n"), host("log", "x FATAL:  no room\n")
-    [cluster] = facts.parse_clusters(f"17 main 5432 down postgres {os.path.dirname(data)} {log}\n")
+    [cluster] = facts.parse_clusters(f"17 main 5432 down {getpass.getuser()} {os.path.dirname(data)} {log}\n")
     described = facts.describe_cluster(cluster, "mission_control.conf", host.root)
     assert described["settings"] == {"port": "5432", "work_mem": "1MB", "max_connections": "7"}
     assert described["drop_in_content"] == "work_mem = '9MB'\n"

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.filter.existing_server_problem import existing_server_problem
-from ansible_collections.homelab.mission_control.plugins.module_utils import server_files
+from ansible_collections.homelab.mission_control.plugins.module_utils import server_files, server_hba
 from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +33,8 @@ WANTED = {
     "settings": {},
     "ignored_clusters": [],
     "administrator": "postgres",
+    "become_user": "postgres",
+    "su_flags": "",
     "database": "mission_control",
     "logins": ["mission_control"],
 }
@@ -43,6 +45,7 @@ def server(**changes):
     return {
         "port": 5432,
         "databases": ["postgres", "template0", "template1"],
+        "database_problem": "",
         "hba_file": "/etc/postgresql/17/main/pg_hba.conf",
         "ssl": True,
         "certificate": None,
@@ -70,7 +73,12 @@ def cluster(version="17", name="main", **changes):
         "settings": {"shared_buffers": "128MB", "max_connections": "100"},
         "drop_in_content": None,
         "hba_file": f"/etc/postgresql/{version}/{name}/pg_hba.conf",
+        "drop_in_encoding": "utf-8",
+        "drop_in_problem": "",
+        "has_data": True,
         "hba_content": "local all all peer\n",
+        "hba_encoding": "utf-8",
+        "hba_problem": "",
         "server": server(),
         "server_problem": "",
         **changes,
@@ -92,6 +100,7 @@ def host(*clusters, **changes):
         "service_enabled": True,
         "memory_bytes": 8 * GIB,
         "packages": PACKAGES,
+        "administrator_shell": "/bin/bash",
         "dpkg_interrupted": False,
         "port_holder": {"pid": 7, "name": "postgres"} if any(each["running"] for each in clusters) else None,
         "unregistered_data_directories": [],
@@ -169,6 +178,51 @@ def test_what_is_asked_for_wins_over_what_somebody_chose():
     assert "shared_buffers = '1GB'" in drop_in
     assert "listen_addresses = 'localhost'" in drop_in
     assert "Left alone" not in drop_in
+
+
+@pytest.mark.parametrize("number", ["0x1F4", "0764", "5e2", " 500 "])
+def test_numbers_of_postgresql_are_read_as_it_does(number):
+    theirs = {"max_connections": number, "port": "0x1538"}
+    plan = plan_server(host(cluster(settings=theirs)), WANTED)
+    assert plan["drop_in"] == plan_server(host(cluster(settings={"max_connections": "500"})), WANTED)["drop_in"]
+    assert plan["problems"] == plan_server(host(), {**WANTED, "settings": theirs | {"port": None}})["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("100", 100), ("0x64", 100), ("0144", 100), ("1e2", 100), ("99.5", 100), ("-1", -1), ("09", None), ("1GB", None), ("", None), ("1e999", None)],
+)  # fmt: skip
+def test_a_whole_number(text, value):
+    assert server_files.whole_number(text) == value
+
+
+def test_how_much_memory_is_taken_is_told_once_and_only_where_nobody_chose_it():
+    told = "17/main takes 2048 MB of memory for shared_buffers: set mission_control_postgresql_memory_mb where the host has other work too."
+    assert plan_server(host(), WANTED)["notes"] == [told]
+    assert plan_server(host(provisioned()), WANTED)["notes"] == []
+    assert plan_server(host(), {**WANTED, "memory_mb": "1024"})["notes"] == []
+    assert plan_server(host(cluster(settings={"shared_buffers": "1GB"})), WANTED)["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "flags", "refused"),
+    [
+        ("/usr/sbin/nologin", "", True),
+        ("/bin/false", "-l", True),
+        ("/usr/sbin/nologin", "-s /bin/sh", False),
+        ("/usr/sbin/nologin", "-l --shell=/bin/sh", False),
+        ("/bin/bash", "", False),
+    ],
+)
+def test_a_user_whom_su_cannot_become_is_refused_before_anything_is_changed(shell, flags, refused):
+    problems = plan_server(host(administrator_shell=shell), {**WANTED, "su_flags": flags})["problems"]
+    assert [f"has no shell but {shell}" in each for each in problems] == [True] * refused
+
+
+def test_a_file_that_cannot_be_written_is_only_named_where_it_has_to_be():
+    for key in ("drop_in_problem", "hba_problem"):
+        assert plan_server(host(cluster(**{key: "It is a link."})), WANTED)["problems"] == ["It is a link."]
+        assert plan_server(host(provisioned(**{key: "It is a link."})), WANTED)["problems"] == []
 
 
 def test_a_null_setting_is_left_out():
@@ -249,12 +303,20 @@ def test_a_stopped_cluster_that_will_take_the_port_at_boot_is_named():
     [
         ({"start": "disabled"}, "is disabled in its start.conf"),
         ({"reads_conf_d": False}, "does not include conf.d"),
+        (
+            {"has_data": False, "running": False, "server": None},
+            "is not there: mount it, or restore the database with playbooks/restore.yml.",
+        ),
+        (
+            {"hba_content": "local all postgres scram-sha-256\n", "server": None},
+            "add the line 'local all postgres peer' before all others",
+        ),
         ({"server": None, "server_problem": "peer failed"}, "runs but cannot be asked: peer failed."),
         ({"server": server(in_recovery=True)}, "is a standby"),
         ({"server": server(hba_file="/etc/other")}, "uses /etc/other instead of"),
         ({"server": server(hba_errors=["line 3: bad"])}, "has an error: line 3: bad."),
         ({"server": server(configuration_errors=["a line 1: bad"])}, "has an error: a line 1: bad."),
-        ({"hba_content": f"{server_files.BEGIN}\nlocal all all peer\n"}, "without its partner"),
+        ({"hba_content": f"{server_hba.BEGIN}\nlocal all all peer\n"}, "without its partner"),
     ],
 )
 def test_a_cluster_that_cannot_be_adopted_is_one_sentence(changes, part):
@@ -301,37 +363,6 @@ def test_the_plan_leaves_its_inputs_as_they_are():
     before = copy.deepcopy(info)
     plan_server(info, wanted)
     assert (info, wanted) == (before, WANTED)
-
-
-def test_client_authentication_is_exactly_what_was_asked_for():
-    wanted = {**WANTED, "logins": ["app", "reader"], "client_networks": ["10.0.0.0/24"]}
-    assert server_files.hba_rules(wanted) == [
-        'local all "postgres" peer',
-        'local "mission_control" "app","reader" scram-sha-256',
-        'host "mission_control" "app","reader" 127.0.0.1/32 scram-sha-256',
-        'host "mission_control" "app","reader" ::1/128 scram-sha-256',
-        'hostssl "mission_control" "app","reader" 10.0.0.0/24 scram-sha-256',
-        'local "mission_control" all reject',
-        'host "mission_control" all all reject',
-        'local all "app","reader" reject',
-        'host all "app","reader" all reject',
-    ]
-
-
-@given(st.text(alphabet="ab #\n", max_size=40), st.text(alphabet="ab #\n", max_size=40))
-def test_the_block_goes_first_and_every_other_line_stays(above, below):
-    wanted, other = WANTED, {**WANTED, "client_networks": ["10.0.0.0/24"]}
-    once = server_files.hba_content(below, wanted)
-    assert once.endswith(below)
-    assert once.startswith(server_files.BEGIN)
-    assert server_files.hba_content(once, wanted) == once
-    assert server_files.hba_content(once, wanted) == server_files.hba_content(
-        server_files.hba_content(once, other), wanted
-    )
-    moved = server_files.hba_content(f"{above}\n{once}", wanted)
-    assert moved.startswith(server_files.BEGIN)
-    assert moved.count(server_files.BEGIN) == 1
-    assert sorted(filter(None, moved.splitlines())) == sorted(filter(None, [*above.splitlines(), *once.splitlines()]))
 
 
 @pytest.mark.parametrize("nominal", [512, 1024, 2048, 3072, 4096, 6144, 8192, 16384, 24576, 32768, 65536])

@@ -187,7 +187,7 @@ def test_a_certificate_that_another_file_overrides_is_refused():
 )  # fmt: skip
 def test_what_is_wrong_with_one_that_somebody_chose_is_told(shown, note):
     theirs = cluster(server=server(certificate={"fingerprint": "x", **shown}))
-    notes = plan(host(theirs), tls="keep", **OPEN)["notes"]
+    notes = plan(host(theirs), tls="keep", memory_mb="1024", **OPEN)["notes"]
     assert ([note in each for each in notes] == [True]) if note else (notes == [])
 
 

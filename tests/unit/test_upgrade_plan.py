@@ -27,6 +27,8 @@ def cluster(version="15", **changes):
         "version": version,
         "name": "main",
         "owner": "postgres",
+        "drop_in_content": "port = 5432\nwork_mem = '8MB'\n",
+        "drop_in_encoding": "utf-8",
         "data_directory": f"/var/lib/postgresql/{version}/main",
         "drop_in": f"/etc/postgresql/{version}/main/conf.d/mission_control.conf",
         "settings": {"port": "5432"},

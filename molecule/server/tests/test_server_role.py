@@ -203,9 +203,9 @@ def test_a_creation_that_was_killed_is_done_again(host, provision):
     host.check_output("pg_dropcluster --stop 17 main")
     host.check_output(f"mkdir --parents {DATA} {CONFIGURATION} && echo 17 >{DATA}/PG_VERSION")
     assert provision().returncode != 0, "data that nobody knows is not removed"
-    host.check_output("printf 17/main >/var/lib/postgresql/mission_control-creating")
+    host.check_output("printf 17/main >/var/lib/misc/mission_control-creating")
     outcome = provision()
     assert outcome.returncode == 0, outcome.output
     assert as_administrator(host, "SHOW data_checksums") == "on"
-    assert not host.file("/var/lib/postgresql/mission_control-creating").exists
+    assert not host.file("/var/lib/misc/mission_control-creating").exists
     assert provision().changed == 0
