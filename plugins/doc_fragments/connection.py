@@ -13,8 +13,9 @@ notes:
     C(POSTGRES_PORT), C(POSTGRES_DB), C(POSTGRES_USER), C(POSTGRES_PASSWORD), C(POSTGRES_SSLMODE), C(POSTGRES_SSLROOTCERT), and libpq's own such as C(PGHOST));
     the env file on the managed host, which the role P(homelab.mission_control.mission_control_database#role) writes; at last the local Unix socket,
     where the server lets the operating system's user log in under its own name (peer)."
-  - "The env file at its default place is read only if neither options nor environment name a server, a login or a password, so that its password goes
-    to no other server."
+  - "The first of these that names a server, a login or a password is used as a whole. Once O(login_host), O(login_unix_socket), O(login_port),
+    O(login_user), O(login_password) or O(url) is given, nothing of the environment fills the others, libpq's C(PGHOST), C(PGHOSTADDR), C(PGSERVICE),
+    C(PGOPTIONS) and C(PGPASSFILE) included, and no env file is read. So a password goes only to the server that it was given for."
   - Of an ad hoc line that fails Ansible prints the arguments. Leave the password to the environment or to the env file there.
   - A file that only root may read needs C(become). The local login of the administrator needs C(become) with C(become_user=postgres).
 options:
@@ -46,7 +47,7 @@ options:
     type: str
   env_file:
     description:
-      - File on the managed host with C(POSTGRES_HOST) and its siblings. It must be there then.
+      - File on the managed host with C(POSTGRES_HOST) and its siblings. It must be there then. Not together with another option that names a login.
       - Without it the file that C(MISSION_CONTROL_ENV_FILE) names, or else C(/etc/mission-control/database.env) if there is one.
     type: path
   ssl_mode:

@@ -3,7 +3,8 @@
 """The connection options that the modules share, and the settings made from them.
 
 Credentials are looked for in this order: the options, the environment of the module on the managed host, the env file
-there, and at last the local socket, where the server takes the operating system's user at its word (peer).
+there, and at last the local socket, where the server takes the operating system's user at its word (peer). The first of
+them that names a server or a login is used as a whole: what it leaves out is filled from no other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .errors import SettingsError
 from .settings import DEFAULT_ENV_FILE, ENV_FILE_VARIABLE, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
 # Documented in plugins/doc_fragments/connection.py; names and aliases are those of community.postgresql.
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
@@ -48,18 +49,24 @@ _SETTINGS = {
     "ssl_key": "sslkey",
     "connect_timeout": "connect_timeout",
 }
-# Whoever names one of these means a login of their own; the env file's password belongs to another.
-_NAMING_OPTIONS = ("login_host", "login_unix_socket", "login_user", "login_password", "url")
+# Whoever names one of these means a login of their own; what the environment or the env file says belongs to another.
+_NAMING_OPTIONS = ("login_host", "login_unix_socket", "login_port", "login_user", "login_password", "url")
 _NAMING_VARIABLES = (
     "DATABASE_URL",
     "POSTGRES_HOST",
+    "POSTGRES_PORT",
     "POSTGRES_USER",
     "POSTGRES_PASSWORD",
     "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
     "PGUSER",
     "PGPASSWORD",
+    "PGPASSFILE",
     "PGSERVICE",
 )
+# libpq reads all of its variables by itself for what it is not told: an address, a service, options for the session.
+_LIBPQ = "PG"
 _SECRET_OPTIONS = ("login_password", "url")
 _NO_FILE = os.devnull
 
@@ -81,31 +88,43 @@ class Login(NamedTuple):
         return f"{message}{end} {self.advice}".rstrip()
 
 
-def login_from_options(options: Mapping[str, Any], environment: Mapping[str, str], **more: Any) -> Login:
+def login_from_options(options: Mapping[str, Any], environment: MutableMapping[str, str], **more: Any) -> Login:
     """The settings of a module's connection.
 
     Args:
         options: the module's, by the names in CONNECTION_OPTIONS; None and empty text count as not given.
-        environment: of the module's process, on the managed host.
+        environment: of the module's process, on the managed host. Where it is not what names the login, libpq's variables
+            are taken out of it, as libpq would add them to the login of another source.
         more: further settings, by their names in Settings.
 
     Raises:
-        SettingsError: an option, a variable or a line of the env file is wrong, or a file that was named cannot be read.
+        SettingsError: an option, a variable or a line of the env file is wrong, a file that was named cannot be read, or
+            options and a file that was named both say what the login is.
     """
     given = {name: options.get(name) for name in CONNECTION_OPTIONS if options.get(name) not in (None, "")}
     for name, value in given.items():
         if isinstance(value, str) and not value.isprintable() and name not in _SECRET_OPTIONS:
             raise SettingsError(f"{name} is {value!r}, which holds a character that cannot be printed: change it.")
-    named_file = given.get("env_file") or environment.get(ENV_FILE_VARIABLE)
-    own_login = any(name in given for name in _NAMING_OPTIONS) or any(map(environment.get, _NAMING_VARIABLES))
+    by_options = [name for name in _NAMING_OPTIONS if name in given]
+    if by_options and "env_file" in given:
+        raise SettingsError(
+            f"env_file and {by_options[0]} both say what the login is, and a password goes only to the server and the login that "
+            "it was given for: leave one of them out."
+        )
+    variables = {} if by_options or "env_file" in given else environment
+    named_file = given.get("env_file") or variables.get(ENV_FILE_VARIABLE)
+    own_login = bool(by_options) or any(map(variables.get, _NAMING_VARIABLES))
     path = named_file or (_NO_FILE if own_login else DEFAULT_ENV_FILE)
     refused = _may_not_be_read(path)
     if named_file and refused:
         raise SettingsError(f"The env file {path} may not be read by {_user()}: {_BECOME_ROOT}.")
+    if by_options or (not own_login and os.path.exists(path) and not refused):
+        for name in [name for name in environment if name.startswith(_LIBPQ)]:
+            del environment[name]
     settings = Settings.load(
         given.get("url"),
         env_file=_NO_FILE if refused or (not named_file and not os.path.exists(path)) else path,
-        environment=environment,
+        environment=variables,
         **{_SETTINGS[name]: value for name, value in given.items() if name in _SETTINGS},
         **more,
     )

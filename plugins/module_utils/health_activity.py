@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .health_report import Check
+from .health_schema import find_relations
 from .health_text import duration, number
 
 if TYPE_CHECKING:
@@ -100,18 +101,51 @@ def check_blocked_locks(probe: Probe) -> Check:
     )
     count = blocked[0]["in_all"] if blocked else 0
     sessions = [{name: value for name, value in row.items() if name != "in_all"} for row in blocked]
-    data = {"count": count, "seconds": blocked[0]["seconds"] if blocked else 0.0, "sessions": sessions}
+    seconds = blocked[0]["seconds"] if blocked else 0.0
+    data: dict[str, Any] = {"count": count, "seconds": seconds, "sessions": sessions, "audit_head": []}
     if not blocked:
         return Check("blocked_locks", "pass", "No session waits for a lock.", data)
     first = blocked[0]
+    held = data["audit_head"] = _holders_of_the_audit_log(probe, {pid for row in blocked for pid in row["blocked_by"]})
     holders = " and ".join("a prepared transaction" if pid == 0 else f"process {pid}" for pid in first["blocked_by"])
     message = (
         f"{number(count, 'session')} waiting for a lock, process {first['pid']} for {duration(first['seconds'])}"
         f"{' behind ' + holders if holders else ''}."
     )
+    for each in held:
+        whose = f"process {each['pid']} of {each['user']}" if each["pid"] else "a prepared transaction"
+        since = f", in a transaction of {duration(each['seconds'])}" if each["seconds"] is not None else ""
+        message += f" The head of the audit log is held by {whose}{since}: who writes an audit entry waits for it."
     thresholds = probe.thresholds
     status = _graded(first["seconds"], thresholds.blocked_warn_seconds, thresholds.blocked_fail_seconds)
     return Check("blocked_locks", status, message, data)
+
+
+def _holders_of_the_audit_log(probe: Probe, pids: set[int]) -> list[Row]:
+    """Of these processes those that hold the head of the audit log, as everybody who commits an entry does for a moment.
+
+    A wait for the head's row shows as one for the holder's transaction, which names no table. Process 0 is a prepared
+    transaction. How long it has been in its transaction is hidden from logins without pg_monitor.
+    """
+    relations = probe.remember(find_relations)
+    head = relations.get("audit_head")
+    if head is None or not head.is_table:
+        return []
+    return probe.rows(
+        """
+        SELECT DISTINCT coalesce(l.pid, 0) AS pid, a.usename::text AS "user",
+            extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
+        FROM pg_catalog.pg_locks AS l
+        LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+        WHERE l.locktype = 'relation' AND l.relation = %(head)s::oid AND l.database = (
+                SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()
+            )
+            AND l.granted AND l.mode NOT IN ('AccessShareLock') AND coalesce(l.pid, 0) = ANY (%(pids)s::integer[])
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks AS w WHERE w.pid = l.pid AND NOT w.granted)
+        ORDER BY 1
+        """,
+        {"head": head.oid, "pids": sorted(pids)},
+    )
 
 
 def _sessions(probe: Probe) -> list[Row]:

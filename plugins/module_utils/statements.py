@@ -31,9 +31,11 @@ OUTPUT_STYLE = (
     " ('bytea_output', 'hex'), ('extra_float_digits', '1')) AS style (name, value)"
 )
 _ARRAY_TYPES = (
-    "SELECT t.oid, coalesce(nullif(e.typbasetype, 0), e.oid) AS element, t.typdelim AS delimiter FROM pg_catalog.pg_type AS t"
-    " JOIN pg_catalog.pg_type AS e ON e.oid = t.typelem"
-    " WHERE t.oid = ANY (%s) AND t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc"
+    "SELECT t.oid, CASE WHEN e.typbasetype OPERATOR(pg_catalog.<>) '0'::pg_catalog.oid THEN e.typbasetype ELSE e.oid END AS element,"
+    " t.typdelim AS delimiter FROM pg_catalog.pg_type AS t"
+    " JOIN pg_catalog.pg_type AS e ON e.oid OPERATOR(pg_catalog.=) t.typelem"
+    " WHERE t.oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.oid[])"
+    " AND t.typoutput OPERATOR(pg_catalog.=) 'pg_catalog.array_out'::pg_catalog.regproc"
 )
 _NOT_IN_A_TRANSACTION = "25001"
 # A shorter text could be a word of any message.

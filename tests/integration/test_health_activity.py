@@ -57,13 +57,18 @@ def idle(database):
 
 
 @contextlib.contextmanager
-def waiting(database, role="application"):
+def waiting(
+    database,
+    role="application",
+    hold="UPDATE hosts SET status = 'offline'",
+    wait="UPDATE hosts SET status = 'secret-of-the-statement'",
+):
     """Two sessions, of which the second waits for a lock that the first holds: their process ids."""
-    holder, waiter, watcher = database.session(role), database.session(role), database.session("admin")
+    holder, waiter, watcher = database.session(role), database.session("application"), database.session("admin")
     pids = own_pid(holder), own_pid(waiter)
     holder.run("BEGIN")
-    holder.run("UPDATE hosts SET status = 'offline'")
-    thread = in_thread(waiter, "UPDATE hosts SET status = 'secret-of-the-statement'")
+    holder.run(hold)
+    thread = in_thread(waiter, wait)
     try:
         while not watcher.values("SELECT pid FROM pg_locks WHERE NOT granted AND waitstart IS NOT NULL"):
             pass
@@ -184,6 +189,19 @@ def test_a_blocked_session_is_told_with_who_blocks_it(database, role):
     assert f"process {waiter}" in check.message
     assert f"behind process {holder}" in check.message
     assert "secret" not in text_of(report)
+
+
+@pytest.mark.parametrize("role", ["postgres", "application"])
+def test_who_holds_the_head_of_the_audit_log_is_named(database, role):
+    entry = "INSERT INTO audit_entries (actor, action, outcome) VALUES ('alice', 'look', 'success')"
+    with waiting(database, "admin", "SELECT FROM audit_head FOR UPDATE", entry) as (holder, _):
+        check = health(database, role, thresholds=AT_ONCE).check("blocked_locks")
+    assert check.status == "warn"
+    (held,) = check.data["audit_head"]
+    assert (held["pid"], held["user"]) == (holder, "postgres")
+    assert f"The head of the audit log is held by process {holder} of postgres" in check.message
+    # How old the transaction of another login is, pg_monitor shows.
+    assert (held["seconds"] is None) == (role == "application")
 
 
 def test_a_short_wait_for_a_lock_is_nothing_wrong(database):

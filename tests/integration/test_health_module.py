@@ -72,11 +72,16 @@ def test_an_env_file_holds_the_login(place, home):
 
 
 def test_options_win_over_the_environment(place, nowhere, home):
-    options = {"login_port": int(place["POSTGRES_PORT"]), "login_user": "nobody-of-that-name"}
-    run = ad_hoc("health", options, home=home, variables=nowhere)
+    options = {
+        "login_host": "127.0.0.1",
+        "login_port": int(place["POSTGRES_PORT"]),
+        "login_user": "nobody-of-that-name",
+    }
+    run = ad_hoc("health", options, home=home, variables={**nowhere, "PGHOSTADDR": "192.0.2.1", "PGSERVICE": "none"})
     assert run.returncode == 2
-    assert "as nobody-of-that-name" in run.result["msg"]
-    assert f"port {place['POSTGRES_PORT']}" in run.result["msg"]
+    assert f"on 127.0.0.1 port {place['POSTGRES_PORT']} as nobody-of-that-name" in run.result["msg"]
+    # The password of the environment is another login's.
+    assert "no password supplied" in run.result["msg"]
 
 
 def test_a_server_that_is_down_gives_the_whole_structure(nowhere, home):

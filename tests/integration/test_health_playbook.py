@@ -32,6 +32,30 @@ def test_it_says_that_the_database_is_healthy_and_changes_nothing(check):
     assert run.recap["changed"] == 0
 
 
+def test_the_environment_of_another_application_does_not_count(check, monkeypatch):
+    of_another = {
+        **{
+            "POSTGRES_HOST": "127.0.0.1",
+            "POSTGRES_PORT": "1",
+            "POSTGRES_PASSWORD": "of-another",
+            "POSTGRES_SSLMODE": "require",
+        },
+        **{
+            "PGHOST": "127.0.0.1",
+            "PGHOSTADDR": "127.0.0.1",
+            "PGSERVICE": "other",
+            "PGOPTIONS": "-c search_path=theirs",
+        },
+        **{
+            "DATABASE_URL": "postgresql://other@127.0.0.1:1/other",
+            "MISSION_CONTROL_ENV_FILE": "/nowhere/of-another.env",
+        },
+    }
+    for name, value in of_another.items():
+        monkeypatch.setenv(name, value)
+    assert f"{ALL - 1} of {ALL} checks passed" in check().succeeded().output
+
+
 def test_the_tag_selects_it(check):
     assert f"{ALL - 1} of {ALL} checks passed" in check("--tags", "health").succeeded().output
     assert "checks passed" not in check("--tags", "schema").output

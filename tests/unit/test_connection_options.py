@@ -44,7 +44,7 @@ def unreadable(default_file):
 
 
 def login(options=None, environment=None):
-    return login_from_options(options or {}, environment or {})
+    return login_from_options(options or {}, {} if environment is None else environment)
 
 
 def test_the_order_is_options_environment_file(default_file):
@@ -52,8 +52,62 @@ def test_the_order_is_options_environment_file(default_file):
     assert (login().settings.host, login().settings.user) == ("file.lab", "filer")
     environment = {"POSTGRES_HOST": "env.lab", "POSTGRES_USER": "env", "POSTGRES_PASSWORD": "of-the-environment"}
     assert login(environment=environment).settings.host == "env.lab"
-    settings = login({"login_host": "option.lab"}, environment).settings
-    assert (settings.host, settings.user, settings.password) == ("option.lab", None, None)
+    assert login({"login_host": "option.lab"}, environment).settings.host == "option.lab"
+
+
+OF_ANOTHER = {
+    "DATABASE_URL": "postgresql://env:of-the-environment@env.lab:7777/env?sslmode=require",
+    "POSTGRES_HOST": "env.lab",
+    "POSTGRES_PORT": "7777",
+    "POSTGRES_USER": "env",
+    "POSTGRES_PASSWORD": "of-the-environment",
+    "POSTGRES_DB": "env",
+    "POSTGRES_SSLMODE": "require",
+    "MISSION_CONTROL_ENV_FILE": "/nowhere/of-another.env",
+}
+OF_LIBPQ = {
+    **{"PGHOST": "pg.lab", "PGHOSTADDR": "192.0.2.1", "PGPORT": "8888", "PGUSER": "pg", "PGPASSWORD": "of-libpq"},
+    **{"PGSERVICE": "other", "PGOPTIONS": "-c search_path=theirs", "PGPASSFILE": "/nowhere", "PGDATABASE": "pg"},
+}
+
+
+@pytest.mark.parametrize("one_by_one", [*OF_ANOTHER, None])
+@pytest.mark.parametrize(
+    ("option", "value", "setting"),
+    [
+        ("login_host", "option.lab", "host"),
+        ("login_unix_socket", "/run/option", "host"),
+        ("login_port", 6666, "port"),
+        ("login_user", "option", "user"),
+        ("login_password", "of-the-option", "password"),
+        ("url", "postgresql://option.lab", "host"),
+    ],
+)
+def test_an_option_replaces_the_environment_as_a_whole(default_file, option, value, setting, one_by_one):
+    default_file.write_text(ENV_FILE, encoding="utf-8")
+    ours = OF_ANOTHER if one_by_one is None else {one_by_one: OF_ANOTHER[one_by_one]}
+    environment = {**ours, **OF_LIBPQ, "PATH": "/bin"}
+    settings = login({option: value}, environment).settings
+    found = {name: getattr(settings, name) for name in ("host", "port", "user", "password", "sslmode", "service")}
+    assert [name for name, each in found.items() if each is not None] == [setting]
+    assert settings.database == "mission_control"
+    # What libpq would read by itself is gone, and nothing else.
+    assert environment == {**ours, "PATH": "/bin"}
+
+
+def test_nothing_of_libpqs_variables_is_added_to_the_env_file(default_file):
+    default_file.write_text(ENV_FILE, encoding="utf-8")
+    environment = {"PGOPTIONS": "-c search_path=theirs", "PGSSLMODE": "disable", "PATH": "/bin"}
+    assert login(environment=environment).settings.host == "file.lab"
+    assert environment == {"PATH": "/bin"}
+
+
+def test_what_names_the_login_by_libpqs_variables_keeps_them(default_file):
+    default_file.write_text(ENV_FILE, encoding="utf-8")
+    environment = dict(OF_LIBPQ)
+    settings = login(environment=environment).settings
+    assert (settings.host, settings.password) == (None, None)
+    assert environment == OF_LIBPQ
 
 
 @pytest.mark.parametrize(
@@ -83,17 +137,26 @@ def test_what_names_no_login_is_added_to_the_default_file(default_file):
     )
 
 
-def test_a_file_that_was_named_is_left_out_where_options_name_another_server(default_file, tmp_path):
+def test_a_file_that_was_named_is_read_beside_what_names_no_login(default_file, tmp_path):
     named = tmp_path / "named.env"
     named.write_text(ENV_FILE, encoding="utf-8")
-    for options, environment in (
-        ({"env_file": str(named), "login_host": "option.lab"}, {}),
-        ({"login_host": "option.lab"}, {"MISSION_CONTROL_ENV_FILE": str(named)}),
+    environment = {"POSTGRES_HOST": "env.lab", "POSTGRES_PASSWORD": "of-the-environment", "PGHOSTADDR": "192.0.2.1"}
+    settings = login({"env_file": str(named), "login_db": "other"}, environment).settings
+    assert (settings.host, settings.user, settings.database) == ("file.lab", "filer", "other")
+    assert settings.password.reveal() == "of-the-file"
+    assert "PGHOSTADDR" not in environment
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"login_host": "elsewhere.lab"}, {"login_port": 6666}, {"login_user": "postgres"}, {"url": "postgresql://a"}],
+)
+def test_a_file_that_was_named_is_refused_beside_another_login(tmp_path, option):
+    (name,) = option
+    with pytest.raises(
+        SettingsError, match=f"env_file and {name} both say what the login is, .*: leave one of them out"
     ):
-        settings = login(options, environment).settings
-        assert (settings.host, settings.user, settings.password) == ("option.lab", None, None)
-        assert "of-the-file" not in settings.withheld
-        assert "it belongs to file.lab as filer" in settings.withheld
+        login({"env_file": str(tmp_path / "any"), **option})
 
 
 def test_empty_options_count_as_not_given(default_file):
