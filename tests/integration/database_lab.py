@@ -210,6 +210,12 @@ class DatabaseLab:
     def make(self, wanted=None):
         """Roles, database and privileges, without a play."""
         wanted = wanted or self.wanted()
+        if self.user != "postgres" and self.version < 150000 and not self.exists():
+            # The schema public of a new database belongs to the superuser there: an administrator who is none is given one.
+            self.query(
+                f"CREATE DATABASE {self.name} OWNER {self.user} TEMPLATE template0 ENCODING 'UTF8'", database="postgres"
+            )
+            self.query(f"ALTER SCHEMA public OWNER TO {self.user}")
         self.carry_out(wanted, "roles", stages=["roles"], database="postgres")
         create = [row[2] for row in self.plan(wanted, "roles", database="postgres") if row[0] == "create_database"]
         for statement in create:

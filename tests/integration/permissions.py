@@ -56,6 +56,12 @@ UNION ALL
 SELECT 'schemas', n.nspname, pg_get_userbyid(n.nspowner), n.oid, 'has_schema_privilege', '{USAGE,CREATE}', NULL
 FROM pg_namespace AS n WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 UNION ALL
+-- PostgreSQL lets PUBLIC call them.
+SELECT 'large objects', p.proname || '(' || oidvectortypes(p.proargtypes) || ')', pg_get_userbyid(p.proowner), p.oid,
+    'has_function_privilege', '{EXECUTE}', NULL
+FROM pg_proc AS p
+WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import')
+UNION ALL
 SELECT 'database', 'mission_control', pg_get_userbyid(d.datdba), d.oid, 'has_database_privilege', '{CONNECT,CREATE,TEMPORARY}', NULL
 FROM pg_database AS d WHERE d.datname = current_database()
 """
@@ -97,7 +103,7 @@ def matrix(session):
         }
     }
     objects = session.rows(_OBJECTS)
-    for section in ("database", "schemas", "tables", "views", "sequences", "functions", "types"):
+    for section in ("database", "schemas", "tables", "views", "sequences", "functions", "types", "large objects"):
         of_section = sorted((row for row in objects if row["section"] == section), key=lambda row: row["name"])
         found[section] = {row["name"]: _of_object(session, row, roles) for row in of_section}
     found["what later objects get"] = {}

@@ -431,6 +431,18 @@ def test_a_database_of_another_administrator_is_refused(cluster, tmp_path):
     assert any("connect as its owner or as a superuser" in sentence for sentence in refusals(lab))
 
 
+def test_a_schema_that_will_belong_to_somebody_else_is_refused_before_there_is_a_database(cluster, tmp_path):
+    lab = DatabaseLab(cluster, tmp_path, "keeper")
+    sentences = refusals(lab, database="postgres")
+    if lab.version < 150000:
+        (sentence,) = sentences
+        assert "Before PostgreSQL 15 the schema public of a new database belongs to the superuser postgres" in sentence
+    else:
+        assert sentences == []
+    assert refusals(lab, lab.wanted(schema="mission"), database="postgres") == []
+    assert not lab.exists()
+
+
 def test_the_administrator_is_none_of_the_roles(cluster, tmp_path):
     lab = DatabaseLab(cluster, tmp_path)
     lab.roles["monitor"] = "keeper"

@@ -306,3 +306,43 @@ def test_each_tag_works_alone(provisioned):
     assert provisioned.run("--tags", "schema").succeeded().recap["changed"] == 0
     assert provisioned.run("--tags", "database").succeeded().recap["changed"] == 1
     assert provisioned.run("--tags", "database").succeeded().recap["changed"] == 0
+
+
+def test_the_callers_settings_lead_nowhere_and_template1_stands_in_for_postgres(tmp_path, monkeypatch):
+    """PGHOST names another cluster, PGSERVICE one that is defined nowhere; in the wanted one somebody has dropped the database postgres."""
+    with ThrowawayCluster() as wanted, ThrowawayCluster() as other:
+        prepare_cluster(wanted)
+        connection = wanted.connect("template1")
+        with connection.cursor() as cursor:
+            cursor.execute("DROP DATABASE postgres")
+        connection.close()
+        for name, value in {
+            "PGHOST": other.socket_directory,
+            "PGHOSTADDR": "127.0.0.1",
+            "PGPORT": str(other.port),
+            "PGSERVICE": "another",
+            "PGUSER": "nobody",
+            "PGDATABASE": "another",
+            "PGOPTIONS": "-c role=nobody",
+            "PGTARGETSESSIONATTRS": "standby",
+            "PGPASSWORD": "wrong",
+        }.items():
+            monkeypatch.setenv(name, value)
+        lab = DatabaseLab(wanted, tmp_path)
+        local = {
+            "mission_control_postgresql_login_host": "",
+            "mission_control_postgresql_login_password": "",
+            "mission_control_database_become_user": "",
+            "mission_control_postgresql_server": {"reachable": True, "socket_directory": wanted.socket_directory},
+        }
+        run = lab.run(**local).succeeded()
+        assert run.recap["changed"] > 0
+        monkeypatch.undo()
+        assert [
+            row[0] for row in lab.query("SELECT datname FROM pg_database WHERE datname = %s", [lab.name], "template1")
+        ] == [lab.name]
+        connection = other.connect()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'lab%'")
+            assert cursor.fetchone() == (0,)
+        connection.close()

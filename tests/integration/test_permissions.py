@@ -27,6 +27,7 @@ CREATE VIEW room_names AS SELECT name FROM rooms;
 CREATE DOMAIN room_name AS text;
 CREATE FUNCTION room_count() RETURNS bigint LANGUAGE sql RETURN (SELECT count(*) FROM rooms);
 """
+SECTIONS = ("database", "schemas", "tables", "views", "sequences", "functions", "types", "large objects")
 # Only the collection's own files may be executed by the owner of the audit log.
 AUDIT_FILE = """
 CREATE TABLE locks (id bigint GENERATED ALWAYS AS IDENTITY, name text);
@@ -43,7 +44,7 @@ def live(shared_database):
 
 @pytest.mark.parametrize(
     "section",
-    ["roles", "database", "schemas", "tables", "views", "sequences", "functions", "types", "what later objects get"],
+    ["roles", *SECTIONS, "what later objects get"],
 )
 def test_the_matrix_is_the_committed_one(live, section):
     """After a wanted change: `make docs`, and look at the difference."""
@@ -56,7 +57,7 @@ def test_the_file_is_written_by_the_command(live):
 
 
 def test_nothing_is_granted_to_public(live):
-    for section in ("database", "schemas", "tables", "views", "sequences", "functions", "types"):
+    for section in SECTIONS:
         open_to_all = {name for name, entry in live[section].items() if "PUBLIC" in entry}
         assert open_to_all == (CONSTRUCTORS if section == "functions" else set()), section
     for kinds in live["what later objects get"].values():

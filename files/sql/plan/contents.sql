@@ -18,8 +18,7 @@ BEGIN
   PERFORM pg_catalog.set_config('lock_timeout', '500ms', true);
   FOR t IN
     SELECT c.oid, n.oid AS schema_oid, n.nspname, c.relname, o.rolname AS owner, ours.name IS NOT NULL AS is_ours,
-           c.relkind = 'r' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-             AND pg_catalog.pg_relation_size(c.oid) <= 256 * 1024 * 1024 AS may_be_counted
+           c.relkind = 'r' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS may_be_counted
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
@@ -40,7 +39,7 @@ BEGIN
         IF EXISTS (
           SELECT FROM pg_catalog.pg_class c
            WHERE c.oid = t.oid AND c.relname = t.relname AND c.relnamespace = t.schema_oid AND c.relkind = 'r'
-             AND NOT c.relrowsecurity AND NOT c.relhasrules
+             AND NOT c.relrowsecurity AND NOT c.relhasrules AND pg_catalog.pg_relation_size(c.oid) <= 256 * 1024 * 1024
              AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
              AND NOT EXISTS (
                SELECT FROM pg_catalog.pg_depend d

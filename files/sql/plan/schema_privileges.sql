@@ -293,10 +293,10 @@ refusal AS (
                    s.schema_name, w.name, s.schema_name, current_user)
     FROM schema s JOIN wanted_role w ON w.oid = s.nspowner
   UNION ALL
-  -- The words become part of statements.
+  -- The words become part of statements. (No backslash stands in any plan, since a server may read it as the beginning of an escape.)
   SELECT 3, format('%s is no privilege that %s could have on the %s %s.', quote_literal(r.privilege), r.key, o.kind, o.name)
     FROM rule r JOIN own_object o ON o.class = r.class AND o.oid = r.oid
-   WHERE r.privilege !~* '^\s*[a-z]+\s*(\([^()]*\)\s*)?$'
+   WHERE r.privilege !~* '^[[:space:]]*[a-z]+[[:space:]]*([(][^()]*[)][[:space:]]*)?$'
 )
 SELECT row_number() OVER (ORDER BY plan.ordinal, plan.reason) AS ordinal, plan.stage, plan.acting_role::text, plan.reason, plan.statement
   FROM (SELECT ordinal, 'refuse' AS stage, NULL::name AS acting_role, reason, NULL AS statement FROM refusal
