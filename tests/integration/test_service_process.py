@@ -206,6 +206,34 @@ def test_a_worker_whose_accept_loop_stands_still_gives_no_sign_of_life(monkeypat
     assert set(signs) == {"WATCHDOG=1"}
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {
+            "PGHOST": "/nowhere",
+            "PGPORT": "1",
+            "PGSERVICE": "none",
+            "PGOPTIONS": "-c search_path=nothing",
+            "PGSSLMODE": "verify-full",
+        },
+        {
+            "POSTGRES_HOST": "/nowhere",
+            "POSTGRES_DB": "other",
+            "POSTGRES_USER": "somebody",
+            "POSTGRES_PASSWORD": "of-theirs",
+        },
+        {"PGHOSTADDR": "192.0.2.1", "MISSION_CONTROL_ENV_FILE": "/nowhere"},
+        {"DATABASE_URL": "postgresql://somebody@/other?host=/nowhere"},
+    ],
+    ids=lambda others: next(iter(others)),
+)
+def test_the_environment_of_another_application_leads_to_no_other_database(tmp_path, shared_database, others):
+    service = Service(tmp_path, shared_database)
+    service.environment.update(others)
+    with service:
+        service.wait_for("/ready", 200)
+
+
 def refused(environment, **variables):
     """The exit code and the output of a service that does not start."""
     changed = {f"MISSION_CONTROL_SERVICE_{name}": value for name, value in variables.items()}

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .configuration import ConfigurationError
 from .tokens import Tokens, TokensError
 
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
 DATABASE_FILE = "database.env"
 TOKENS_FILE = "api-tokens"
+_OTHERS = ("DATABASE_URL", "MISSION_CONTROL_ENV_FILE")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,16 @@ class Credentials:
 
     env_file: str | None = None
     tokens: Tokens = field(default_factory=Tokens)
+
+    def forget_other_databases(self, environment: MutableMapping[str, str]) -> None:
+        """Remove what names a database beside the env file, where there is one: it names the database alone.
+
+        The environment may be that of another application or of whoever starts the service by hand. libpq reads PGHOST,
+        PGOPTIONS and their siblings for all that a file leaves open, and POSTGRES_… of the environment would go before the file.
+        """
+        if self.env_file is not None:
+            for name in [name for name in environment if name in _OTHERS or name.startswith(("PG", "POSTGRES_"))]:
+                del environment[name]
 
     @classmethod
     def load(cls, directory: str | None) -> Credentials:

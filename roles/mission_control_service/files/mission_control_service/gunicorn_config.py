@@ -27,7 +27,9 @@ def _checked() -> Configuration:
     """All settings, before anything listens: what is wrong is one sentence and an exit code that asks for no restart."""
     try:
         found = Configuration.load()
-        open_database(found, Credentials.load(found.secrets_directory))
+        credentials = Credentials.load(found.secrets_directory)
+        credentials.forget_other_databases(os.environ)
+        open_database(found, credentials)
         Manifest.built_in()
         check_port(found)
     except (ConfigurationError, ManifestError) as error:

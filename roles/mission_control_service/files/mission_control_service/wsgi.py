@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from mission_control.manifest import Manifest
 
@@ -17,6 +18,7 @@ logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.
 
 _configuration = Configuration.load()
 _credentials = Credentials.load(_configuration.secrets_directory)
+_credentials.forget_other_databases(os.environ)
 _database = open_database(_configuration, _credentials)
 application = create_app(_configuration, _credentials, _database, Manifest.built_in())
 application.extensions["mission_control_database"] = _database
