@@ -121,10 +121,6 @@ def _parameters(variables: list[tuple[str, str]]) -> dict[str, str]:
 
 def _sentence(error: QueryError, write: bool) -> str:
     parts = [str(error)]
-    if error.detail:
-        parts.append(error.detail)
-    if error.hint:
-        parts.append(error.hint)
     if not write and error.sqlstate in (_READ_ONLY, _NOT_SUPPORTED):
         parts.append("Queries are read-only: --write lets them write.")
     return ". ".join(part.rstrip(".") for part in parts) + "."
