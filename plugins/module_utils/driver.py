@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 import uuid
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, Callable
 
 from .errors import (
@@ -45,6 +46,7 @@ else:
     _MISSING = ""
     DRIVER_ERRORS = (psycopg2.Error,)
 
+logger = getLogger("mission_control")
 IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE and its siblings
 ACTIVE = 1
 IN_TRANSACTION = 2
@@ -104,6 +106,8 @@ _LIBPQ_VARIABLES = (
 # What names a server or a login there, and so says whose the password beside it is.
 _NAMING_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGSERVICE")
 _OWN_ONES = ("PGPASSWORD", "PGPASSFILE")
+# Comes back from a server that took the settings of the session.
+_MARK = "mission_control.settings_taken"
 _NO_PARAMETER = "42P02"
 _CLEAR_TEXT_REFUSED = "!password"
 _REQUIRE_AUTH_SINCE = 160000
@@ -139,12 +143,53 @@ def _parameters(settings: Settings) -> dict[str, Any]:
     return parameters
 
 
-def open_connection(settings: Settings) -> Any:
-    """A connection in autocommit mode: transactions are begun and ended by the library's own statements."""
+def open_connection(settings: Settings) -> tuple[Any, str]:
+    """A connection in autocommit mode: transactions are begun and ended by the library's own statements.
+
+    With it the statements that each transaction begins with: none, unless a pooler such as pgbouncer took no settings of the
+    session at the login. It says so, or passes over them in silence where it is told to (ignore_startup_parameters).
+
+    Raises:
+        ConnectError: there is no connection; the message has no password.
+    """
     require_driver()
+    parameters = _parameters(settings)
+    options = parameters.get("options")
+    if not options:
+        return _connected(settings, parameters), ""
+    try:
+        connection = _connected(settings, {**parameters, "options": f"{options} -c {_MARK}=on"})
+    except ConnectError as error:
+        if "unsupported startup parameter" not in str(error):
+            raise
+        refusal = error
+    else:
+        if _took_settings(connection):
+            return connection, ""
+        connection.close()
+        refusal = ConnectError(
+            f"Cannot connect to the {settings.describe()}: the pooler in between passes over options"
+        )
+    local = settings.local_settings()
+    if local is None:
+        raise ConnectError(
+            f"{refusal}. A pooler such as pgbouncer takes no options at the login, whatever its ignore_startup_parameters "
+            "says: leave out options but settings of the form -c name=value, or connect to the server itself."
+        )
+    logger.info("Time-outs and options are set in each transaction, as the pooler takes none at the login")
+    return _connected(settings, {**parameters, "options": ""}), local
+
+
+def _took_settings(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s, true)", (_MARK,))
+        return bool(cursor.fetchone()[0])
+
+
+def _connected(settings: Settings, parameters: Mapping[str, Any]) -> Any:
     failure: ConnectError
     try:
-        connection = psycopg2.connect(**_parameters(settings))
+        connection = psycopg2.connect(**parameters)
         try:
             connection.autocommit = True
             _register_types(connection)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import select
 import socket
 from logging import DEBUG, getLogger
@@ -25,12 +26,11 @@ from .driver import (
     result_error,
     translate_error,
 )
-from .errors import ConnectionLostError, RowCountError
+from .errors import ConnectionLostError, MissionControlError, RowCountError
 from .interruption import begin_statement, end_statement
 from .results import QueryResult, dict_rows, model_rows, name_twice
 
 if TYPE_CHECKING:
-    from .errors import MissionControlError
     from .settings import Settings
 
 logger = getLogger("mission_control")
@@ -38,6 +38,7 @@ logger = getLogger("mission_control")
 _ROWS_HELD = 200
 _LIFETIME_JITTER = 0.1
 _new = object.__new__
+_BEGINS = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
 
 
 class Session:
@@ -58,6 +59,7 @@ class Session:
 
     __slots__ = (
         "_cursor",
+        "_local",
         "_settings",
         "_slow",
         "check_at",
@@ -73,7 +75,7 @@ class Session:
     )
 
     def __init__(self, settings: Settings) -> None:
-        self.connection = open_connection(settings)
+        self.connection, self._local = open_connection(settings)
         self._settings = settings
         self._slow = settings.slow_query
         self._cursor = self.connection.cursor()
@@ -117,6 +119,8 @@ class Session:
     ) -> QueryResult[Any]:
         """Execute one statement and fetch all its rows. `ready`: the same statement with its parameters in place."""
         cursor = self._cursor
+        if self._local and self.status() == IDLE and not _BEGINS.match(str(sql)):
+            return self._query_in_transaction(sql, parameters, model, ready)
         problem: MissionControlError | None = None
         watched: int | None = None
         began = monotonic()
@@ -168,6 +172,18 @@ class Session:
         result.columns = columns
         return result
 
+    def _query_in_transaction(self, *arguments: Any) -> QueryResult[Any]:
+        """One statement with the settings of the session, where a pooler hands each transaction to any connection."""
+        self.command("BEGIN")
+        try:
+            result = self.query(*arguments)
+        except BaseException:
+            with contextlib.suppress(MissionControlError):
+                self.command("ROLLBACK")
+            raise
+        self.command("COMMIT")
+        return result
+
     def _fetched(self, cursor: Any, sql: str) -> list[tuple[Any, ...]]:
         try:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
@@ -178,6 +194,9 @@ class Session:
 
     def command(self, sql: str) -> str:
         """Execute a statement of the library's own, and return the server's command tag."""
+        if self._local and sql.startswith("BEGIN"):
+            begin, semicolon, rest = sql.partition(";")
+            sql = f"{begin}; {self._local}{semicolon}{rest}"
         self.query(sql)
         return str(self._cursor.statusmessage)
 
