@@ -7,6 +7,7 @@ import logging
 import pickle
 import pydoc
 
+import psycopg2.extensions
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils import audit
 from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
@@ -274,6 +275,34 @@ def test_a_url_with_everything():
     assert (settings.database, settings.sslmode, settings.application_name) == ("db x", "verify-full", "a b")
     assert (settings.connect_timeout, settings.options) == (3, "-c search_path=lab")
     assert load("postgresql:///db?host=/run/postgresql").host == "/run/postgresql"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/db?user=plus&password=x+y",
+        "postgresql://h/db?user=a%20b&password=a%2Bb+%26&application_name=a+b%20c",
+        "postgresql://a+b:x+y@h/d+b",
+        "postgresql://h/d?%75ser=me&password=%C3%A9&connect_timeout=3",
+        "postgresql://h/d?ssl=true&user=first&user=last",
+        "postgresql://[::1]:7000,h2:/d?host=&dbname=other",
+    ],
+)
+def test_a_url_means_what_it_means_to_libpq(url):
+    theirs = psycopg2.extensions.parse_dsn(url)
+    ours = load(url)
+    for name, value in theirs.items():
+        found = ours.password.reveal() if name == "password" else getattr(ours, {"dbname": "database"}.get(name, name))
+        if name == "connect_timeout":
+            found = round(found)
+        if value and name != "port":
+            assert str(found) == value, name
+
+
+@pytest.mark.parametrize("query", ["user", "=me", "user=me&", "&user=me", "user=me&&sslmode=require"])
+def test_a_part_of_a_url_that_is_no_pair_is_refused(query):
+    with pytest.raises(SettingsError, match="not of the form name=value"):
+        load(f"postgresql://h/d?{query}")
 
 
 @given(user=st.text(min_size=1), password=st.text(min_size=1), database=st.text(min_size=1))
