@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .errors import PoolFullError as PoolFullError
     from .errors import PoolTimeoutError as PoolTimeoutError
     from .errors import QueryError as QueryError
+    from .errors import ResultError as ResultError
     from .errors import RowCountError as RowCountError
     from .errors import SerializationError as SerializationError
     from .errors import SettingsError as SettingsError
@@ -119,6 +120,7 @@ _EXPORTS = {
         "PoolFullError",
         "PoolTimeoutError",
         "QueryError",
+        "ResultError",
         "RowCountError",
         "SerializationError",
         "SettingsError",

@@ -19,12 +19,13 @@ from .settings import Settings
 from .transaction import Isolation, Transaction, begin_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Callable, TypeVar
 
     from .driver import Parameters
     from .session import Session
+    from .settings import Secret
 
     ModelT = TypeVar("ModelT")
 
@@ -64,11 +65,64 @@ class Client(Queries):
     breaks under a statement, that is a ConnectionLostError, as the statement may have taken place.
     """
 
-    def __init__(self, url: str | None = None, *, settings: Settings | None = None, **options: Any) -> None:
-        """Take the settings given, or put them together as `Settings.load` does. Nothing is connected yet."""
+    # Each setting by its name and type, so that editors and type checkers know them; a test holds them against Settings.
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        database: str | None = None,
+        user: str | None = None,
+        password: str | Secret | None = None,
+        service: str | None = None,
+        passfile: str | None = None,
+        env_file: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        sslmode: str | None = None,
+        sslrootcert: str | None = None,
+        sslcert: str | None = None,
+        sslkey: str | None = None,
+        channel_binding: str | None = None,
+        require_auth: str | None = None,
+        target_session_attrs: str | None = None,
+        application_name: str | None = None,
+        options: str | None = None,
+        connect_timeout: float | None = None,
+        statement_timeout: float | None = None,
+        lock_timeout: float | None = None,
+        idle_in_transaction_timeout: float | None = None,
+        keepalives_idle: float | None = None,
+        keepalives_interval: float | None = None,
+        keepalives_count: int | None = None,
+        unacknowledged_timeout: float | None = None,
+        pool_size: int | None = None,
+        pool_timeout: float | None = None,
+        pool_max_waiting: int | None = None,
+        pool_check_after: float | None = None,
+        pool_max_idle: float | None = None,
+        pool_max_lifetime: float | None = None,
+        slow_query: float | None = None,
+        llm_bodies: str | None = None,
+    ) -> None:
+        """Take the settings given, or put them together as `Settings.load` does. Nothing is connected yet.
+
+        Args:
+            url: postgresql://user@host:port/database?sslmode=verify-full
+            settings: ready ones; then nothing else is given.
+            env_file: a file with POSTGRES_HOST and its siblings, or DATABASE_URL.
+            environment: variables to look in instead of those of the process.
+            host, ..., llm_bodies: the settings, which `Settings` describes; times are in seconds, and None is not given.
+
+        Raises:
+            SettingsError: a setting is wrong; the message names it and where it came from.
+        """
+        given = {name: value for name, value in locals().items() if name not in ("self", "url", "settings")}
+        given = {name: value for name, value in given.items() if value is not None}
         if settings is None:
-            settings = Settings.load(url, **options)
-        elif url is not None or options:
+            settings = Settings.load(url, **given)
+        elif url is not None or given:
             raise SettingsError("Give either ready settings, or a URL and options to make them from.")
         self.settings = settings
         self.llm_bodies = settings.llm_bodies

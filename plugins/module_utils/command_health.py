@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from .command_output import table
+from .command_output import fold, table
 from .command_parser import EXIT_OK, add_format_options, make_client, seconds_option
 from .health import check_health
 from .health_thresholds import Thresholds
@@ -32,6 +32,8 @@ examples:
   mission-control health --json
   mission-control health --timeout 3 --threshold connections_warn=0.7 --threshold connections_fail=0.9"""
 
+_SAID_ONCE_FROM = 3
+_LINE = 100
 _EXIT = {"pass": EXIT_OK, "warn": 1, "fail": 2}
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "not visible": "dim", "not checked": "dim"}
 
@@ -89,7 +91,17 @@ def _print(report: HealthReport, client: Client, output: Output) -> None:
         f"{output.colour(report.status.upper(), _COLOURS[report.status])}: {counts}; {client.settings.describe()}"
     )
     output.line()
-    texts = table(["check", "status", "message"], [[each.name, each.status, each.message] for each in report.checks])
+    # What kept all of the others from being made is said once.
+    reasons = [each.message for each in report.checks if each.status == "not checked"]
+    common = next((message for message in reasons if reasons.count(message) > _SAID_ONCE_FROM), None)
+    shown = [each for each in report.checks if each.message != common]
+    texts = table(
+        ["check", "status", "message"], [[each.name, each.status, each.message] for each in shown], width=output.width
+    )
     output.line(texts[0])
-    for each, text in zip(report.checks, texts[1:]):
+    for each, text in zip(shown, texts[1:]):
         output.line(text.replace(f"  {each.status}", "  " + output.colour(each.status, _COLOURS[each.status]), 1))
+    if common is not None:
+        names = ", ".join(each.name for each in report.checks if each.message == common)
+        output.line()
+        output.line("\n".join(fold(f"Not checked: {names}. {common}", output.width or _LINE)))

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "dim": "2"}
+_LEAST_COLUMN = 8
 _PARTS = " ▏▎▍▌▋▊▉"
 
 
@@ -57,19 +58,59 @@ def shortened(text: str, width: int, mark: str = "…") -> str:
     return kept + mark
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """The lines of a table whose columns are aligned: those in `right` to the right, the others to the left."""
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = (), width: int | None = None
+) -> list[str]:
+    """The rows of a table whose columns are aligned: those in `right` to the right, the others to the left.
+
+    Where it is wider than `width` columns of a terminal, long cells are folded, and a row is several lines of its text. The columns in
+    `right` keep their width, as a number is read as a whole.
+    """
     cells = [[printable(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(display_width(row[column]) for row in cells) for column in range(len(headings))]
-    return [
-        "  ".join(
-            " " * (width - display_width(cell)) + cell
-            if column in right
-            else cell + " " * (width - display_width(cell))
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in cells
-    ]
+    if width is not None:
+        widths = _fitted(widths, right, width)
+    return [_row(row, widths, right) for row in cells]
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    folded = [fold(cell, width) for cell, width in zip(cells, widths)]
+    lines = []
+    for number in range(max(map(len, folded), default=1)):
+        parts = []
+        for column, (pieces, width) in enumerate(zip(folded, widths)):
+            piece = pieces[number] if number < len(pieces) else ""
+            blanks = " " * (width - display_width(piece))
+            parts.append(blanks + piece if column in right else piece + blanks)
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def _fitted(widths: list[int], right: Collection[int], width: int) -> list[int]:
+    """The widths of columns, the widest made narrower until the table fits, or nothing more can be folded."""
+    widths = list(widths)
+    excess = sum(widths) + 2 * (len(widths) - 1) - width
+    while excess > 0:
+        column = max((each for each in range(len(widths)) if each not in right), key=widths.__getitem__, default=None)
+        if column is None or widths[column] <= _LEAST_COLUMN:
+            break
+        widths[column] -= 1
+        excess -= 1
+    return widths
+
+
+def fold(text: str, width: int) -> list[str]:
+    """The text in lines that are not wider, broken at blanks where there are any."""
+    lines = [""]
+    for word in re.findall(r" *[^ ]+| +$", text):
+        if lines[-1] and display_width(lines[-1] + word) > width:
+            lines.append("")
+            word = word.lstrip(" ")
+        for character in word:
+            if lines[-1] and display_width(lines[-1]) + _character_width(character) > width:
+                lines.append("")
+            lines[-1] += character
+    return lines
 
 
 def share_bar(share: float, width: int, blocks: bool) -> str:

@@ -121,10 +121,6 @@ def _parameters(variables: list[tuple[str, str]]) -> dict[str, str]:
 
 def _sentence(error: QueryError, write: bool) -> str:
     parts = [str(error)]
-    if error.detail:
-        parts.append(error.detail)
-    if error.hint:
-        parts.append(error.hint)
     if not write and error.sqlstate in (_READ_ONLY, _NOT_SUPPORTED):
         parts.append("Queries are read-only: --write lets them write.")
     return ". ".join(part.rstrip(".") for part in parts) + "."
@@ -138,7 +134,7 @@ def _print_table(found: Rows, limit: int, output: Output) -> None:
     shown = rows[:limit] if limit else rows
     cells = [["NULL" if value is None else value for value in row] for row in shown]
     right = [at for at, kind in enumerate(found.numeric) if kind]
-    for text in table(found.columns, cells, right):
+    for text in table(found.columns, cells, right, output.width):
         output.line(text)
     count = "1 row" if len(shown) == 1 else f"{len(shown):,} rows"
     output.line(f"({count})" if len(rows) == len(shown) else f"(the first {count}; --limit 0 shows all)")

@@ -138,7 +138,7 @@ def _time(time: datetime.datetime | None) -> str:
 
 def _print(lines: list[Line], current: bool, version: str, output: Output) -> None:
     cells = [[line.origin, line.name, line.state, _time(line.applied_at)] for line in lines]
-    texts = table(["origin", "name", "state", "applied at"], cells)
+    texts = table(["origin", "name", "state", "applied at"], cells, width=output.width)
     output.line(texts[0])
     for line, text in zip(lines, texts[1:]):
         output.line(

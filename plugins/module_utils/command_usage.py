@@ -39,6 +39,8 @@ examples:
 _LEAST_BAR = 10
 _LONGEST_BAR = 40
 _LEAST_LABEL = 8
+_NARROW = 80
+_WHOLE_LABELS = ("day", "month")
 _ZERO = decimal.Decimal(0)
 
 
@@ -146,7 +148,9 @@ def table_lines(report: UsageReport, width: int | None, blocks: bool) -> list[st
     bar_width = _LONGEST_BAR // 2
     if width is not None:
         room = width - _width(headings, numbers)
-        labels = _fitting(by, labels, room - _LEAST_BAR)
+        # On a narrow terminal a bar is worth less than a label that can be read.
+        if width >= _NARROW or _width(by, labels) > room:
+            labels = _fitting(by, labels, room - _LEAST_BAR)
         bar_width = min(_LONGEST_BAR, room - _width(by, labels))
     labels.append(["total", *[""] * (len(by) - 1)])
     most = max((row.cost_usd or _ZERO for row in report.rows), default=_ZERO)
@@ -164,7 +168,11 @@ def _fitting(headings: list[str], labels: list[list[str]], room: int) -> list[li
     """The labels, the longest of them shortened until they leave a bar its room or would say too little."""
     while labels:
         excess = _width(headings, labels) - room
-        widths = [max(display_width(row[column]) for row in labels) for column in range(len(headings))]
+        # A day or a month that is shortened is every day.
+        widths = [
+            0 if name in _WHOLE_LABELS else max(display_width(row[column]) for row in labels)
+            for column, name in enumerate(headings)
+        ]
         widest = max(widths)
         column = widths.index(widest)
         if excess <= 0 or widest <= max(_LEAST_LABEL, display_width(headings[column])):

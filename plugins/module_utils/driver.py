@@ -9,8 +9,11 @@ import decimal
 import enum
 import json
 import os
+import re
 import sys
+import threading
 import uuid
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, Callable
 
 from .errors import (
@@ -19,6 +22,8 @@ from .errors import (
     DriverError,
     MissionControlError,
     ParameterError,
+    QueryError,
+    ResultError,
     query_error_class,
 )
 
@@ -41,6 +46,7 @@ else:
     _MISSING = ""
     DRIVER_ERRORS = (psycopg2.Error,)
 
+logger = getLogger("mission_control")
 IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE and its siblings
 ACTIVE = 1
 IN_TRANSACTION = 2
@@ -49,6 +55,8 @@ UNKNOWN = 4
 
 # What psycopg2 writes for a parameter that does not fit; a UnicodeError and a "cannot contain NUL" are ValueErrors.
 PARAMETER_ERRORS: tuple[type[Exception], ...] = (TypeError, IndexError, KeyError, ValueError)
+# What comes of a value that Python has no form for: years before Christ, JSON that is nested too deep.
+RESULT_ERRORS: tuple[type[Exception], ...] = (ValueError, OverflowError, RecursionError, *DRIVER_ERRORS)
 
 
 def require_driver() -> None:
@@ -98,6 +106,9 @@ _LIBPQ_VARIABLES = (
 # What names a server or a login there, and so says whose the password beside it is.
 _NAMING_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGSERVICE")
 _OWN_ONES = ("PGPASSWORD", "PGPASSFILE")
+# Comes back from a server that took the settings of the session.
+_MARK = "mission_control.settings_taken"
+_NO_PARAMETER = "42P02"
 _CLEAR_TEXT_REFUSED = "!password"
 _REQUIRE_AUTH_SINCE = 160000
 
@@ -132,12 +143,53 @@ def _parameters(settings: Settings) -> dict[str, Any]:
     return parameters
 
 
-def open_connection(settings: Settings) -> Any:
-    """A connection in autocommit mode: transactions are begun and ended by the library's own statements."""
+def open_connection(settings: Settings) -> tuple[Any, str]:
+    """A connection in autocommit mode: transactions are begun and ended by the library's own statements.
+
+    With it the statements that each transaction begins with: none, unless a pooler such as pgbouncer took no settings of the
+    session at the login. It says so, or passes over them in silence where it is told to (ignore_startup_parameters).
+
+    Raises:
+        ConnectError: there is no connection; the message has no password.
+    """
     require_driver()
+    parameters = _parameters(settings)
+    options = parameters.get("options")
+    if not options:
+        return _connected(settings, parameters), ""
+    try:
+        connection = _connected(settings, {**parameters, "options": f"{options} -c {_MARK}=on"})
+    except ConnectError as error:
+        if "unsupported startup parameter" not in str(error):
+            raise
+        refusal = error
+    else:
+        if _took_settings(connection):
+            return connection, ""
+        connection.close()
+        refusal = ConnectError(
+            f"Cannot connect to the {settings.describe()}: the pooler in between passes over options"
+        )
+    local = settings.local_settings()
+    if local is None:
+        raise ConnectError(
+            f"{refusal}. A pooler such as pgbouncer takes no options at the login, whatever its ignore_startup_parameters "
+            "says: leave out options but settings of the form -c name=value, or connect to the server itself."
+        )
+    logger.info("Time-outs and options are set in each transaction, as the pooler takes none at the login")
+    return _connected(settings, {**parameters, "options": ""}), local
+
+
+def _took_settings(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s, true)", (_MARK,))
+        return bool(cursor.fetchone()[0])
+
+
+def _connected(settings: Settings, parameters: Mapping[str, Any]) -> Any:
     failure: ConnectError
     try:
-        connection = psycopg2.connect(**_parameters(settings))
+        connection = psycopg2.connect(**parameters)
         try:
             connection.autocommit = True
             _register_types(connection)
@@ -183,24 +235,110 @@ def _register_types(connection: Any) -> None:
         psycopg2.extensions.register_type(many, connection)
 
 
-def _to_json(text: str | None, cursor: Any) -> Any:
-    return None if text is None else json.loads(text)
+class _Unheld:
+    """What stands for a value that Python has no form for while its column is looked for."""
 
 
-def _to_uuid(text: str | None, cursor: Any) -> uuid.UUID | None:
-    return None if text is None else uuid.UUID(text)
+_UNHELD = _Unheld()
+_search = threading.local()
 
 
-def _to_bytes(text: str | None, cursor: Any) -> bytes | None:
-    return None if text is None else bytes(psycopg2.BINARY(text, cursor))
+def _guarded(convert: Callable[[str, Any], Any]) -> Callable[[str | None, Any], Any]:
+    """The function for values that may be NULL. In a search for the column of a value that cannot be, it marks that value."""
 
+    def guarded(text: str | None, cursor: Any) -> Any:
+        if text is None:
+            return None
+        try:
+            return convert(text, cursor)
+        except RESULT_ERRORS:
+            if getattr(_search, "on", False):
+                return _UNHELD
+            raise
+
+    return guarded
+
+
+def _moments(name: str, quick: Callable[[str], Any] | None) -> Callable[[str | None, Any], Any]:
+    """Dates and times: by Python's own function where it reads them, which is faster, else by psycopg2's."""
+
+    def convert(text: str, cursor: Any) -> Any:
+        if quick is not None:
+            try:
+                return quick(text)
+            except ValueError:
+                # In another form, or not to be held: psycopg2 knows.
+                pass
+        # psycopg2 makes the last day of the year 9999 of infinity, and midnight of the end of the day.
+        if text.endswith("infinity") or text.startswith("24:"):
+            raise ValueError("there is none in Python")
+        return getattr(psycopg2.extensions, name)(text, cursor)
+
+    return _guarded(convert)
+
+
+def _to_json(text: str, cursor: Any) -> Any:
+    return json.loads(text)
+
+
+def _to_uuid(text: str, cursor: Any) -> uuid.UUID:
+    return uuid.UUID(text)
+
+
+def _to_bytes(text: str, cursor: Any) -> bytes:
+    return bytes(psycopg2.BINARY(text, cursor))
+
+
+# Before 3.11 it reads no zone of whole hours, and no fraction but of 3 or 6 digits.
+_to_datetime = datetime.datetime.fromisoformat if sys.version_info >= (3, 11) else None
 
 # Name, OIDs of the type and of its array (fixed in PostgreSQL's catalogue), function. json and jsonb are one here.
 _CONVERSIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], Callable[[Any, Any], Any]], ...] = (
-    ("MISSION_CONTROL_JSON", (114, 3802), (199, 3807), _to_json),
-    ("MISSION_CONTROL_UUID", (2950,), (2951,), _to_uuid),
-    ("MISSION_CONTROL_BYTES", (17,), (1001,), _to_bytes),
+    ("MISSION_CONTROL_JSON", (114, 3802), (199, 3807), _guarded(_to_json)),
+    ("MISSION_CONTROL_UUID", (2950,), (2951,), _guarded(_to_uuid)),
+    ("MISSION_CONTROL_BYTES", (17,), (1001,), _guarded(_to_bytes)),
+    ("MISSION_CONTROL_DATE", (1082,), (1182,), _moments("PYDATE", datetime.date.fromisoformat)),
+    ("MISSION_CONTROL_TIMESTAMP", (1114,), (1115,), _moments("PYDATETIME", _to_datetime)),
+    ("MISSION_CONTROL_TIMESTAMPTZ", (1184,), (1185,), _moments("PYDATETIMETZ", _to_datetime)),
+    ("MISSION_CONTROL_TIME", (1083, 1266), (1183, 1270), _moments("PYTIME", None)),
+    ("MISSION_CONTROL_INTERVAL", (1186,), (1187,), _moments("PYINTERVAL", None)),
 )
+
+
+def result_error(error: Exception, cursor: Any, sql: str) -> MissionControlError:
+    """What is said where a result cannot be made into Python's values: which column it is, and not the value."""
+    if isinstance(error, UnicodeDecodeError):
+        return QueryError("22021", "a value of the result is not UTF-8 text", sql)
+    column = _unheld_column(cursor)
+    where = f"The column {column}" if column else "The result"
+    cure = f"{column}::text" if column and re.fullmatch("[a-z_][a-z0-9_]*", column) else "with ::text"
+    return ResultError(
+        f"{where} holds a value that Python has no form for, such as a year before 1 or after 9999, infinity, or a number of "
+        f"thousands of digits in JSON: select it as text ({cure})."
+    )
+
+
+def _unheld_column(cursor: Any) -> str | None:
+    """The first column with a value that cannot be held, in the rows that were just fetched in vain."""
+    _search.on = True
+    try:
+        cursor.scroll(0, mode="absolute")
+        for row in cursor:
+            for column, value in zip(cursor.description, row):
+                if _is_unheld(value):
+                    return str(column.name)
+    except RESULT_ERRORS:
+        return None  # not of a type that is converted here
+    finally:
+        _search.on = False
+    return None
+
+
+def _is_unheld(value: Any) -> bool:
+    """Of an array and a range too."""
+    if isinstance(value, list):
+        return any(map(_is_unheld, value))
+    return value is _UNHELD or getattr(value, "lower", None) is _UNHELD or getattr(value, "upper", None) is _UNHELD
 
 
 def text_cursor(connection: Any) -> Any:
@@ -268,6 +406,12 @@ def adapt_parameters(parameters: Any) -> Any:
     raise ParameterError(f"Parameters must be a list, a tuple or a mapping, not a {type(parameters).__name__}.")
 
 
+def refuse_surplus(sql: Any, parameters: Any) -> None:
+    """An error for values of a statement without any placeholder, which psycopg2 would pass over in silence."""
+    if isinstance(parameters, (list, tuple)) and isinstance(sql, str) and "%" not in sql:
+        raise IndexError
+
+
 def _adapted(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
@@ -285,12 +429,12 @@ def _adapted(value: Any) -> Any:
     return value
 
 
-def parameter_error(error: Exception) -> ParameterError:
+def parameter_error(error: Exception, sql: Any = None, parameters: Any = None) -> ParameterError:
     """What psycopg2 found wrong with parameters before it sent anything, without their values."""
     if isinstance(error, ParameterError):
         return error
     if isinstance(error, TypeError) and "argument 1" in str(error):
-        reason = "its text must be a str"
+        reason = f"its text must be a str, not {type(sql).__name__}"
     elif isinstance(error, KeyError):
         reason = f"the placeholder {error.args[0]!r} has no value"
     elif isinstance(error, UnicodeError):
@@ -299,11 +443,37 @@ def parameter_error(error: Exception) -> ParameterError:
         reason = "a text holds the character NUL, which PostgreSQL cannot store"
     elif isinstance(error, ValueError) and "JSON" in str(error):
         reason = "JSON has no form for NaN and infinite numbers"
-    elif isinstance(error, (IndexError, TypeError)) and "has no form in JSON" not in str(error):
-        reason = "their number differs from that of the placeholders, or a % that is none is not doubled"
+    elif isinstance(error, (IndexError, TypeError, ValueError)) and "has no form in JSON" not in str(error):
+        reason = _misfit(sql, parameters)
     else:
         reason = str(error)
     return ParameterError(f"The parameters do not fit the statement: {reason}.")
+
+
+_PLACEHOLDER = re.compile(r"%(?:(?P<doubled>%)|(?P<one>s)|\((?P<name>[^)]*)\)s)?")
+# As other drivers and other languages write them.
+_OTHER_PLACEHOLDER = re.compile(r"\$[0-9]+|\?|(?<![:\w]):[a-z_]\w*")
+
+
+def _misfit(sql: Any, parameters: Any) -> str:
+    """How placeholders and values differ, as the end of a sentence."""
+    found = list(_PLACEHOLDER.finditer(sql if isinstance(sql, str) else ""))
+    names = sorted({match["name"] for match in found if match["name"] is not None})
+    number = sum(match["one"] is not None for match in found)
+    if any(match.group() == "%" for match in found):
+        return "a % that begins no placeholder is to be doubled (%%)"
+    if names and (number or not hasattr(parameters, "keys")):
+        return f"named placeholders such as %({names[0]})s need a mapping, and no %s beside them"
+    if hasattr(parameters, "keys"):
+        return f"a mapping needs named placeholders, such as %(name)s, and the statement has {_counted(number, '%s')}"
+    other = None if number else _OTHER_PLACEHOLDER.search(sql if isinstance(sql, str) else "")
+    hint = f"; placeholders are written %s here, not {other.group()}" if other else ""
+    given = len(parameters) if isinstance(parameters, (list, tuple)) else 0
+    return f"their number differs from that of the placeholders, {_counted(given, 'value')} for {_counted(number, '%s')}{hint}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 and what.isalpha() else "")
 
 
 def translate_error(error: Any, connection: Any, settings: Settings, sql: str) -> MissionControlError:
@@ -323,12 +493,16 @@ def translate_error(error: Any, connection: Any, settings: Settings, sql: str) -
     def field(text: str | None) -> str | None:
         return None if text is None else settings.redact(text)
 
+    hint = diagnostics.message_hint
+    if sqlstate == _NO_PARAMETER and hint is None:
+        hint = "Placeholders are written %s, or %(name)s with a mapping, and need parameters"
+
     return query_error_class(sqlstate)(
         sqlstate,
         reason,
         settings.redact(sql),
         detail=field(diagnostics.message_detail),
-        hint=field(diagnostics.message_hint),
+        hint=field(hint),
         constraint=diagnostics.constraint_name,
         table=diagnostics.table_name,
         column=diagnostics.column_name,

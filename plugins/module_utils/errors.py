@@ -55,7 +55,11 @@ class ParameterError(MissionControlError, ValueError):
 
 
 class RowCountError(MissionControlError):
-    """There are more rows than the caller asked for."""
+    """There are more rows than the caller asked for, or several columns of one name. A write that gave them has taken place."""
+
+
+class ResultError(MissionControlError, ValueError):
+    """The server sent a value that Python has no form for. A write that gave it has taken place."""
 
 
 class TransactionError(MissionControlError):
@@ -85,7 +89,9 @@ class QueryError(MissionControlError):
         column: str | None = None,
     ) -> None:
         named = f", constraint {constraint}" if constraint else ""
-        super().__init__(f"{reason} (SQLSTATE {sqlstate}{named})")
+        more = [each.rstrip(".") for each in (detail, hint) if each]
+        text = ". ".join([reason.rstrip(".") if more else reason, *more])
+        super().__init__(f"{text} (SQLSTATE {sqlstate}{named})")
         self.sqlstate = sqlstate
         self.reason = reason
         self.sql = sql

@@ -8,8 +8,10 @@ import contextlib
 import dataclasses
 import os
 import random
+import sys
 import threading
 import weakref
+from _thread import get_ident
 from collections import deque
 from logging import getLogger
 from time import monotonic
@@ -27,6 +29,8 @@ from .errors import (
 from .session import Session
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from .settings import Settings
 
 logger = getLogger("mission_control")
@@ -73,6 +77,23 @@ class PoolStats:
     @property
     def in_use(self) -> int:
         return self.total - self.opening - self.idle
+
+
+_HOLDERS_NAMED = 5
+_LIBRARY = __name__.rpartition(".")[0]
+_STANDARD_LIBRARY = os.path.dirname(os.__file__)
+
+
+def _place(frame: FrameType | None) -> str:
+    """Where a thread is now in the program itself: not in this library, nor in Python's."""
+    while frame is not None:
+        code = frame.f_code
+        path = code.co_filename
+        of_python = path.startswith((_STANDARD_LIBRARY, "<frozen")) and "-packages" not in path
+        if not of_python and frame.f_globals.get("__name__", "").rpartition(".")[0] != _LIBRARY:
+            return f", now in {code.co_name} ({os.path.basename(path)} line {frame.f_lineno})"
+        frame = frame.f_back
+    return ""
 
 
 class _Waiter:
@@ -141,9 +162,13 @@ class Pool:
             session: Session | None = self._idle.pop()
         except IndexError:
             session = None
-        if session is not None and monotonic() < session.check_at and not session.poll(0):
-            return session
-        return self._acquire_slowly(session, self._settings.pool_timeout)
+        if session is not None:
+            now = monotonic()
+            if now < session.check_at and not session.poll(0):
+                session.holder = get_ident()
+                session.taken_at = now
+                return session
+        return self._taken(self._acquire_slowly(session, self._settings.pool_timeout))
 
     def acquire_within(self, timeout: float, patient: bool | None = None) -> Session:
         """The same with another time-out. A patient caller goes on waiting where no connection can be opened.
@@ -151,7 +176,13 @@ class Pool:
         By itself a caller is patient once the server was reached: a first failure is more often a wrong setting, which
         no waiting mends; a later one is a restart.
         """
-        return self._acquire_slowly(None, timeout, patient)
+        return self._taken(self._acquire_slowly(None, timeout, patient))
+
+    @staticmethod
+    def _taken(session: Session) -> Session:
+        session.holder = get_ident()
+        session.taken_at = monotonic()
+        return session
 
     def release(self, session: Session) -> None:
         """Take a session back. What is broken, too old or in a transaction does not become idle."""
@@ -244,7 +275,9 @@ class Pool:
                 return self._idle.pop()
             if self._is_full() and not first:
                 self._refusals += 1
-                raise PoolFullError(f"Too many callers wait for a connection already: {self._situation()}.")
+                raise PoolFullError(
+                    f"Too many callers wait for a connection already: {self._situation()}.{self._holders()}"
+                )
             waiter = _Waiter(self._was_connected if patient is None else patient)
             if first:
                 self._waiters.appendleft(waiter)
@@ -269,7 +302,7 @@ class Pool:
                 raise waiter.error
             self._waiters.remove(waiter)
             self._timeouts += 1
-            raise PoolTimeoutError(f"No connection within {timeout:g} s: {self._situation()}.")
+            raise PoolTimeoutError(f"No connection within {timeout:g} s: {self._situation()}.{self._holders()}")
 
     def _discard_unusable(self, session: Session) -> None:
         expired = monotonic() >= session.expires_at
@@ -297,6 +330,22 @@ class Pool:
             f"total {total} of at most {self._settings.pool_size}, idle {len(self._idle)}, "
             f"waiting {len(self._waiters)}, {error.rstrip('.')}"
         )
+
+    def _holders(self) -> str:
+        """A sentence about who holds connections, those first that have held one for longest; never what they were asked."""
+        held = sorted(self._sessions.difference(self._idle), key=lambda session: session.taken_at)
+        if not held:
+            return ""
+        now = monotonic()
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        frames = sys._current_frames()
+        texts = []
+        for session in held[:_HOLDERS_NAMED]:
+            who = names.get(session.holder, "a thread that has ended")
+            who += " (this one: use its transaction, not the client)" if session.holder == get_ident() else ""
+            texts.append(f"{who} for {now - session.taken_at:.1f} s{_place(frames.get(session.holder))}")
+        more = len(held) - len(texts)
+        return f" Held by {'; '.join(texts)}{f'; and {more} more' if more else ''}."
 
     def _reserve_openers(self) -> int:
         """How many more connections to open for those who wait. While the server is away one attempt is enough."""

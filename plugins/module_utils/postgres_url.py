@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from .errors import SettingsError
 
@@ -64,21 +64,24 @@ def _host_and_port(address: str, label: str) -> tuple[str, str]:
 
 
 def _query_values(query: str, label: str, names: Collection[str]) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
-    except ValueError:
-        pairs = None
-    if pairs is None:
-        raise SettingsError(f"{_capital(label)} has something after its ? that is not of the form name=value.")
+    # Not as a form of the web: for libpq a + is a plus, and a blank is %20.
+    pairs = []
+    for pair in query.split("&") if query else ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"{_capital(label)} has something after its ? that is not of the form name=value.")
+        pairs.append((_decoded(key, "parameter", label), value))
     values = {}
     for key, value in pairs:
         name = _ALIASES.get(key, key)
+        if (key, value) == ("ssl", "true"):  # as JDBC writes it; libpq knows it too
+            name, value = "sslmode", "require"
         if name not in names:
             # Not named: with a ? in the password it would be a part of that.
             raise SettingsError(
                 f"{_capital(label)} has a parameter after its ? that is no setting{similar(key, names)}."
             )
-        values[name] = value
+        values[name] = _decoded(value, name, label)
     return values
 
 

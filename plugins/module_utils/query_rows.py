@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .driver import DRIVER_ERRORS, PARAMETER_ERRORS, adapt_parameters, parameter_error, text_cursor, translate_error
 from .errors import MissionControlError, QueryError, RowCountError
+from .results import name_twice
 from .sql_text import split_statements
 from .statements import OUTPUT_STYLE, StatementTextError, column_converts
 from .transaction import begin_statement
@@ -101,11 +102,8 @@ def run_query(
         try:
             session.query(OUTPUT_STYLE)
             rows = _rows(session, client.settings, sql, parameters, write)
-            twice = sorted({name for name in rows.columns if rows.columns.count(name) > 1})
-            if unique_names and twice:
-                raise RowCountError(
-                    f"The result has several columns named {twice[0]}: give each a name of its own with AS."
-                )
+            if unique_names and len(set(rows.columns)) < len(rows.columns):
+                raise RowCountError(name_twice(rows.columns))
             if write:
                 # Before anything is printed: whoever sees a row may rely on it, and a broken pipe undoes nothing.
                 session.command("COMMIT")
@@ -133,7 +131,7 @@ def _rows(session: Session, settings: Settings, sql: str, parameters: Mapping[st
         except UnicodeDecodeError:
             problem = QueryError("22021", "a value of the result is not UTF-8 text", sql)
         except PARAMETER_ERRORS as error:
-            problem = parameter_error(error)
+            problem = parameter_error(error, sql, values)
         # Not from the handler: the driver's error quotes the statement with its parameters.
         raise problem
 

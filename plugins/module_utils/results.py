@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 RowT = TypeVar("RowT")
 _MANY_COLUMNS = 8
@@ -21,7 +21,7 @@ class QueryResult(Generic[RowT]):
     Attributes:
         rows: all rows; empty for a statement that gives none.
         row_count: rows returned, or changed where none are returned; -1 if the server does not say.
-        columns: names in the order of the statement. Of columns with equal names a dict holds the last one.
+        columns: names in the order of the statement.
     """
 
     __slots__ = ("columns", "row_count", "rows")
@@ -40,6 +40,12 @@ class QueryResult(Generic[RowT]):
     def __repr__(self) -> str:
         # No values: they may be anything, and a repr ends in logs.
         return f"QueryResult(row_count={self.row_count}, columns={self.columns!r})"
+
+
+def name_twice(columns: Sequence[str]) -> str:
+    """What is said of a result with two columns of one name, of which a dict could hold only one."""
+    twice = min(name for name in columns if columns.count(name) > 1)
+    return f"The result has several columns named {twice}: give each a name of its own with AS."
 
 
 def dict_rows(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:

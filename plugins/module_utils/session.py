@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import select
 import socket
 from logging import DEBUG, getLogger
@@ -17,16 +18,19 @@ from .driver import (
     DRIVER_ERRORS,
     IDLE,
     PARAMETER_ERRORS,
+    RESULT_ERRORS,
     adapt_parameters,
     open_connection,
     parameter_error,
+    refuse_surplus,
+    result_error,
     translate_error,
 )
-from .errors import ConnectionLostError
-from .results import QueryResult, dict_rows, model_rows
+from .errors import ConnectionLostError, MissionControlError, RowCountError
+from .interruption import begin_statement, end_statement
+from .results import QueryResult, dict_rows, model_rows, name_twice
 
 if TYPE_CHECKING:
-    from .errors import MissionControlError
     from .settings import Settings
 
 logger = getLogger("mission_control")
@@ -34,6 +38,7 @@ logger = getLogger("mission_control")
 _ROWS_HELD = 200
 _LIFETIME_JITTER = 0.1
 _new = object.__new__
+_BEGINS = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
 
 
 class Session:
@@ -46,6 +51,7 @@ class Session:
         idle_since: the end of its last use.
         lost: a statement found it broken, whatever libpq believes.
         orphaned: it belongs to the parent process.
+        holder, taken_at: the thread to which the pool gave it last, and when (monotonic).
         poll: `poll(0)` is not empty if something came from the server that was not asked, which mostly is the end.
         status: whether it is in a transaction, and UNKNOWN when it is not connected. Like `poll` not wrapped in a method
             of Python's, as both are called for each query.
@@ -53,20 +59,23 @@ class Session:
 
     __slots__ = (
         "_cursor",
+        "_local",
         "_settings",
         "_slow",
         "check_at",
         "connection",
         "expires_at",
+        "holder",
         "idle_since",
         "lost",
         "orphaned",
         "poll",
         "status",
+        "taken_at",
     )
 
     def __init__(self, settings: Settings) -> None:
-        self.connection = open_connection(settings)
+        self.connection, self._local = open_connection(settings)
         self._settings = settings
         self._slow = settings.slow_query
         self._cursor = self.connection.cursor()
@@ -81,6 +90,8 @@ class Session:
         self.check_at = now
         self.orphaned = False
         self.lost = False
+        self.holder = 0
+        self.taken_at = now
         self.rest(now)
 
     def rest(self, now: float) -> None:
@@ -108,15 +119,29 @@ class Session:
     ) -> QueryResult[Any]:
         """Execute one statement and fetch all its rows. `ready`: the same statement with its parameters in place."""
         cursor = self._cursor
+        if self._local and self.status() == IDLE and not _BEGINS.match(str(sql)):
+            return self._query_in_transaction(sql, parameters, model, ready)
         problem: MissionControlError | None = None
+        watched: int | None = None
         began = monotonic()
         try:
             adapted = adapt_parameters(parameters) if parameters else None
+            if adapted is not None:
+                refuse_surplus(sql, adapted)
+            watched = begin_statement(self)
             cursor.execute(sql if ready is None else ready, adapted)
         except DRIVER_ERRORS as error:
             problem = translate_error(error, self.connection, self._settings, sql)
         except PARAMETER_ERRORS as error:
-            problem = parameter_error(error)
+            problem = parameter_error(error, sql, parameters)
+        finally:
+            if watched is not None:
+                try:
+                    end_statement(watched)
+                except BaseException:
+                    # A signal that came just now.
+                    end_statement(watched)
+                    raise
         elapsed = monotonic() - began
         if problem is not None:
             self._log_failure(sql, elapsed, problem)
@@ -132,7 +157,9 @@ class Session:
             rows = []
         else:
             columns = tuple([column.name for column in description])
-            tuples = cursor.fetchall()
+            if len(set(columns)) < len(columns):
+                raise RowCountError(name_twice(columns))
+            tuples = self._fetched(cursor, sql)
             rows = dict_rows(columns, tuples) if model is None else model_rows(model, columns, tuples)
             if row_count > _ROWS_HELD:
                 self._cursor = self.connection.cursor()
@@ -145,8 +172,31 @@ class Session:
         result.columns = columns
         return result
 
+    def _query_in_transaction(self, *arguments: Any) -> QueryResult[Any]:
+        """One statement with the settings of the session, where a pooler hands each transaction to any connection."""
+        self.command("BEGIN")
+        try:
+            result = self.query(*arguments)
+        except BaseException:
+            with contextlib.suppress(MissionControlError):
+                self.command("ROLLBACK")
+            raise
+        self.command("COMMIT")
+        return result
+
+    def _fetched(self, cursor: Any, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+        except RESULT_ERRORS as error:
+            problem = result_error(error, cursor, sql)
+        raise problem
+
     def command(self, sql: str) -> str:
         """Execute a statement of the library's own, and return the server's command tag."""
+        if self._local and sql.startswith("BEGIN"):
+            begin, semicolon, rest = sql.partition(";")
+            sql = f"{begin}; {self._local}{semicolon}{rest}"
         self.query(sql)
         return str(self._cursor.statusmessage)
 
@@ -155,7 +205,7 @@ class Session:
         try:
             return bytes(self._cursor.mogrify(sql, adapt_parameters(parameters)))
         except PARAMETER_ERRORS + DRIVER_ERRORS as error:
-            problem = parameter_error(error)
+            problem = parameter_error(error, sql, parameters)
         raise problem
 
     def _log(self, sql: str, elapsed: float, row_count: int) -> None:

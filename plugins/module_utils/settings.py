@@ -279,6 +279,19 @@ class Settings:
         }
         return {name: value for name, value in parameters.items() if value is not None}
 
+    def local_settings(self) -> str | None:
+        """Statements that make the session's settings for one transaction, for poolers that take none at the login.
+
+        None where `options` holds anything else than settings.
+        """
+        text = self._session_options()
+        if _OPTION.sub("", text).strip():
+            return None
+        return "; ".join(
+            f"SET LOCAL {_OF_TRANSACTION.get(name, name)} = '{_UNESCAPED.sub(_SECOND, value).replace(chr(39), chr(39) * 2)}'"
+            for name, value in _OPTION.findall(text)
+        )
+
     def _session_options(self) -> str:
         """Server settings that travel with the login and so cost no round trip of their own."""
         timeouts = {
@@ -296,6 +309,16 @@ class Settings:
         return " ".join(words)
 
 
+# A setting in libpq's form of options, where a backslash takes the next character as it is.
+_OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][A-Za-z0-9_.]*)=((?:\\.|[^\s\\])*)(?=\s|$)")
+_UNESCAPED = re.compile(r"\\(.)")
+_SECOND = r"\1"
+# Defaults of transactions do nothing for the one that has begun.
+_OF_TRANSACTION = {
+    "default_transaction_read_only": "transaction_read_only",
+    "default_transaction_isolation": "transaction_isolation",
+    "default_transaction_deferrable": "transaction_deferrable",
+}
 # What a program, a URL or a variable may set.
 _NAMES = tuple(each.name for each in fields(Settings) if each.name not in ("env_file", "withheld"))
 _POSITIVE = {"connect_timeout", "keepalives_idle", "keepalives_interval", "pool_timeout", "pool_max_lifetime"}

@@ -8,9 +8,18 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .driver import DRIVER_ERRORS, PARAMETER_ERRORS, adapt_parameters, parameter_error, text_cursor, translate_error
+from .driver import (
+    DRIVER_ERRORS,
+    PARAMETER_ERRORS,
+    adapt_parameters,
+    parameter_error,
+    refuse_surplus,
+    text_cursor,
+    translate_error,
+)
 from .errors import MissionControlError, QueryError, RowCountError
 from .json_values import SCALARS, TEXTS, array_convert
+from .results import name_twice
 from .session import Session
 from .sql_text import split_statements
 from .transaction import Transaction, begin_statement
@@ -200,7 +209,9 @@ def _result(session: Session, settings: Settings, statement: Statement, fetch: F
     problem: MissionControlError | None = None
     rows: list[tuple[Any, ...]] = []
     try:
-        cursor.execute(statement.text, adapt_parameters(statement.parameters))
+        parameters = adapt_parameters(statement.parameters)
+        refuse_surplus(statement.text, parameters)
+        cursor.execute(statement.text, parameters)
         if cursor.description is not None and fetch != "none":
             rows = cursor.fetchall()
     except DRIVER_ERRORS as error:
@@ -208,7 +219,7 @@ def _result(session: Session, settings: Settings, statement: Statement, fetch: F
     except UnicodeDecodeError:
         problem = QueryError("22021", "a value of the result is not UTF-8 text", statement.text)
     except PARAMETER_ERRORS as error:
-        problem = parameter_error(error)
+        problem = parameter_error(error, statement.text, statement.parameters)
     if problem is not None:
         raise problem
     description = cursor.description or ()
@@ -224,9 +235,8 @@ def _result(session: Session, settings: Settings, statement: Statement, fetch: F
 
 
 def _check_shape(result: StatementResult, fetch: Fetch) -> None:
-    twice = sorted({name for name in result.columns if result.columns.count(name) > 1})
-    if twice:
-        raise RowCountError(f"The result has several columns named {twice[0]}: give each a name of its own with AS.")
+    if len(set(result.columns)) < len(result.columns):
+        raise RowCountError(name_twice(result.columns))
     if not result.columns:
         return
     if fetch in ("one", "value") and result.row_count > 1:

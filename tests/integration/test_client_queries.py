@@ -20,6 +20,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.errors imp
     MissionControlError,
     ParameterError,
     QueryError,
+    ResultError,
     RowCountError,
     StatementCanceledError,
     TransactionError,
@@ -83,6 +84,72 @@ def test_a_result_has_rows_count_and_columns(db):
     assert "2" not in repr(db.query("SELECT 2 AS n")).replace("row_count", "")
     nothing = db.query("UPDATE hosts SET os = 'x' WHERE false")
     assert (nothing.rows, nothing.row_count, nothing.columns) == ([], 0, ())
+
+
+def test_two_columns_of_one_name_are_refused(db):
+    for sql in ("SELECT 1 AS a, 2 AS b, 3 AS a", "SELECT 1 AS a, 2 AS b, 3 AS a WHERE false"):
+        for more in ({}, {"model": dict}):
+            with pytest.raises(
+                RowCountError, match="The result has several columns named a: give each a name of its own with AS"
+            ):
+                db.query(sql, **more)
+        with pytest.raises(RowCountError, match="named a"), db.stream(sql) as rows:
+            list(rows)
+    assert db.pool_stats().in_use == 0
+
+
+BEYOND_PYTHON = [
+    "'0044-03-15 BC'::date",
+    "'10000-01-01'::date",
+    "'infinity'::date",
+    "'-infinity'::date",
+    "'0044-03-15 12:00 BC'::timestamp",
+    "'infinity'::timestamp",
+    "'10000-01-01 00:00+00'::timestamptz",
+    "'-infinity'::timestamptz",
+    "'24:00'::time",
+    "'24:00+02'::timetz",
+    "'170000000 years'::interval",
+    "ARRAY[now()::date, 'infinity'::date]",
+    "ARRAY[[now()], ['0044-03-15 BC'::timestamptz]]",
+    "daterange('2026-01-01', 'infinity')",
+    "tstzrange('0044-03-15 BC', now())",
+    "(repeat('9', 5000))::json",
+]
+
+
+@pytest.mark.parametrize("value", BEYOND_PYTHON)
+def test_a_value_that_python_has_no_form_for_is_an_error_that_names_its_column(db, value):
+    sql = f"SELECT n, now() AS fine, CASE WHEN n > 2 THEN {value} END AS born, NULL::date AS none FROM generate_series(1, 4) AS n"
+    expected = r"^The column born holds a value that Python has no form for, .* \(born::text\)\.$"
+    with pytest.raises(ResultError, match=expected) as error:
+        db.query(sql)
+    assert isinstance(error.value, ValueError)
+    assert error.value.__context__ is None
+    with pytest.raises(ResultError, match=expected), db.stream(sql, batch=2) as rows:
+        list(rows)
+    with pytest.raises(ResultError, match="The column Born on "), db.transaction() as transaction:
+        transaction.query(f'SELECT {value} AS "Born on"')
+    assert len(db.query_many(sql.replace(" AS born", "::text AS born"))) == 4
+    assert db.pool_stats().in_use == 0
+
+
+def test_dates_and_times_are_what_psycopg2_makes_of_them(db, shared_database):
+    sql = """SELECT d::date AS date, d::timestamp AS naive, d AS aware, d::time AS time, d::timetz AS timetz, d - '2001-02-03'::timestamptz AS span,
+        ARRAY[d, d + '1 hour'] AS many, daterange(d::date, NULL) AS range
+        FROM unnest(ARRAY['0001-01-01 00:00:00+00', '1883-11-18 12:03:57.5+00', '2026-11-26 01:02:03.000004+00',
+            '9999-12-30 23:59:59.999+00']::timestamptz[]) AS d"""
+    for zone in ("UTC", "Europe/Amsterdam", "Asia/Kolkata"):
+        with (
+            db.transaction() as transaction,
+            shared_database.cluster.connect() as connection,
+            connection.cursor() as cursor,
+        ):
+            transaction.query("SELECT set_config('timezone', %s, true)", [zone])
+            cursor.execute("SELECT set_config('timezone', %s, false)", [zone])
+            cursor.execute(sql)
+            rows = [tuple(row.values()) for row in transaction.query_many(sql)]
+            assert rows == cursor.fetchall()
 
 
 def test_one_row_none_or_an_error(db):
@@ -186,8 +253,19 @@ def test_further_parameters(db):
 @pytest.mark.parametrize(
     ("sql", "given_parameters", "sentence"),
     [
-        ("SELECT %s", [SECRET_VALUE, SECRET_VALUE], "their number differs"),
-        ("SELECT %s, %s", [SECRET_VALUE], "their number differs"),
+        (
+            "SELECT %s",
+            [SECRET_VALUE, SECRET_VALUE],
+            "their number differs from that of the placeholders, 2 values for 1 %s",
+        ),
+        ("SELECT %s, %s", [SECRET_VALUE], "their number differs from that of the placeholders, 1 value for 2 %s"),
+        ("SELECT '50%%', %s", [1, 2], "2 values for 1 %s"),
+        ("SELECT $1", [SECRET_VALUE], r"1 value for 0 %s; placeholders are written %s here, not \$1"),
+        ("SELECT name FROM hosts WHERE name = ?", [SECRET_VALUE], r"placeholders are written %s here, not \?"),
+        ("SELECT 1::text, :name", [SECRET_VALUE], "placeholders are written %s here, not :name"),
+        ("SELECT %s, '50%'", [SECRET_VALUE], r"a % that begins no placeholder is to be doubled \(%%\)"),
+        ("SELECT %(a)s", [SECRET_VALUE], r"named placeholders such as %\(a\)s need a mapping"),
+        ("SELECT %s", {"a": SECRET_VALUE}, "a mapping needs named placeholders"),
         ("SELECT %(a)s", {"b": SECRET_VALUE}, "placeholder 'a' has no value"),
         ("SELECT %s", SECRET_VALUE, "not a str"),
         ("SELECT %s", [SECRET_VALUE + "\0"], "NUL"),
@@ -215,6 +293,16 @@ def test_a_refused_statement_has_the_servers_reasons(db):
     assert "toaster" in error.value.detail
     assert error.value.sql == "INSERT INTO hosts (name, type) VALUES (%s, %s)"
     assert error.value.__context__ is None
+    assert str(error.value).startswith('new row for relation "hosts" violates')
+    assert ". Failing row contains (" in str(error.value)
+    with pytest.raises(
+        QueryError, match=r"does not exist\. Perhaps you meant to reference .*hosts\.name.* \(SQLSTATE 42703\)$"
+    ):
+        db.query("SELECT nme FROM hosts")
+    with pytest.raises(
+        QueryError, match=r"there is no parameter \$1\. Placeholders are written %s, .* \(SQLSTATE 42P02\)$"
+    ):
+        db.query("SELECT $1")
     with pytest.raises(QueryError, match="SQLSTATE 42P01") as error:
         db.query("SELECT * FROM nothing")
     assert type(error.value) is QueryError

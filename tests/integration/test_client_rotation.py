@@ -5,7 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConnectError, PoolTimeoutError
+from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
+    ConnectError,
+    MissionControlError,
+    PoolTimeoutError,
+)
 from throwaway_cluster import ThrowawayCluster
 
 OLD, NEW = "the-old-password", "the-new-password"

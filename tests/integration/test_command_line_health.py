@@ -65,6 +65,22 @@ def test_without_a_setting_that_is_right_it_is_3(database):
         assert result.stderr.count("\n") == 1
 
 
+def test_without_a_server_the_reason_is_said_once(database):
+    result = run_command(database, "health", "--timeout", "5", POSTGRES_PORT="1")
+    assert result.returncode == 2
+    assert result.stdout.count("There was no connection.") == 1
+    for name in ("migrations", "backups", "audit_chain"):
+        assert name in result.stdout.partition("Not checked: ")[2]
+
+
+def test_on_a_narrow_terminal_messages_are_folded(database):
+    code, text = on_terminal(database, "health", columns=50, NO_COLOR="1")
+    assert code == 0
+    table = text.partition("\n\n")[2]
+    assert max(map(len, table.splitlines())) <= 50
+    assert re.search("^connection +pass", table, re.MULTILINE)
+
+
 def test_a_terminal_sees_colours(database):
     code, text = on_terminal(database, "health", columns=200)
     assert code == 0

@@ -1,5 +1,6 @@
 """The pool's rules, with sessions that are made up: who gets one, who is turned away, what is closed."""
 
+import re
 import threading
 import time
 
@@ -182,14 +183,39 @@ def test_nobody_overtakes_the_queue(server, make_pool):
 
 def test_a_time_out_says_how_things_stand(server, make_pool):
     pool = make_pool(pool_size=2, pool_timeout=0.05)
-    pool.acquire()
+    inside, over = threading.Event(), threading.Event()
+
+    def load_hosts():
+        pool.acquire()
+        inside.set()
+        over.wait(30)
+
+    threading.Thread(target=load_hosts, name="loader").start()
+    inside.wait(30)
     pool.acquire()
     with pytest.raises(PoolTimeoutError) as error:
         pool.acquire()
-    assert str(error.value) == (
-        "No connection within 0.05 s: total 2 of at most 2, idle 0, waiting 0, no connection error."
+    over.set()
+    here = r"now in (\w+) \(test_client_pool\.py line \d+\)"
+    found = re.fullmatch(
+        r"No connection within 0\.05 s: total 2 of at most 2, idle 0, waiting 0, no connection error\. Held by "
+        rf"loader for \d+\.\d s, {here}; "
+        rf"MainThread \(this one: use its transaction, not the client\) for \d+\.\d s, {here}\.",
+        str(error.value),
     )
+    assert found, str(error.value)
+    assert found.groups() == ("load_hosts", "test_a_time_out_says_how_things_stand")
     assert pool.stats().timeouts == 1
+
+
+def test_of_many_holders_those_are_named_that_have_held_for_longest(server, make_pool):
+    pool = make_pool(pool_size=8, pool_timeout=0.05, pool_max_waiting=0)
+    threads = [threading.Thread(target=pool.acquire, name=f"holder {number}") for number in range(8)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    with pytest.raises(PoolFullError, match=r"Held by (a thread that has ended for \d+\.\d s; ){5}and 3 more\.$"):
+        pool.acquire()
 
 
 def test_the_time_out_holds_while_a_connection_hangs(server, make_pool):

@@ -2,10 +2,14 @@
 
 import copy
 import dataclasses
+import inspect
 import logging
 import pickle
+import pydoc
 
+import psycopg2.extensions
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils import audit
 from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import SettingsError
 from ansible_collections.homelab.mission_control.plugins.module_utils.settings import (
@@ -13,6 +17,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.settings i
     Secret,
     Settings,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.transaction import Transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -272,6 +277,34 @@ def test_a_url_with_everything():
     assert load("postgresql:///db?host=/run/postgresql").host == "/run/postgresql"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/db?user=plus&password=x+y",
+        "postgresql://h/db?user=a%20b&password=a%2Bb+%26&application_name=a+b%20c",
+        "postgresql://a+b:x+y@h/d+b",
+        "postgresql://h/d?%75ser=me&password=%C3%A9&connect_timeout=3",
+        "postgresql://h/d?ssl=true&user=first&user=last",
+        "postgresql://[::1]:7000,h2:/d?host=&dbname=other",
+    ],
+)
+def test_a_url_means_what_it_means_to_libpq(url):
+    theirs = psycopg2.extensions.parse_dsn(url)
+    ours = load(url)
+    for name, value in theirs.items():
+        found = ours.password.reveal() if name == "password" else getattr(ours, {"dbname": "database"}.get(name, name))
+        if name == "connect_timeout":
+            found = round(found)
+        if value and name != "port":
+            assert str(found) == value, name
+
+
+@pytest.mark.parametrize("query", ["user", "=me", "user=me&", "&user=me", "user=me&&sslmode=require"])
+def test_a_part_of_a_url_that_is_no_pair_is_refused(query):
+    with pytest.raises(SettingsError, match="not of the form name=value"):
+        load(f"postgresql://h/d?{query}")
+
+
 @given(user=st.text(min_size=1), password=st.text(min_size=1), database=st.text(min_size=1))
 def test_any_login_survives_in_a_url(user, password, database):
     from urllib.parse import quote
@@ -310,3 +343,29 @@ def test_the_password_does_not_show_itself(caplog):
 def test_ready_settings_and_options_exclude_each_other():
     with pytest.raises(SettingsError, match="either"):
         Client("postgresql://h", settings=load())
+
+
+def test_the_client_names_every_setting_with_its_type():
+    given = inspect.signature(Client).parameters
+    expected = {each.name for each in dataclasses.fields(Settings)} - {"withheld"}
+    assert {*given} == {*expected, "url", "settings", "environment"}
+    for each in dataclasses.fields(Settings):
+        if each.name in ("withheld", "password"):
+            continue
+        kind = {"Secret | None": "str | Secret | None"}.get(each.type, each.type)
+        assert given[each.name].annotation == (kind if "None" in kind else f"{kind} | None"), each.name
+    assert str(given["password"].annotation) == "str | Secret | None"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hots'"):
+        Client(hots="db.lab")
+
+
+def test_the_help_of_what_a_client_records_speaks_of_self():
+    for kind in (Client, Transaction):
+        for name in ("insert", "record_llm_call", "fill_unpriced_usage", "audit", "audit_head", "verify_audit_chain"):
+            assert next(iter(inspect.signature(getattr(kind, name)).parameters)) == "self"
+    assert "executor" not in pydoc.render_doc(Client)
+    assert next(iter(inspect.signature(audit.audit_head).parameters)) == "executor"
+
+
+def test_a_statement_that_is_no_text_is_not_looked_through_for_the_password():
+    assert load(password=PASSWORD).redact(5) == "(int)"

@@ -1,6 +1,7 @@
 """The command line without a database: help, wrong usage, and how text and numbers are laid out."""
 
 import argparse
+import dataclasses
 import datetime
 import decimal
 import os
@@ -145,6 +146,20 @@ def test_a_table_is_aligned_by_what_a_terminal_shows():
     assert lines == ["name      n", "漢字      1", "é     1,000", "e\u0301        20", ""]
 
 
+def test_wide_rows_are_folded_at_blanks_and_numbers_are_not():
+    rows = [["disk", "a message of several words, and one_that_is_very_long_indeed", "12,345"], ["漢字 " * 9, "", "1"]]
+    for width in range(30, 90):
+        texts = table(["check", "message", "n"], rows, right=[2], width=width)
+        assert len(texts) == 3
+        lines = "\n".join(texts).split("\n")
+        assert max(map(display_width, lines)) <= width
+        assert "12,345" in texts[1].split("\n")[0]
+        assert "".join(texts[1].split()).replace("12,345", "") == "".join("".join(rows[0][:2]).split())
+    assert table(["check", "message", "n"], rows, right=[2], width=200) == table(
+        ["check", "message", "n"], rows, right=[2]
+    )
+
+
 def test_what_a_terminal_would_obey_is_shown():
     assert printable("a\nb\tc\x1b[31m\u202e\x9b") == "a\\nb\\tc\\u001b[31m\\u202e\\u009b"
     assert table(["x"], [["two\nlines"]]) == ["x", "two\\nlines"]
@@ -226,6 +241,20 @@ def test_the_table_of_usage_fits_the_terminal(width, blocks):
     assert lines[1].count(mark) >= (10 if width >= 80 else 1)
     assert lines[2].count(mark) in (lines[1].count(mark) // 2, (lines[1].count(mark) + 1) // 2)
     assert ("…" in lines[1]) == (width < 200)
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60, 80])
+def test_a_day_is_shown_as_a_whole_on_any_terminal(width):
+    days = [datetime.date(2026, 11, day) for day in range(1, 4)]
+    found = report(*[("openai", "gpt-4o", 12_345, "1234.5678") for _day in days])
+    rows = [dataclasses.replace(row, group={"day": day, "model": "m" * 30}) for row, day in zip(found.rows, days)]
+    lines = table_lines(dataclasses.replace(found, by=("day", "model"), rows=rows), width, True)
+    assert [line[:10] for line in lines[1:4]] == ["2026-11-01", "2026-11-02", "2026-11-03"]
+
+
+def test_a_label_that_fits_without_a_bar_is_not_shortened():
+    lines = table_lines(report(("openai", "gpt-4o-mini-2024-07-18", 12_345, "1234.5678")), 72, True)
+    assert "gpt-4o-mini-2024-07-18" in lines[1]
 
 
 def test_a_terminal_that_is_too_narrow_for_a_bar_still_shows_the_numbers():
