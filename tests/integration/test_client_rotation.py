@@ -13,7 +13,7 @@ WRONG = "password authentication failed"
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(server_version):
     with ThrowawayCluster() as cluster:
         yield cluster
 

@@ -43,14 +43,14 @@ def stranger(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tls_server(authority):
+def tls_server(authority, server_version):
     with TlsCluster(authority) as cluster:
         _make_login(cluster)
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def plain_server():
+def plain_server(server_version):
     with ThrowawayCluster() as cluster:
         _make_login(cluster)
         yield cluster
