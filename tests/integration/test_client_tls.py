@@ -33,12 +33,12 @@ class TlsCluster(ThrowawayCluster):
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
+def authority(tmp_path_factory, server_version):
     return Authority(tmp_path_factory.mktemp("authority"), "authority")
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory):
+def stranger(tmp_path_factory, server_version):
     return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
 
 
