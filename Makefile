@@ -8,9 +8,11 @@ unexport $(filter PG% POSTGRES_% DATABASE_URL ANSIBLE_% MISSION_CONTROL_ENV_FILE
 endif
 BIN := .venv/bin
 SCENARIOS ?=
+# Of PostgreSQL, beside this machine's own.
+VERSIONS ?= 14 18
 ARGS ?=
 
-.PHONY: help site test lint sanity molecule pytest attack bench docs test-venv clean
+.PHONY: help site test lint sanity molecule pytest versions attack bench docs test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -33,8 +35,9 @@ lint: test-venv ## ansible-lint (production), yamllint, ruff, mypy, squawk, shel
 	$(BIN)/squawk $$(git ls-files 'files/sql/migrations/*.sql' 'files/sql/repeatable/*.sql' 'files/sql/runner/*.sql')
 	$(BIN)/shellcheck $$(git ls-files scripts .ci molecule | xargs grep -lE '^#!.*sh$$')
 
-sanity: test-venv ## ansible-test sanity on the collection as it is built and installed
+sanity: test-venv ## ansible-test sanity, and Galaxy's importer, on the collection as it is built and installed
 	@$(BIN)/python scripts/sanity.py
+	@scripts/galaxy-importer
 
 molecule: test-venv ## Booted Debian hosts under Podman (SCENARIOS="default homelab" for some of them)
 	@scripts/install-test-packages
@@ -42,7 +45,14 @@ molecule: test-venv ## Booted Debian hosts under Podman (SCENARIOS="default home
 
 pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (ARGS are handed to pytest)
 	@scripts/install-test-packages
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@scripts/postgresql-versions $(VERSIONS)
+	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+versions: VERSIONS = 14 16 17 18
+versions: test-venv ## The tests that speak SQL alone, with other versions of PostgreSQL than this machine's own (VERSIONS)
+	@scripts/install-test-packages
+	@scripts/postgresql-versions $(VERSIONS)
+	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m other_version tests/integration $(ARGS)
 
 attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make pytest` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, SEED)
 	@scripts/install-test-packages

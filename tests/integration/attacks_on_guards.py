@@ -62,7 +62,8 @@ GUARDS = [
     attack(
         "join-the-owner",
         f"GRANT mission_control_audit TO me;; SET LOCAL ROLE mission_control_audit;; {_OFF};; {TAMPER}",
-        others={"administrator": DETECTED_BEFORE_16, "superuser": DETECTED},
+        # To 14 a role's being a member of itself is an impossible grant before it is one of somebody without the right.
+        others={"administrator": DETECTED_BEFORE_16, "superuser": DETECTED, "audit": (150000, "0LP01", "42501")},
     ),
     attack("become-superuser", f"ALTER ROLE me SUPERUSER;; {_OFF};; {TAMPER}", others=_SUPERUSER),
     attack(

@@ -2,11 +2,12 @@
 
 import contextlib
 import itertools
+from pathlib import Path
 
 import mission_control_database as layer
 import pytest
 from attack_field import battlefield
-from throwaway_cluster import ThrowawayCluster
+from throwaway_cluster import ThrowawayCluster, other_versions, programs_of
 
 _numbers = itertools.count(1)
 # The files that take longest, the longest first: a process that gets one of them last would leave the others idle at the end.
@@ -35,20 +36,77 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
-@pytest.fixture(scope="session")
-def cluster():
-    with ThrowawayCluster() as server:
-        yield server
+# What starts processes of Ansible, of the command line or of a browser, and so takes long.
+_SLOW_HELPERS = {"ad_hoc", "command", "host_plays", "page_examples", "playbook", "role_inputs", "selenium"}
+# And what is slow without them, or asks little of the server.
+_SLOW_FILES = {
+    "test_attack_kills.py",
+    "test_attack_module_inputs.py",
+    "test_attack_writers.py",
+    "test_ledger_genai_prices.py",
+    "test_service_openapi.py",
+    "test_service_process.py",
+}
+
+
+def _speaks_sql_only(module):
+    """Whether the tests of a module are quick ones: these run with the other versions of PostgreSQL too."""
+    names = (getattr(each, "__module__", None) or getattr(each, "__name__", "") for each in vars(module).values())
+    return (
+        not _SLOW_HELPERS.intersection(name.partition(".")[0] for name in names)
+        and Path(module.__file__).name not in _SLOW_FILES
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "server_version" in metafunc.fixturenames and other_versions() and _speaks_sql_only(metafunc.module):
+        own = pytest.param(None, id=pytest.HIDDEN_PARAM)
+        others = [
+            pytest.param(each, id=f"PostgreSQL {each}", marks=pytest.mark.other_version) for each in other_versions()
+        ]
+        metafunc.parametrize("server_version", [own, *others], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def template(cluster):
+def server_version(request):
+    """The version of PostgreSQL that servers are made of, None: this machine's own. What makes a server asks for it."""
+    version = getattr(request, "param", None)
+    with programs_of(version):
+        yield version
+
+
+@pytest.fixture(scope="session")
+def for_each_version():
+    """A function that makes something once for each version, since a process goes from one to the other with each file of tests."""
+    made = {}
+    with contextlib.ExitStack() as stack:
+
+        def of(version, what, make):
+            if (version, what) not in made:
+                made[version, what] = stack.enter_context(make())
+            return made[version, what]
+
+        yield of
+
+
+@pytest.fixture(scope="session")
+def cluster(server_version, for_each_version):
+    return for_each_version(server_version, "cluster", ThrowawayCluster)
+
+
+@pytest.fixture(scope="session")
+def template(cluster, server_version, for_each_version):
     """Name of a database with the whole schema, to be copied; nobody is connected to it."""
+    return for_each_version(server_version, "template", lambda: _template(cluster))
+
+
+@contextlib.contextmanager
+def _template(cluster):
     layer.create_roles(cluster)
     database = layer.create_database(cluster, "mission_control_template")
     layer.provision(database)
     database.close()
-    return database.name
+    yield database.name
 
 
 def _copy(cluster, template):
@@ -98,10 +156,9 @@ def writer_of_all(database):
 
 
 @pytest.fixture(scope="session")
-def field():
+def field(server_version, for_each_version):
     """Where the attacks take place: a server of their own, whose roles may do what no test of others should meet."""
-    with battlefield() as field:
-        yield field
+    return for_each_version(server_version, "field", battlefield)
 
 
 @pytest.fixture

@@ -223,6 +223,9 @@ class DatabaseLab:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
             connection.close()
+        if create and self.version < 150000:
+            # What a superuser does on 14 for an administrator who is none, and what later versions begin with.
+            self.query("ALTER SCHEMA public OWNER TO pg_database_owner")
         self.carry_out(wanted)
         return self
 

@@ -21,7 +21,7 @@ OURS = "application_name = 'crowd' AND backend_type = 'client backend'"
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(server_version):
     with RestartableCluster() as cluster:
         yield cluster
 
@@ -92,7 +92,7 @@ def test_a_hundred_threads_share_twenty_connections(make_client, admin):
 
 
 def test_whoever_gets_no_connection_is_told_why(make_client):
-    db = make_client(pool_size=1, pool_timeout=0.05)
+    db = make_client(pool_size=1, pool_timeout=0.05).connect(wait=60)
     with db.transaction(), pytest.raises(PoolTimeoutError, match=r"total 1 of at most 1, idle 0.*no connection error"):
         db.query("SELECT 1")
     assert db.query_one("SELECT 1 AS n") == {"n": 1}

@@ -7,7 +7,6 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
     ConnectError,
-    MissionControlError,
     PoolTimeoutError,
 )
 from throwaway_cluster import ThrowawayCluster
@@ -17,7 +16,7 @@ WRONG = "password authentication failed"
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(server_version):
     with ThrowawayCluster() as cluster:
         yield cluster
 

@@ -33,24 +33,24 @@ class TlsCluster(ThrowawayCluster):
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
+def authority(tmp_path_factory, server_version):
     return Authority(tmp_path_factory.mktemp("authority"), "authority")
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory):
+def stranger(tmp_path_factory, server_version):
     return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
 
 
 @pytest.fixture(scope="module")
-def tls_server(authority):
+def tls_server(authority, server_version):
     with TlsCluster(authority) as cluster:
         _make_login(cluster)
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def plain_server():
+def plain_server(server_version):
     with ThrowawayCluster() as cluster:
         _make_login(cluster)
         yield cluster

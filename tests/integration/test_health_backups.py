@@ -148,7 +148,7 @@ def end_segments(session, count):
         session.run("SELECT pg_switch_wal()")
 
 
-def test_an_archive_that_fails_or_stands_still_is_a_warning():
+def test_an_archive_that_fails_or_stands_still_is_a_warning(server_version):
     with (
         ThrowawayCluster(archive_mode="on") as cluster,
         contextlib.closing(Session(cluster.connect())) as session,

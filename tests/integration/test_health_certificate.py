@@ -10,7 +10,7 @@ from throwaway_cluster import ThrowawayCluster
 
 
 @pytest.fixture(scope="module")
-def tls_server(tmp_path_factory):
+def tls_server(tmp_path_factory, server_version):
     """Its certificate lives for an hour."""
     with TlsCluster(Authority(tmp_path_factory.mktemp("authority"), "authority")) as cluster:
         _make_login(cluster)
@@ -35,7 +35,7 @@ def test_who_may_not_read_it_is_told_so(tls_server):
     assert check.status == "not visible"
 
 
-def test_a_server_without_tls_has_none():
+def test_a_server_without_tls_has_none(server_version):
     with ThrowawayCluster() as server:
         check = certificate_of(server)
     assert (check.status, check.message) == ("pass", "The server offers no TLS.")

@@ -171,7 +171,7 @@ def test_a_connection_that_breaks_keeps_what_was_found(database):
     assert report.check("audit_chain") == Check("audit_chain", "not checked", "There was no connection.", {})
 
 
-def test_a_restart_of_the_server_is_survived():
+def test_a_restart_of_the_server_is_survived(server_version):
     with RestartableCluster() as server:
         database = type("Place", (), {"cluster": server, "name": "postgres"})
         with login(database, "postgres") as client:

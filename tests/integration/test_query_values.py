@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -113,7 +114,13 @@ def test_every_table_and_view_of_the_schema_and_the_catalogue_can_be_read(place)
         " AND relnamespace IN ('public'::regnamespace, 'pg_catalog'::regnamespace)",
     )
     for each in names:
-        rows(place, f"SELECT * FROM {each['name']} LIMIT 20")
+        text = f"SELECT * FROM {each['name']} LIMIT 20"
+        if each["name"] == "pg_shmem_allocations_numa":
+            # There from 18 on; a server that was built without the library for it refuses to show it.
+            with contextlib.suppress(StatementError):
+                rows(place, text)
+        else:
+            rows(place, text)
     assert len(names) > 100
 
 

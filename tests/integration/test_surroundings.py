@@ -88,7 +88,7 @@ def test_no_test_meets_what_the_machine_has(home, tmp_path):
     run = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, **DATABASE, **OTHERS, "HOME": str(home)},
+        env={**os.environ, **DATABASE, **OTHERS, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
         umask=0o077,
         capture_output=True,
         text=True,

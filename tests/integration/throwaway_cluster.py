@@ -1,8 +1,12 @@
 """A PostgreSQL server for one test run: made in a temporary directory, on a free port, stopped by its process id."""
 
+import atexit
+import contextlib
 import ctypes
+import functools
 import glob
 import os
+import pathlib
 import pwd
 import shutil
 import signal
@@ -14,6 +18,9 @@ import time
 import psycopg2
 
 BINDIR_VARIABLE = "MISSION_CONTROL_TEST_PG_BINDIR"
+# The other versions that the quick tests are to run with too, as scripts/postgresql-versions has unpacked them.
+VERSIONS_VARIABLE = "MISSION_CONTROL_TEST_PG_VERSIONS"
+_FETCHED = pathlib.Path(__file__).parents[2] / ".cache" / "postgresql"
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -30,11 +37,28 @@ _SETTINGS = {
 _PR_SET_PDEATHSIG = 1
 
 
+_chosen = []
+
+
+def other_versions():
+    return os.environ.get(VERSIONS_VARIABLE, "").split()
+
+
+@contextlib.contextmanager
+def programs_of(version):
+    """Let server_bindir() be that of another version, such as "14"; None: of this machine's own."""
+    _chosen.append(version)
+    yield
+    _chosen.pop()
+
+
 def server_bindir():
-    """Directory of the newest server programs, or the one that the environment names."""
-    chosen = os.environ.get(BINDIR_VARIABLE)
-    if chosen:
-        return chosen
+    """Directory of the newest server programs, or the one that the environment names; of the version that programs_of() says."""
+    if _chosen and _chosen[-1]:
+        return str(_fetched(_chosen[-1]) / "bin")
+    named = os.environ.get(BINDIR_VARIABLE)
+    if named:
+        return named
     found = sorted(
         (path for path in glob.glob("/usr/lib/postgresql/*/bin") if os.access(os.path.join(path, "initdb"), os.X_OK)),
         key=lambda path: float(path.split("/")[-2]),
@@ -46,21 +70,44 @@ def server_bindir():
     return found[-1]
 
 
+@functools.cache
+def _fetched(version):
+    """Where the programs of a version are, for the user that runs the servers."""
+    place = _FETCHED / version
+    if not (place / "bin" / "initdb").exists():
+        raise RuntimeError(f"No PostgreSQL {version} in {_FETCHED}: run scripts/postgresql-versions {version}.")
+    try:
+        subprocess.run([place / "bin" / "postgres", "--version"], check=True, capture_output=True, **_identity())
+    except PermissionError:
+        # The checkout is in a directory that is for its own user alone.
+        copy = tempfile.mkdtemp(prefix=f"mission-control-pg{version}-")
+        atexit.register(shutil.rmtree, copy, ignore_errors=True)
+        place = pathlib.Path(shutil.copytree(place, copy, dirs_exist_ok=True))
+        place.chmod(0o755)
+    return place
+
+
+def _identity():
+    """Whose processes the servers are: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("postgres")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
 class ThrowawayCluster:
     """Context manager around a server that is nobody else's.
 
-    PostgreSQL refuses to run as root; the process is then that of the system user postgres.
+    `bindir` is that of its programs. Where root runs the tests the process is that of the system user postgres.
     """
 
     def __init__(self, **settings):
         self.settings = {**_SETTINGS, **settings}
         self.port = 0
+        self.bindir = server_bindir()
         self._directory = None
         self._server = None
-        self._identity = {}
-        if os.geteuid() == 0:
-            account = pwd.getpwnam("postgres")
-            self._identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        self._identity = _identity()
 
     @property
     def socket_directory(self):
@@ -100,7 +147,7 @@ class ThrowawayCluster:
     def _initdb(self):
         subprocess.run(
             [
-                os.path.join(server_bindir(), "initdb"),
+                os.path.join(self.bindir, "initdb"),
                 f"--pgdata={self._data}",
                 "--username=postgres",
                 "--encoding=UTF8",
@@ -127,7 +174,7 @@ class ThrowawayCluster:
 
     def _started_on_port(self):
         settings = {**self.settings, "port": str(self.port), "unix_socket_directories": self.socket_directory}
-        command = [os.path.join(server_bindir(), "postgres"), "-D", self._data]
+        command = [os.path.join(self.bindir, "postgres"), "-D", self._data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with open(self.log_file, "ab") as log:
@@ -137,6 +184,8 @@ class ThrowawayCluster:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self._directory,
+                # Else modules of a server that was fetched would load the machine's libpq.
+                env={**os.environ, "LD_LIBRARY_PATH": os.path.join(os.path.dirname(self.bindir), "lib")},
                 preexec_fn=_stop_with_parent,
                 **self._identity,
             )

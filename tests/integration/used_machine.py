@@ -1,7 +1,7 @@
 """Run a command beside a server that is none, and say who turned to it: used_machine.py COMMAND [ARGUMENT …]
 
 A program for the private namespaces of test_surroundings.py. It listens where libpq looks by itself, on port 5432 and at the
-sockets of Debian's and PostgreSQL's own builds, and ends with a line of JSON behind what the command has printed.
+socket of Debian's builds, and ends with a line of JSON behind what the command has printed.
 """
 
 import contextlib
@@ -20,12 +20,9 @@ _SOCKETS = ("/var/run/postgresql",)
 def listeners(alone):
     """Sockets that take part in nothing; those in directories of the machine only where these are ours `alone`."""
     for directory in filter(os.path.isdir, _SOCKETS if alone else ()):
-        if directory != "/tmp":
-            subprocess.run(["mount", "-t", "tmpfs", "used-machine", directory], check=True)
-            os.chmod(directory, 0o777)
-        path = os.path.join(directory, ".s.PGSQL.5432")
-        if not os.path.exists(path):
-            yield bound(socket.AF_UNIX, path)
+        subprocess.run(["mount", "-t", "tmpfs", "used-machine", directory], check=True)
+        os.chmod(directory, 0o777)
+        yield bound(socket.AF_UNIX, os.path.join(directory, ".s.PGSQL.5432"))
     if alone:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield bound(socket.AF_INET, ("127.0.0.1", 5432))
