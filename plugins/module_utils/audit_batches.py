@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING, Callable
 
 from .audit import AuditHead, ChainReport, read_head, verify_audit_chain
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from .queries import Queries
 
 BATCH = 50_000
+# Links that the first statement verifies, and the seconds that one may take before the next ones become shorter. Entries differ in size a
+# thousandfold.
+_FIRST_BATCH = 1_000
+_LONG = 2.0
 _GENESIS = AuditHead(0, bytes(32))
 
 
@@ -32,12 +37,13 @@ def verify_in_batches(
         client: what to ask.
         expected_head: an earlier head, kept outside the database, that the chain must contain.
         checkpoint: a head up to which the chain was verified before.
-        batch: links verified by one statement.
+        batch: links verified by one statement at most; fewer where entries are large.
         progress: called after each batch with the number of verified links and of all that there are to verify.
     """
     done = 0
     verified_to = checkpoint or _GENESIS
     start = verified_to.sequence
+    size = min(batch, _FIRST_BATCH)
     while True:
         # As many as fit are left to the last statement, which also compares the heads.
         with own_tables(client, "audit_head") as tables:
@@ -45,20 +51,22 @@ def verify_in_batches(
         total = max(0, head.sequence - start) if head else 0
         if progress is not None:
             progress(min(done, total), total)
-        if total - done <= batch:
+        if total - done <= size:
             break
+        started = time.monotonic()
         with own_tables(client, "audit_head", functions=True) as tables:
             row = tables.call(
                 "verify_audit_links",
                 "20 17 20",
                 "SELECT v.verified, v.last_sequence, v.last_digest, v.problem "
                 "FROM {function}(%s::bigint, decode(%s, 'hex'), %s::bigint) AS v",
-                [verified_to.sequence, verified_to.digest.hex(), batch],
+                [verified_to.sequence, verified_to.digest.hex(), size],
             )
         if row is None or row["problem"] is not None or not row["verified"]:
             # The last statement says what is wrong; it begins at the same link.
             break
         done += row["verified"]
         verified_to = AuditHead(row["last_sequence"], bytes(row["last_digest"]))
+        size = max(1, size // 2) if time.monotonic() - started > _LONG else min(batch, size * 2)
     report = verify_audit_chain(client, expected_head, verified_to if verified_to.sequence else None)
     return dataclasses.replace(report, verified=done + report.verified)

@@ -26,6 +26,7 @@ from .object_definitions import (
     shipped_views,
 )
 from .postgresql_message import short_message, whole_message
+from .schema_objects import TRIGGERS
 from .sql_text import concurrent_index, quote_identifier, quote_literal, split_statements
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ def repeatable_script(
     shipped = {
         "function": shipped_function_names(migrations, repeatables),
         "view": shipped_views(repeatables),
-        "trigger": [{"table": each["table"], "name": each["name"]} for each in triggers],
+        "trigger": [{"table": table, "name": name} for table, name in TRIGGERS],
     }
     parts.append(
         f"SELECT pg_temp.record_objects({schema}, {audit}, {quote_literal(run_id)}, {quote_literal(json.dumps(shipped))})"

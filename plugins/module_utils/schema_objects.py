@@ -62,5 +62,7 @@ TRIGGERS: tuple[tuple[str, str], ...] = (
     ("provider_pricing", "tr_provider_pricing_not_edited"),
     ("token_usage", "tr_token_usage_price"),
     ("token_usage", "tr_token_usage_frozen"),
+    # These limit what a row holds, in every table that is written by others than the server.
+    *((table, f"tr_{table}_limits") for table in TABLES[: TABLES.index("audit_entries")]),
     *ALWAYS_TRIGGERS,
 )

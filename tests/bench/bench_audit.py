@@ -22,6 +22,21 @@ CLIENTS = 16
 SECONDS = 10
 ENTRIES = 200_000
 _ENTRY = "INSERT INTO audit_entries (actor, action, outcome) VALUES ('bench', 'write', 'success');\n"
+HOSTILE = (
+    "SET jit = on; SET jit_above_cost = 0; SET jit_inline_above_cost = 0; SET jit_optimize_above_cost = 0; "
+    "SET plan_cache_mode = force_custom_plan; SET enable_indexscan = off; SET enable_indexonlyscan = off; "
+    "SET enable_bitmapscan = off; SET work_mem = '64kB'; SET random_page_cost = 1e10"
+)
+# Commits of one transaction, whose time is nearly all spent with the chain's head locked: entries, and their details.
+COMMITS = {
+    "10,000 entries": (10_000, "'{}'"),
+    "100,000 entries": (100_000, "'{}'"),
+    "1,000 entries of the largest size": (1_000, "jsonb_build_object('a', repeat('x', 65000))"),
+    "1,000 entries of 13,000 numbers": (
+        1_000,
+        "jsonb_build_object('a', (SELECT jsonb_agg(0.1) FROM generate_series(1, 13000)))",
+    ),
+}
 SCRIPTS = {
     "one entry, open for 20 ms": f"BEGIN;\n{_ENTRY}\\sleep 20 ms\nCOMMIT;\n",
     "one entry, committed at once": _ENTRY,
@@ -50,7 +65,23 @@ def main():
             f"   {seconds:8.2f} s to verify {result['verified']:,} links ({result['problem'] or 'valid'}), "
             f"{seconds / result['verified'] * 1_000_000:.1f} s per million"
         )
+        print("== the commit of one transaction by a session that has set what it could")
+        for title, (entries, details) in COMMITS.items():
+            print(f"   {commit_seconds(database, entries, details):8.2f} s: {title}")
         database.close()
+
+
+def commit_seconds(database, entries, details):
+    session = database.session("application")
+    session.run(HOSTILE)
+    session.run("BEGIN")
+    session.run(
+        "INSERT INTO audit_entries (actor, action, outcome, details) "
+        f"SELECT 'bench', 'write', 'success', {details} FROM generate_series(1, {entries})"
+    )
+    started = time.perf_counter()
+    session.run("COMMIT")
+    return time.perf_counter() - started
 
 
 def transactions_per_second(cluster, script):

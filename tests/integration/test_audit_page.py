@@ -11,6 +11,8 @@ import test_attack_rewrites
 import test_attack_roles
 import test_attack_stalls
 import test_attack_writers
+import test_sql_limits
+import test_sql_names
 from attacks import ATTACKERS
 from attacks_that_stall import HOLDS
 from page_examples import run_examples
@@ -20,7 +22,15 @@ ROW = re.compile(r"^\| `([a-z-]+)` \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE
 LISTED = {attack.id: attack for attack in (*test_attack_roles.ATTACKS, *HOLDS)}
 FUNCTIONS = {
     name.removeprefix("test_attack_").replace("_", "-")
-    for module in (test_attack_names, test_attack_outages, test_attack_roles, test_attack_stalls, test_attack_writers)
+    for module in (
+        test_attack_names,
+        test_attack_outages,
+        test_attack_roles,
+        test_attack_stalls,
+        test_attack_writers,
+        test_sql_limits,
+        test_sql_names,
+    )
     for name, _ in inspect.getmembers(module, inspect.isfunction)
     if name.startswith("test_attack_")
 }

@@ -88,7 +88,7 @@ BEGIN
     IF NEW.id IS DISTINCT FROM currval('our_schema.audit_entries_id_seq'::regclass) THEN
         RAISE EXCEPTION 'the number of an audit entry is given by the server' USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- What is surely small is not asked about any further; 010 says why these are the bounds.
+    -- What is surely small is not asked about any further; 007_row_limits.sql says why these are the bounds.
     IF octet_length(concat(NEW.actor, NEW.action, NEW.target_type, NEW.target_id)) > 1024
         OR (CASE
             WHEN pg_column_size(NEW.details #> '{}') <= 1024 THEN octet_length(NEW.details::text) > 2048
@@ -136,7 +136,6 @@ DECLARE
     bytes bigint := 0;
     ids bigint[] := '{}';
     messages bytea[] := '{}';
-    digests bytea[] := '{}';
     head our_schema.audit_head;
     entry record;
 BEGIN
@@ -160,7 +159,9 @@ BEGIN
         WHERE e.transaction_id = p_transaction_id AND e.id >= p_first_entry_id
         ORDER BY e.id
     LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM our_schema.audit_links AS l WHERE l.entry_id = entry.id);
+        IF entry.id > p_first_entry_id THEN
+            CONTINUE WHEN EXISTS (SELECT FROM our_schema.audit_links AS l WHERE l.entry_id = entry.id);
+        END IF;
         bytes := bytes + octet_length(entry.message);
         IF bytes > most_bytes THEN
             RAISE EXCEPTION 'the audit entries of one transaction hold more than % bytes: commit them in parts', most_bytes
@@ -174,11 +175,8 @@ BEGIN
         -- As audit_digest() says.
         head.sequence := head.sequence + 1;
         head.digest := sha256(head.digest || int8send(head.sequence) || messages[n]);
-        digests := array_append(digests, head.digest);
+        INSERT INTO our_schema.audit_links (sequence, entry_id, digest) VALUES (head.sequence, ids[n], head.digest);
     END LOOP;
-    INSERT INTO our_schema.audit_links (sequence, entry_id, digest)
-    SELECT head.sequence - cardinality(ids) + l.position, l.entry_id, l.digest
-    FROM unnest(ids, digests) WITH ORDINALITY AS l (entry_id, digest, position);
     UPDATE our_schema.audit_head SET sequence = head.sequence, digest = head.digest;
 END
 $$;

@@ -352,8 +352,8 @@ BEGIN
 END
 $runner$;
 
--- Before the files are run again: the table of the checksums, and away with functions and views that were changed, so that they can be made
--- anew whatever they have become. Without CASCADE: what others have built on stays, and is replaced as far as PostgreSQL lets it.
+-- Before the files are run again: the table of the checksums, and away with functions, views and triggers that were changed, so that they can be
+-- made anew whatever they have become. Without CASCADE: what others have built on stays, and is replaced as far as PostgreSQL lets it.
 CREATE FUNCTION pg_temp.prepare_objects(p_schema text, p_owner name, p_audit name)
 RETURNS void
 LANGUAGE plpgsql
@@ -397,7 +397,13 @@ BEGIN
     PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, format(
       'UPDATE schema_objects SET checksum = %L WHERE kind = %L AND name = %L AND table_name = %L',
       '', v_object.kind, v_object.name, v_object.table_name));
-    CONTINUE WHEN v_object.oid IS NULL OR v_object.kind = 'trigger';
+    CONTINUE WHEN v_object.oid IS NULL;
+    IF v_object.kind = 'trigger' THEN
+      SELECT format('TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass), pg_get_userbyid(c.relowner) INTO v_identity, v_owner
+      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE t.oid = v_object.oid;
+      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity, false);
+      CONTINUE;
+    END IF;
     v_owner := CASE v_object.made_by WHEN 'audit' THEN p_audit ELSE p_owner END;
     v_identity := CASE v_object.kind
       WHEN 'view' THEN format('VIEW %s', v_object.oid::regclass) ELSE format('ROUTINE %s', v_object.oid::regprocedure) END;

@@ -1,11 +1,12 @@
 -- A limit for every text and every JSON value that a writer gives, generous, and small enough that any row can be dumped, restored and shown.
 --
 -- Triggers and not constraints: a row that is over a limit already stays, can be changed elsewhere, blanked and removed, and no table is
--- read when they are created. What is small costs the evaluation of a condition; the function is called for what may be too large.
+-- read when they are created. What is small costs the evaluation of a condition; the function is called for what may be too large. A trigger is
+-- only made where there is none with these limits, which its comment tells: that needs a lock on the table.
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-CREATE FUNCTION our_schema.refuse_oversized_row() RETURNS trigger
+CREATE OR REPLACE FUNCTION our_schema.refuse_oversized_row() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -60,9 +61,11 @@ DECLARE
                 OR octet_length(value::text) > 60000
         END $condition$;
     limits record;
+    statement text;
+    digest text;
 BEGIN
     FOR limits IN
-        SELECT l.relation,
+        SELECT l.relation, min(a.attrelid::bigint)::oid AS oid,
             string_agg(quote_ident(l.name), ', ' ORDER BY a.attnum) AS columns,
             string_agg(
                 format(
@@ -110,10 +113,21 @@ BEGIN
         GROUP BY l.relation
         ORDER BY l.relation
     LOOP
-        EXECUTE format(
-            'CREATE TRIGGER %I BEFORE INSERT OR UPDATE OF %s ON our_schema.%I FOR EACH ROW WHEN (%s) '
+        statement := format(
+            'CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE OF %s ON our_schema.%I FOR EACH ROW WHEN (%s) '
             'EXECUTE FUNCTION our_schema.refuse_oversized_row(%s)',
             'tr_' || limits.relation || '_limits', limits.columns, limits.relation, limits.condition, limits.arguments
+        );
+        digest := encode(sha256(convert_to(statement, 'UTF8')), 'hex');
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_trigger AS t
+            WHERE t.tgrelid = limits.oid AND t.tgname = 'tr_' || limits.relation || '_limits'
+                AND obj_description(t.oid, 'pg_trigger') LIKE '%' || digest
+        );
+        EXECUTE statement;
+        EXECUTE format(
+            'COMMENT ON TRIGGER %I ON our_schema.%I IS %L', 'tr_' || limits.relation || '_limits', limits.relation,
+            'Refuses values over their limit; made by ' || digest
         );
     END LOOP;
 END
