@@ -296,7 +296,7 @@ refusal AS (
     FROM administrator a CROSS JOIN wanted_database d
    WHERE NOT a.rolsuper AND NOT a.rolcreatedb AND d.oid IS NULL
   UNION ALL
-  SELECT 21, format('Before PostgreSQL 15 the schema public of a new database belongs to the superuser %s, so %s cannot change its privileges: '
+  SELECT 31, format('Before PostgreSQL 15 the schema public of a new database belongs to the superuser %s, so %s cannot change its privileges: '
                     'choose another mission_control_database_schema or connect as a superuser.', s.rolname, a.rolname)
     FROM administrator a CROSS JOIN server CROSS JOIN wanted_database d CROSS JOIN input
     JOIN pg_catalog.pg_roles s ON s.oid = 10
