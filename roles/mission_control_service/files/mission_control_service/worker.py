@@ -48,7 +48,7 @@ _SWEEP_PACE = 0.5
 _URGENT = (b"GET /live ", b"HEAD /live ")
 _EX_CONFIG = 78
 
-# Who may touch a connection: the loop in all states but ANSWERED, in which it is the thread's.
+# Who may touch a connection: the loop in all states but ANSWERED, in which it is the thread's. Its lock is for the change back.
 _READ, _ANSWERED, _SENT, _CLOSED = range(4)
 
 
@@ -60,6 +60,7 @@ class _Connection:
         "group",
         "incoming",
         "keep",
+        "lock",
         "number",
         "outgoing",
         "request",
@@ -75,6 +76,7 @@ class _Connection:
         self.client = client
         self.server = server
         self.group = group
+        self.lock = threading.Lock()
         self.incoming = Incoming()
         self.request: tuple[bytes, bool] = (b"", False)
         self.outgoing = memoryview(b"")
@@ -118,8 +120,6 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         configuration = Configuration.load()
         self._most_of_one = configuration.connections_per_address
         self._most = _most_connections(configuration.pool_size)
-        # Of what a thread changes when it gives a connection back: its state and what the loop waits for.
-        self._lock = threading.Lock()
         self._connections: dict[int, _Connection] = {}
         self._groups: dict[str, dict[_Connection, None]] = {}
         self._requests: Turns[_Connection] = Turns()
@@ -175,9 +175,7 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         """Part from everybody whose time is over."""
         now = monotonic()
         self._next_sweep = now + _SWEEP_PACE
-        with self._lock:
-            late = [each for each in self._connections.values() if each.state != _ANSWERED and each.deadline <= now]
-        for connection in late:
+        for connection in [each for each in self._connections.values() if _is_late(each, now)]:
             if connection.state == _READ and connection.incoming:
                 self._refuse(connection, "408 Request Timeout")
             else:
@@ -209,8 +207,7 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         return True
 
     def _drop_oldest(self, group: str) -> bool:
-        with self._lock:
-            oldest = next((each for each in self._groups[group] if each.state != _ANSWERED), None)
+        oldest = next((each for each in self._groups[group] if not _is_answered(each)), None)
         if oldest is None:
             return False
         self._drop(oldest)
@@ -237,7 +234,8 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         connection.events = events
 
     def _attend(self, connection: _Connection) -> None:
-        with self._lock:
+        # Where an answer is just being sent, for the moment that this takes: the next request often is there before the thread is done.
+        with connection.lock:
             if connection.state == _ANSWERED:
                 # It says something, or is gone, while it is answered: for later.
                 self._watch(connection, 0)
@@ -315,14 +313,14 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         while True:
             connection = turns.get()
             answer, connection.keep = self._answer(connection)
-            try:
-                sent = connection.socket.send(answer)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                # The client is gone, which the loop sees too.
-                sent, connection.keep = len(answer), False
-            with self._lock:
+            with connection.lock:
+                try:
+                    sent = connection.socket.send(answer)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    # The client is gone, which the loop sees too.
+                    sent, connection.keep = len(answer), False
                 if sent < len(answer):
                     connection.outgoing = memoryview(answer)[sent:]
                     connection.deadline = monotonic() + ANSWER_TIME
@@ -364,6 +362,16 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             if hasattr(parts, "close"):
                 parts.close()
         return not response.should_close()
+
+
+def _is_answered(connection: _Connection) -> bool:
+    with connection.lock:
+        return connection.state == _ANSWERED
+
+
+def _is_late(connection: _Connection, now: float) -> bool:
+    with connection.lock:
+        return connection.state != _ANSWERED and connection.deadline <= now
 
 
 def group_of(client: Any) -> str:
