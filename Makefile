@@ -2,6 +2,10 @@
 SHELL := /bin/bash
 # Ansible refuses to run in a locale that is not UTF-8.
 export LC_ALL := C.UTF-8
+# What the caller's shell says about databases and Ansible is meant for `make site` alone.
+ifeq ($(filter site,$(MAKECMDGOALS)),)
+unexport $(filter PG% POSTGRES_% DATABASE_URL ANSIBLE_% MISSION_CONTROL_ENV_FILE,$(.VARIABLES))
+endif
 BIN := .venv/bin
 SCENARIOS ?=
 ARGS ?=

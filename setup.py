@@ -12,23 +12,34 @@ sys.path.insert(0, os.path.join(ROOT, "plugins"))
 
 from module_utils.manifest import FILE_NAME, Manifest  # noqa: E402 - found by the line above
 
+# A collection may hold no module of this name: Galaxy refuses it.
+MAIN = '''"""`python -m mission_control`."""
 
-class BuildWithManifest(build_py):
-    """Puts a manifest of the SQL files into the package, which has none of the files themselves."""
+from .command_line import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+'''
+
+
+class BuildPackage(build_py):
+    """Puts into the package what the collection does not have: a manifest of the SQL files, which stay behind, and __main__."""
 
     def run(self):
         super().run()
-        # Installed in place (pip install --editable) the library reads the checkout's files.
+        # Installed in place (pip install --editable) the library reads the checkout's files, and its command is the script.
         if not self.editable_mode:
-            with open(self._manifest, "w", encoding="utf-8") as file:
-                file.write(Manifest.of_directory(SQL, self.distribution.get_version()).as_json())
+            manifest = Manifest.of_directory(SQL, self.distribution.get_version()).as_json()
+            for path, text in zip(self._made, (manifest, MAIN)):
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
 
     def get_outputs(self, include_bytecode=True):
-        return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else [self._manifest])]
+        return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else self._made)]
 
     @property
-    def _manifest(self):
-        return os.path.join(self.build_lib, "mission_control", FILE_NAME)
+    def _made(self):
+        return [os.path.join(self.build_lib, "mission_control", name) for name in (FILE_NAME, "__main__.py")]
 
 
-setup(cmdclass={"build_py": BuildWithManifest})
+setup(cmdclass={"build_py": BuildPackage})

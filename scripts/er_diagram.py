@@ -21,7 +21,7 @@ GROUPS = {
     "Language models": ("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
     "Tools and policies": ("tool_definitions", "tool_call_records", "policies"),
     "Audit": ("audit_entries", "audit_links", "audit_head"),
-    "Bookkeeping of the migrations": ("schema_migrations", "schema_repeatables"),
+    "Bookkeeping of the migrations": ("schema_migrations", "schema_repeatables", "schema_objects"),
     "Backups": ("backup_runs",),
 }
 _HEAD = """# The schema

@@ -82,7 +82,8 @@ _raw:
       type: list
       elements: str
     pending_repeatables:
-      description: Names of the repeatable files and price lists that are not recorded as they are now.
+      description: Names of the repeatable files and price lists that are not recorded as they are now, and of the functions, views and triggers
+        that are not as they were made.
       type: list
       elements: str
     grants_statements:
@@ -114,6 +115,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.migration_
     grants_checksum,
     history_statements,
     migration_batches,
+    objects_to_restore,
     pending_repeatables,
     record_grants_statements,
     repeatable_script,
@@ -163,7 +165,8 @@ class LookupModule(LookupBase):
         if history is None:
             return result
         try:
-            files = read_migrations(os.path.join(directory, "migrations"))
+            bundle = read_migrations(os.path.join(directory, "migrations"))
+            files = list(bundle)
             if self.get_option("site_directory"):
                 files += read_migrations(self.get_option("site_directory"), SITE)
             repeatables = read_repeatables(os.path.join(directory, "repeatable"))
@@ -172,21 +175,26 @@ class LookupModule(LookupBase):
             return {**result, "problems": [str(error)]}
 
         plan = plan_migrations(files, applied_from_rows(history["migrations"]))
-        repeatable = pending_repeatables(repeatables, price_lists, history["repeatables"])
+        drifted = objects_to_restore(history.get("objects"))
+        repeatable = pending_repeatables(repeatables, price_lists, history["repeatables"]) + drifted
         result["status"] = status_table(files, history["migrations"])
         result["applied"] = len(plan.applied)
-        if plan.problems:
-            return {**result, "problems": list(plan.problems)}
+        problems = [*history.get("problems", []), *plan.problems]
+        if problems:
+            return {**result, "problems": problems}
         result["pending"] = [file.name for file in plan.pending]
         result["pending_repeatables"] = repeatable
         result["batches"] = migration_batches(session_sql, plan.pending, settings)
         run_id = self.get_option("run_id")
         digest = grants_checksum(_read(directory, "privileges.yml"), [*files, *repeatables])
-        if {"name": GRANTS, "checksum": digest} not in history["repeatables"]:
+        # What is made anew has lost the privileges on it.
+        if drifted or digest not in [row["checksum"] for row in history["repeatables"] if row["name"] == GRANTS]:
             result["grants_statements"] = record_grants_statements(session_sql, digest, settings, run_id)
         result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]
         if repeatable:
-            result["repeatable_script"] = repeatable_script(session_sql, repeatables, price_lists, settings, run_id)
+            result["repeatable_script"] = repeatable_script(
+                session_sql, bundle, repeatables, price_lists, settings, run_id
+            )
         return result
 
     def _price_lists(self, directory: str) -> list[PriceList]:

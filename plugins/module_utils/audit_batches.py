@@ -7,7 +7,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Callable
 
-from .audit import AuditHead, ChainReport, verify_audit_chain
+from .audit import AuditHead, ChainReport, read_head, verify_audit_chain
+from .own_tables import own_tables
 
 if TYPE_CHECKING:
     from .queries import Queries
@@ -39,16 +40,21 @@ def verify_in_batches(
     start = verified_to.sequence
     while True:
         # As many as fit are left to the last statement, which also compares the heads.
-        head = client.query_one("SELECT sequence FROM audit_head")
-        total = max(0, head["sequence"] - start) if head else 0
+        with own_tables(client, "audit_head") as tables:
+            head = read_head(tables)
+        total = max(0, head.sequence - start) if head else 0
         if progress is not None:
             progress(min(done, total), total)
         if total - done <= batch:
             break
-        row = client.query_one(
-            "SELECT verified, last_sequence, last_digest, problem FROM verify_audit_links(%s::bigint, decode(%s, 'hex'), %s::bigint)",
-            [verified_to.sequence, verified_to.digest.hex(), batch],
-        )
+        with own_tables(client, "audit_head", functions=True) as tables:
+            row = tables.call(
+                "verify_audit_links",
+                "20 17 20",
+                "SELECT v.verified, v.last_sequence, v.last_digest, v.problem "
+                "FROM {function}(%s::bigint, decode(%s, 'hex'), %s::bigint) AS v",
+                [verified_to.sequence, verified_to.digest.hex(), batch],
+            )
         if row is None or row["problem"] is not None or not row["verified"]:
             # The last statement says what is wrong; it begins at the same link.
             break

@@ -14,7 +14,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
-from .audit import AuditHead, ChainReport
+from .audit import AuditHead, ChainReport, read_head
+from .own_tables import named, own_tables
 
 if TYPE_CHECKING:
     from .client import Client
@@ -26,13 +27,14 @@ _NUMBERS = ("sequence", "id", "recorded_at_us", "transaction_id")
 _TEXTS = (
     "database_role", "actor", "action", "target_type", "target_id", "outcome", "details", "source_address",
 )  # fmt: skip
+CHAIN_TABLES = ("audit_head", "audit_links", "audit_entries")
 # Every link and every entry, also those without the other, in the order of the chain.
 CHAIN_ROWS = """
 SELECT l.sequence, l.entry_id, l.digest, e.id, (extract(epoch FROM e.recorded_at) * 1000000)::bigint AS recorded_at_us,
     e.transaction_id, e.database_role, e.actor, e.action, e.target_type, e.target_id, e.outcome,
     e.details::text AS details, e.source_address::text AS source_address
-FROM audit_links AS l
-FULL JOIN audit_entries AS e ON e.id = l.entry_id
+FROM ONLY {audit_links} AS l
+FULL JOIN ONLY {audit_entries} AS e ON e.id = l.entry_id
 ORDER BY l.sequence, e.id
 """
 
@@ -44,18 +46,21 @@ def recompute_audit_chain(
 ) -> ChainReport:
     """Read the whole log and recompute its chain in this process; slower than `verify_audit_chain()`, and trusts less.
 
-    Entries that are committed while it reads are left out.
+    Entries that are committed while it reads are left out. No function of the database is called, and tables that are no
+    ordinary ones are not read.
 
     Args:
         expected_head: a head that was kept outside the database; without it only what contradicts itself is found.
         progress: called now and then with the number of recomputed links and of all that the head counts.
+
+    Raises:
+        ForeignCodeError: reading the tables could run code of others.
     """
     if isinstance(expected_head, str):
         expected_head = AuditHead.parse(expected_head)
-    with client.transaction(isolation="repeatable read", read_only=True) as transaction:
-        found = transaction.query_one("SELECT sequence, digest FROM audit_head")
-        head = None if found is None else AuditHead(found["sequence"], bytes(found["digest"]))
-        with transaction.stream(CHAIN_ROWS) as rows:
+    with own_tables(client, *CHAIN_TABLES, isolation="repeatable read") as tables:
+        head = read_head(tables)
+        with tables.transaction.stream(named(CHAIN_ROWS, tables.relations)) as rows:
             return recompute(_counted(rows, head, progress), head, expected_head)
 
 

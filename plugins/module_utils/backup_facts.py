@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,10 @@ def calendar_problems(calendars: Iterable[str]) -> dict[str, str]:
     return problems
 
 
-def system_identifier(version: str, data_directory: str) -> str:
+def system_identifier(version: str, data_directory: str, user: str) -> str:
     """What initdb gave the cluster once and for all; empty where there is none."""
-    code, output, _errors = _run([f"/usr/lib/postgresql/{version}/bin/pg_controldata", "--pgdata", data_directory])
+    command = [f"/usr/lib/postgresql/{version}/bin/pg_controldata", "--pgdata", data_directory]
+    code, output, _errors = _run(command, user)
     found = re.search(r"^Database system identifier:\s+(\d+)$", output, re.MULTILINE) if code == 0 else None
     return found.group(1) if found else ""
 
@@ -143,22 +145,45 @@ def kept_heads(path: str) -> list[dict[str, str]]:
 
 
 def directory_state(path: str) -> str:
-    """`missing`, `empty`, `data` (of PostgreSQL) or `other`, of what is to become a data directory."""
+    """`missing`, `empty`, `link`, `data` (of PostgreSQL) or `other`, of what is to become a data directory."""
+    path = path.rstrip("/")
+    if os.path.islink(path):
+        return "link"
     try:
         names = os.listdir(path)
     except (FileNotFoundError, NotADirectoryError):
-        return "other" if os.path.lexists(path) and not os.path.islink(path) else "missing"
+        return "other" if os.path.lexists(path) else "missing"
+    except OSError as error:
+        raise ProbeError(f"{path} cannot be read: {error.strerror}.") from error
     if not names:
         return "empty"
     return "data" if "PG_VERSION" in names else "other"
 
 
-def unfinished_restore(data_directory: str) -> str:
-    """`begun` or `done`, where a file beside the data directory says that a restore into it has not come to its end; else empty.
+def unfinished_restore(marker: str, data_directory: str) -> str:
+    """`begun` or `done`, where a file of root's says that a restore into the data directory has not come to its end; else empty.
 
     The control file comes last of all files, and the server takes the signal away when it has replayed the write-ahead log.
     """
-    if not os.path.exists(f"{data_directory.rstrip('/')}.mission_control-restoring"):
+    if (read_text(marker) or "").split("\n")[0] != data_directory.rstrip("/"):
         return ""
     whole = os.path.exists(os.path.join(data_directory, "global", "pg_control"))
     return "done" if whole and not os.path.exists(os.path.join(data_directory, "recovery.signal")) else "begun"
+
+
+def is_roots_place(path: str) -> bool:
+    """Whether nobody but root can put something in the place of a path: each directory above it is root's, and no other may write there."""
+    above = os.path.dirname(os.path.normpath(path))
+    while True:
+        try:
+            found = os.lstat(above)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+        else:
+            if found.st_uid != 0 or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+                return False
+        if above == os.path.dirname(above):
+            return True
+        above = os.path.dirname(above)

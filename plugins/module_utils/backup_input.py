@@ -34,6 +34,10 @@ _QUEUE = re.compile(r"[1-9]\d{0,8}(MiB|GiB|TiB)")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _OPTION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _CLUSTER = re.compile(r"[a-z][a-z0-9_]*")
+# With these a server without TLS, or anybody who says that it has none, is answered.
+_WEAK_MODES = ("disable", "allow", "prefer")
+# Of Debian's libpq.
+_SOCKET_DIRECTORY = "/var/run/postgresql"
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(:\d\d(\.\d{1,6})?)?) ?(Z|[+-]\d\d(:?\d\d)?)")
 # These are the role's: with another value its parts would not find each other.
 _RESERVED = ("config", "stanza", "pg1-path", "archive-push-queue-max", "repo1-path", "repo1-cipher-pass")
@@ -65,6 +69,21 @@ def moment(text: str) -> str:
     return f"{parsed.astimezone(datetime.timezone.utc):%Y-%m-%d %H:%M:%S.%f}+00"
 
 
+def is_remote(host: str) -> bool:
+    """Whether a connection to this host leaves the machine."""
+    return bool(host) and host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/")
+
+
+def password_line(host: str, port: int, database: str, user: str, password: str) -> str:
+    """Lines of a password file for one server, database and user.
+
+    libpq looks for `localhost` where the socket lies in the directory that it was built with.
+    """
+    hosts = ["localhost", host] if host == _SOCKET_DIRECTORY else [host]
+    fields = [[each, str(port), database, user, password] for each in hosts]
+    return "".join(":".join(re.sub(r"([\\:])", r"\\\1", field) for field in line) + "\n" for line in fields)
+
+
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     yield from _method_problems(inputs)
     for name, (least, most) in _NUMBERS.items():
@@ -85,6 +104,11 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_PREFIX}archive_queue is {shown(inputs['archive_queue'])}, but it must be a size such as 512MiB or 4GiB."
     if not _USER.fullmatch(str(inputs["user"])):
         yield f"{_PREFIX}user is {shown(inputs['user'])}, which is no name of a user."
+    if is_remote(inputs["login_host"]) and inputs["login_password"] and inputs["ssl_mode"] in _WEAK_MODES:
+        yield (
+            f"{_PREFIX}ssl_mode is {inputs['ssl_mode']}, with which anybody between here and {inputs['login_host']} may ask for the administrator's "
+            f"password: set it to verify-full with {_PREFIX}ca_cert, or at least to require."
+        )
     yield from _option_problems(inputs["options"])
     yield from _restore_problems(inputs)
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import os
 import textwrap
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .client import Client
+from .driver import foreign_variables
 from .errors import MissionControlError, SettingsError
 from .postgres_url import parse_url
 from .settings import Settings
@@ -83,7 +85,8 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
         "connection",
         textwrap.fill(
             "What is not given here comes from DATABASE_URL or POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB and "
-            f"POSTGRES_USER, then from the env file, then from libpq's PGHOST and so on. {NEVER_AN_OPTION}",
+            "POSTGRES_USER, then from the env file, then from libpq's PGHOST and so on; a source that names another host, "
+            f"port or user than an option is left out as a whole, with its password. {NEVER_AN_OPTION}",
             width=100,
         ),
     )
@@ -126,6 +129,10 @@ def make_client(options: argparse.Namespace, read_only: bool = False) -> Client:
             raise SettingsError(f"The URL of --url holds a password. {NEVER_AN_OPTION}")
     chosen = {name: given[name] for name in _CONNECTION if name in given}
     settings = Settings.load(url, env_file=given.get("env_file"), **chosen)
+    # The process is this program's own, so what libpq would only look up here can be taken away.
+    foreign = foreign_variables(settings, os.environ)
+    for variable in foreign if settings.service else foreign & {"PGSERVICE"}:
+        del os.environ[variable]
     more = " -c default_transaction_read_only=on" if read_only else ""
     changed = dataclasses.replace(
         settings,

@@ -13,13 +13,14 @@ from .command_output import table
 from .command_parser import EXIT_NO, EXIT_OK, EXIT_UNKNOWN, CommandError, add_format_options, make_client
 from .manifest import Manifest
 from .migrations import FILE_NAME
+from .own_tables import own_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .client import Client
     from .command_output import Output
-    from .transaction import Transaction
+    from .own_tables import OwnTables
 
 SUMMARY = "which migrations are applied, pending or drifted"
 DESCRIPTION = """\
@@ -41,12 +42,10 @@ _COLOURS = {"applied": "green", "current": "green", "pending": "yellow", "outdat
 
 # The catalogue shows everybody where the table is; a name leads to it only where the login may use its schema.
 _PLACE = """
-SELECT to_regclass('schema_migrations') IS NOT NULL AS reachable, (
-    SELECT min(n.nspname::text)
-    FROM pg_class AS c
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relname = 'schema_migrations' AND c.relkind IN ('r', 'p')
-) AS schema
+SELECT min(n.nspname::text) AS schema
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = 'schema_migrations' AND c.relkind IN ('r', 'p')
 """
 
 
@@ -74,8 +73,8 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
         raise CommandError(
             "This copy of mission-control came without a manifest of its migrations: install it again.", EXIT_UNKNOWN
         )
-    with client.transaction("repeatable read", read_only=True) as transaction:
-        migrations, repeatables = _recorded(transaction)
+    with own_tables(client, "schema_migrations", "schema_repeatables", isolation="repeatable read") as tables:
+        migrations, repeatables = _recorded(tables)
     lines = [*migration_lines(manifest, migrations), *repeatable_lines(manifest, repeatables)]
     current = all(line.state in ("applied", "current", "recorded") for line in lines)
     if options.format == "json":
@@ -85,20 +84,19 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     return EXIT_OK if current else EXIT_NO
 
 
-def _recorded(transaction: Transaction) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _recorded(tables: OwnTables) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of both tables; none where there are no such tables."""
-    place = transaction.query_one(_PLACE) or {}
-    if place["schema"] is None:
-        return [], []
-    if not place["reachable"]:
+    if tables.relations["schema_migrations"] is None:
+        place = tables.rows(_PLACE)[0]["schema"]
+        if place is None:
+            return [], []
         raise CommandError(
-            f"The migrations are recorded in the schema {place['schema']}, which this login may not use or does not have on its "
-            "search_path.",
+            f"The migrations are recorded in the schema {place}, which this login may not use or does not have on its search_path.",
             EXIT_UNKNOWN,
         )
     return (
-        transaction.query_many("SELECT origin, version, name, checksum, applied_at FROM schema_migrations"),
-        transaction.query_many("SELECT name, checksum, applied_at FROM schema_repeatables"),
+        tables.rows("SELECT m.origin, m.version, m.name, m.checksum, m.applied_at FROM ONLY {schema_migrations} AS m"),
+        tables.rows("SELECT r.name, r.checksum, r.applied_at FROM ONLY {schema_repeatables} AS r"),
     )
 
 

@@ -8,6 +8,7 @@ import datetime
 import decimal
 import enum
 import json
+import os
 import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Callable
@@ -58,12 +59,85 @@ def require_driver() -> None:
         )
 
 
+# Variables of libpq's environment: the parameter that stands in for each, since which libpq there is one, and a value of it
+# that says as much as nothing. Empty text is not read from the environment again.
+_LIBPQ_VARIABLES = (
+    ("PGHOST", "host", 0, ""),
+    ("PGHOSTADDR", "hostaddr", 0, ""),
+    ("PGPORT", "port", 0, ""),
+    ("PGDATABASE", "dbname", 0, ""),
+    ("PGUSER", "user", 0, ""),
+    ("PGPASSWORD", "password", 0, ""),
+    ("PGPASSFILE", "passfile", 100000, ""),
+    ("PGOPTIONS", "options", 0, ""),
+    ("PGSSLMODE", "sslmode", 0, "prefer"),
+    ("PGREQUIRESSL", "sslmode", 0, "prefer"),
+    ("PGSSLNEGOTIATION", "sslnegotiation", 170000, "postgres"),
+    ("PGSSLCOMPRESSION", "sslcompression", 0, "0"),
+    ("PGSSLCERT", "sslcert", 0, ""),
+    ("PGSSLKEY", "sslkey", 0, ""),
+    ("PGSSLCERTMODE", "sslcertmode", 160000, "allow"),
+    ("PGSSLROOTCERT", "sslrootcert", 0, ""),
+    ("PGSSLCRL", "sslcrl", 0, ""),
+    ("PGSSLCRLDIR", "sslcrldir", 140000, ""),
+    ("PGSSLSNI", "sslsni", 140000, "1"),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version", 130000, "TLSv1.2"),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version", 130000, ""),
+    ("PGCHANNELBINDING", "channel_binding", 130000, "prefer"),
+    ("PGREQUIREPEER", "requirepeer", 0, ""),
+    ("PGREQUIREAUTH", "require_auth", 160000, ""),
+    ("PGGSSENCMODE", "gssencmode", 120000, "prefer"),
+    ("PGGSSDELEGATION", "gssdelegation", 160000, "0"),
+    ("PGKRBSRVNAME", "krbsrvname", 0, "postgres"),
+    ("PGGSSLIB", "gsslib", 0, ""),
+    ("PGTARGETSESSIONATTRS", "target_session_attrs", 100000, "any"),
+    ("PGLOADBALANCEHOSTS", "load_balance_hosts", 160000, "disable"),
+    ("PGMINPROTOCOLVERSION", "min_protocol_version", 180000, "3.0"),
+    ("PGMAXPROTOCOLVERSION", "max_protocol_version", 180000, "3.0"),
+)
+# What names a server or a login there, and so says whose the password beside it is.
+_NAMING_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGSERVICE")
+_OWN_ONES = ("PGPASSWORD", "PGPASSFILE")
+_CLEAR_TEXT_REFUSED = "!password"
+_REQUIRE_AUTH_SINCE = 160000
+
+
+def foreign_variables(settings: Settings, environment: Mapping[str, str]) -> set[str]:
+    """Variables of libpq's environment that are not meant for this connection, as the settings name a login of their own.
+
+    A password, or a password file, beside nothing that names a server is for the login that the settings name.
+    """
+    if not settings.names_login:
+        return set()
+    found = {variable for variable, _name, _since, _value in _LIBPQ_VARIABLES if environment.get(variable)}
+    if not settings.service and environment.get("PGSERVICE"):
+        found.add("PGSERVICE")
+    return found if any(map(environment.get, _NAMING_VARIABLES)) else found - {*_OWN_ONES}
+
+
+def _parameters(settings: Settings) -> dict[str, Any]:
+    """What libpq is told. It looks for each parameter that it is not told in its environment."""
+    version = psycopg2.extensions.libpq_version()
+    parameters = settings.connection_parameters()
+    foreign = foreign_variables(settings, os.environ)
+    # A service file adds what the program does not say: with a service of the environment everything is said.
+    by_service = "PGSERVICE" in foreign
+    for variable, name, since, nothing in () if settings.service else _LIBPQ_VARIABLES:
+        if version >= since and (by_service or variable in foreign):
+            parameters.setdefault(name, nothing)
+    verified = settings.sslmode in ("verify-ca", "verify-full")
+    if version >= _REQUIRE_AUTH_SINCE and not verified and not settings.require_auth:
+        said = None if settings.names_login else os.environ.get("PGREQUIREAUTH")
+        parameters["require_auth"] = said or _CLEAR_TEXT_REFUSED
+    return parameters
+
+
 def open_connection(settings: Settings) -> Any:
     """A connection in autocommit mode: transactions are begun and ended by the library's own statements."""
     require_driver()
     failure: ConnectError
     try:
-        connection = psycopg2.connect(**settings.connection_parameters())
+        connection = psycopg2.connect(**_parameters(settings))
         try:
             connection.autocommit = True
             _register_types(connection)
@@ -73,12 +147,31 @@ def open_connection(settings: Settings) -> Any:
         return connection
     except psycopg2.Error as error:
         reason = settings.redact(" ".join(str(error).split())) or type(error).__name__
-        failure = ConnectError(f"Cannot connect to the {settings.describe()}: {reason}")
+        failure = _connect_error(settings, reason)
     except UnicodeDecodeError:
         # The server cuts names after 63 bytes, wherever that is, and repeats them in its message.
-        failure = ConnectError(f"Cannot connect to the {settings.describe()}: its answer is not UTF-8 text")
+        failure = _connect_error(settings, "its answer is not UTF-8 text")
     # Raised here and not above: the driver's error would be its context, and that one's frames hold the password.
     raise failure
+
+
+def _connect_error(settings: Settings, reason: str) -> ConnectError:
+    """The reason, and behind it what the library knows of a cure."""
+    cures = []
+    if "cleartext password" in reason:
+        cures.append(
+            "It is not sent in clear text to a server whose certificate is not verified: "
+            'set sslmode to verify-full, or require_auth to "password".'
+        )
+    if settings.withheld and settings.password is None:
+        cures.append(settings.withheld)
+    foreign = foreign_variables(settings, os.environ)
+    if settings.password is None and "PGPASSWORD" in foreign:
+        cures.append("PGPASSWORD was not used: the environment names another server or login beside it.")
+    if "PGSERVICE" in foreign and "definition of service" in reason:
+        cures.append("PGSERVICE of the environment names it, and is not meant for this connection: unset it.")
+    end = "" if not cures or reason.endswith((".", "?", "!")) else "."
+    return ConnectError(" ".join((f"Cannot connect to the {settings.describe()}: {reason}{end}", *cures)))
 
 
 def _register_types(connection: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .health_report import Check
-from .health_schema import unreadable
+from .health_schema import read_tables, unreadable
 from .health_text import duration, number
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def check_backups(probe: Probe) -> Check:
                 THEN greatest(0, {_WRITTEN} - {_ARCHIVED} - 1)
             END AS waiting_segments
         FROM pg_catalog.pg_stat_archiver AS a
-        CROSS JOIN (
-            SELECT setting::bigint AS bytes FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size'
-        ) AS s
+        CROSS JOIN (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS bytes) AS s
         """  # noqa: S608 - constants
     )
     problem = _archive_problem(archive, probe.thresholds.archive_warn_seconds)
@@ -43,11 +41,12 @@ def check_backups(probe: Probe) -> Check:
     answer = unreadable(probe, "backups", "backup_runs")
     if answer is not None:
         return answer
-    runs = probe.row(
+    (runs,) = read_tables(
+        probe,
         """
         WITH run AS (
             SELECT r.method, r.outcome, r.started_at, extract(epoch FROM clock_timestamp() - r.finished_at)::float8 AS seconds
-            FROM backup_runs AS r WHERE r.type <> 'archive'
+            FROM ONLY {backup_runs} AS r WHERE r.type <> 'archive'
         ), last_run AS (
             SELECT r.method, r.outcome, r.seconds FROM run AS r WHERE r.started_at = (SELECT max(started_at) FROM run)
         )
@@ -55,11 +54,11 @@ def check_backups(probe: Probe) -> Check:
             (SELECT min(seconds) FROM run WHERE outcome = 'success') AS success_seconds,
             (SELECT min(seconds) FROM last_run WHERE outcome = 'failure') AS failure_seconds,
             EXISTS (
-                SELECT FROM backup_runs AS g
+                SELECT FROM ONLY {backup_runs} AS g
                 WHERE g.type = 'archive' AND g.outcome = 'failure'
                     AND g.started_at > coalesce((SELECT max(started_at) FROM run WHERE outcome = 'success'), '-infinity')
             ) AS log_is_lost
-        """
+        """,
     )
     return _judged({**archive, **runs}, probe.thresholds.backup_warn_seconds)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .health_report import Check
-from .health_schema import unreadable
+from .health_schema import read_tables, unreadable
 from .health_text import number
 from .migrations import BUNDLE, FILE_NAME, SITE
 
@@ -28,8 +28,10 @@ def check_migrations(probe: Probe) -> Check:
     if answer is not None:
         # That nothing was ever applied is known even without a manifest.
         return Check("migrations", "fail", answer.message, {}) if answer.status == "not checked" else answer
-    rows = probe.rows(
-        "SELECT origin, version, name, checksum, applied_at FROM schema_migrations ORDER BY origin, version"
+    rows = read_tables(
+        probe,
+        "SELECT m.origin, m.version, m.name, m.checksum, m.applied_at FROM ONLY {schema_migrations} AS m "
+        "ORDER BY m.origin, m.version",
     )
     current = max((row["version"] for row in rows if row["origin"] == BUNDLE), default=0)
     data: dict[str, Any] = {
@@ -58,7 +60,8 @@ def check_repeatables(probe: Probe) -> Check:
     answer = unreadable(probe, "repeatables", "schema_repeatables")
     if answer is not None:
         return answer
-    recorded = {row["name"]: row["checksum"] for row in probe.rows("SELECT name, checksum FROM schema_repeatables")}
+    rows = read_tables(probe, "SELECT r.name, r.checksum FROM ONLY {schema_repeatables} AS r")
+    recorded = {row["name"]: row["checksum"] for row in rows}
     files = [name for name in recorded if FILE_NAME.match(name)]
     if probe.manifest is None:
         message = f"{number(len(files), 'file')} of functions and views; {_NO_MANIFEST}."

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .errors import MissionControlError
 from .health_thresholds import Thresholds
+from .own_tables import BIND, hold
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from .driver import Parameters
     from .manifest import Manifest
+    from .own_tables import Relation
     from .session import Session
 
     Row = dict[str, Any]
@@ -44,11 +46,14 @@ class Probe:
 
     @contextlib.contextmanager
     def transaction(self) -> Generator[None, None, None]:
-        """Read-only, at the level that sees what is there now. The end of the block ends it in any case."""
+        """Read-only, at the level that sees what is there now. The end of the block ends it in any case.
+
+        No name and no operator in it leads to what others have made: the session may be a superuser's.
+        """
         lock_timeout = min(_LONGEST_LOCK_WAIT, self._time_left() / 4)
         self.session.command(
             f"BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL statement_timeout = {_milliseconds(self._time_left())}; "
-            f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}; SAVEPOINT {_SAVEPOINT}"
+            f"SET LOCAL lock_timeout = {_milliseconds(lock_timeout)}; {BIND}; SAVEPOINT {_SAVEPOINT}"
         )
         try:
             yield
@@ -67,13 +72,26 @@ class Probe:
             ConnectionLostError: also where the time was over and the connection was cut.
             QueryError: the server refused it or did not answer in time; the next question may be asked all the same.
         """
-        prefix = f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; SET LOCAL statement_timeout = {_milliseconds(self._time_left() / 2)}; "
-        return self.session.query(prefix + sql, parameters).rows
+        return self.session.query(self._prefix() + sql, parameters).rows
 
     def row(self, sql: str, parameters: Parameters = None) -> Row:
         """The one row of the answer."""
         (row,) = self.rows(sql, parameters)
         return row
+
+    def hold(self, relations: Mapping[str, Relation], wait: bool) -> dict[str, str]:
+        """Keep tables as they are from now on, and say which of them are no ordinary ones, and why.
+
+        Args:
+            relations: the tables.
+            wait: whether to wait for locks of others, for as long as a check may wait.
+        """
+        # The questions after it go back to this savepoint and so keep the locks.
+        sql, parameters = hold(relations, wait, then=f"SAVEPOINT {_SAVEPOINT}")
+        return {row["name"]: row["problem"] for row in self.session.query(self._prefix() + sql, parameters).rows}
+
+    def _prefix(self) -> str:
+        return f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; SET LOCAL statement_timeout = {_milliseconds(self._time_left() / 2)}; "
 
     def remember(self, question: Callable[[Probe], AnswerT]) -> AnswerT:
         """What a question found, asked once for all checks that need it."""

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .errors import LockTimeoutError
 from .health_report import Check
 from .health_text import number, size
+from .own_tables import FIND, Relation, found_relations, named, not_read
 from .schema_objects import ALWAYS_TRIGGERS, TABLES, TRIGGERS, VIEWS
 
 if TYPE_CHECKING:
@@ -16,25 +17,17 @@ if TYPE_CHECKING:
 
 _DISABLED = ("D", "R")  # pg_trigger.tgenabled: never, and only for replication
 _ALWAYS = "A"
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A table or view that the catalogue has.
-
-    Attributes:
-        reachable: a statement that names it without a schema finds it, as those of this library do.
-        usable: this login may use its schema.
-        readable: this login may read columns of it; the login of the HTTP service may not read them all.
-        triggers: name and state (pg_trigger.tgenabled) of those on it.
-    """
-
-    oid: int
-    schema: str
-    reachable: bool
-    usable: bool
-    readable: bool
-    triggers: dict[str, str]
+# What any check reads.
+_READ = (
+    "schema_migrations",
+    "schema_repeatables",
+    "audit_head",
+    "audit_links",
+    "audit_entries",
+    "task_runs",
+    "task_events",
+    "backup_runs",
+)
 
 
 def check_schema_objects(probe: Probe) -> Check:
@@ -42,11 +35,12 @@ def check_schema_objects(probe: Probe) -> Check:
     relations = probe.remember(find_relations)
     reachable = {name: found for name, found in relations.items() if found.reachable}
     hidden = [name for name, found in relations.items() if not found.reachable and not found.usable]
-    states = {table: found.triggers for table, found in reachable.items()}
+    tables = {name for name, found in reachable.items() if found.is_table}
+    states = {name: reachable[name].triggers for name in tables}
     triggers = [(table, name, states[table].get(name)) for table, name in TRIGGERS if table in states]
     schema = reachable["schema_migrations"].schema if "schema_migrations" in reachable else None
     problems = {
-        "missing_tables": [name for name in TABLES if name not in reachable and name not in hidden],
+        "missing_tables": [name for name in TABLES if name not in tables and name not in hidden],
         "missing_views": [name for name in VIEWS if name not in reachable and name not in hidden],
         "missing_triggers": [f"{table}.{name}" for table, name, state in triggers if state is None],
         "disabled_triggers": [f"{table}.{name}" for table, name, state in triggers if state in _DISABLED],
@@ -75,15 +69,20 @@ def check_schema_objects(probe: Probe) -> Check:
 def check_tables(probe: Probe) -> Check:
     """Sizes, indexes and TOAST included. A row count is the server's estimate, None where it has none."""
     relations = probe.remember(find_relations)
-    found = {name: relations[name].oid for name in TABLES if name in relations and relations[name].reachable}
+    found = {name: each.oid for name, each in relations.items() if name in TABLES and each.reachable and each.is_table}
     if not found:
         return unreadable(probe, "tables", *TABLES) or Check("tables", "not checked", "There is no table.", {})
     rows = probe.rows(
         """
-        SELECT relname::text AS name, pg_total_relation_size(oid) AS total_bytes, pg_indexes_size(oid) AS index_bytes,
-            nullif(reltuples, -1)::bigint AS estimated_rows
-        FROM pg_catalog.pg_class
-        WHERE oid = ANY (%s::oid[])
+        SELECT t.name, t.table_bytes + t.index_bytes AS total_bytes, t.index_bytes, t.estimated_rows
+        FROM (
+            SELECT relname::text AS name, pg_table_size(oid) AS table_bytes, pg_indexes_size(oid) AS index_bytes,
+                nullif(reltuples, -1)::bigint AS estimated_rows
+            FROM pg_catalog.pg_class
+            WHERE oid = ANY (%s::oid[])
+            -- Each file is looked at once.
+            OFFSET 0
+        ) AS t
         ORDER BY 2 DESC NULLS LAST
         """,
         [list(found.values())],
@@ -98,25 +97,7 @@ def check_tables(probe: Probe) -> Check:
 
 def find_relations(probe: Probe) -> dict[str, Relation]:
     """What there is of the names that have to be there; of several with one name the one that statements would find."""
-    rows = probe.rows(
-        """
-        SELECT c.relname::text AS name, c.oid::bigint AS oid, n.nspname::text AS schema,
-            pg_table_is_visible(c.oid) AS reachable, has_schema_privilege(n.oid, 'USAGE') AS usable,
-            has_any_column_privilege(c.oid, 'SELECT') AS readable,
-            (
-                SELECT jsonb_object_agg(t.tgname, t.tgenabled)
-                FROM pg_catalog.pg_trigger AS t
-                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
-            ) AS triggers
-        FROM pg_catalog.pg_class AS c
-        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE (c.relname = ANY (%s) AND c.relkind IN ('r', 'p')) OR (c.relname = ANY (%s) AND c.relkind = 'v')
-        ORDER BY 4, 5 DESC
-        """,
-        [list(TABLES), list(VIEWS)],
-    )
-    # In this order a reachable one comes last, and before it one in a schema that this login may not use.
-    relations = {row.pop("name"): Relation(**{**row, "triggers": row["triggers"] or {}}) for row in rows}
+    relations = found_relations(probe.rows(FIND, {"tables": list(TABLES), "views": list(VIEWS)}))
     home = relations.get("schema_migrations")
     if home is not None and home.reachable:
         # Ours are known to be in a schema that may be used: what has their names elsewhere is somebody else's.
@@ -124,8 +105,18 @@ def find_relations(probe: Probe) -> dict[str, Relation]:
     return relations
 
 
+def read_tables(probe: Probe, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+    """All rows of a statement in which `{name}` stands for a table of ours; `unreadable` has let it pass."""
+    relations = probe.remember(find_relations)
+    return probe.rows(named(sql, relations, parameters), parameters)
+
+
 def unreadable(probe: Probe, check: str, *names: str) -> Check | None:
-    """The answer of a check that cannot read what it is about; None where it can."""
+    """The answer of a check that cannot read what it is about; None where it can.
+
+    Raises:
+        LockTimeoutError: another session holds a lock.
+    """
     relations = probe.remember(find_relations)
     for name in names:
         found = relations.get(name)
@@ -133,7 +124,23 @@ def unreadable(probe: Probe, check: str, *names: str) -> Check | None:
             return Check(check, "not checked", f"There is no {name}{_elsewhere(relations) or '.'}", {})
         if not found.usable or not found.readable:
             return Check(check, "not visible", f"This login may not read {name}.", {})
+    problems = probe.remember(_problems_of_all)
+    if problems is None:
+        problems = probe.hold({name: relations[name] for name in names}, wait=True)
+    for name in names:
+        if name in problems:
+            return Check(check, "fail", not_read(name, problems[name]), {"relation": name, "problem": problems[name]})
     return None
+
+
+def _problems_of_all(probe: Probe) -> dict[str, str] | None:
+    """What keeps tables from being read. None where a lock is in the way: then each check waits for those that it needs."""
+    relations = probe.remember(find_relations)
+    wanted = {name: relations[name] for name in _READ if name in relations}
+    try:
+        return probe.hold({name: each for name, each in wanted.items() if each.reachable and each.readable}, wait=False)
+    except LockTimeoutError:
+        return None
 
 
 def _elsewhere(relations: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -19,9 +20,17 @@ class KeptPasswordError(Exception):
 
 
 def read_password(path: str) -> str | None:
-    """The password in a file, or None where there is no such file."""
+    """The password in a file, or None where there is no such file.
+
+    Raises:
+        KeptPasswordError: the file cannot be used, or is a link, which could lead to the password of another host.
+    """
     try:
-        with open(path, encoding="utf-8") as file:
+        # Without O_NONBLOCK a pipe in its place would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise KeptPasswordError(f"The password file {path} is no ordinary file: put the password into one.")
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read()
     except FileNotFoundError:
@@ -29,6 +38,10 @@ def read_password(path: str) -> str | None:
     except UnicodeDecodeError as error:
         raise KeptPasswordError(f"The password file {path} is not UTF-8 text.") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise KeptPasswordError(
+                f"The password file {path} is a link, which is not followed: put the password into it."
+            ) from error
         raise KeptPasswordError(f"The password file {path} cannot be read: {error.strerror}.") from error
     if mode & 0o077:
         raise KeptPasswordError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from .input_checks import name_problem
 from .kept_password import KeptPasswordError, make_password, password_problem, read_password
 from .scram import matches
 
@@ -37,17 +38,36 @@ def decide(
 
     Where a password cannot be used the entry's `problem` is a sentence that says why, and nothing is to be done.
     """
+    # The name may be a host's answer, and must not lead out of the directory.
+    problem = name_problem(login["name"])
+    if problem:
+        return {
+            **_nothing(login),
+            "problem": f"The name of the {login['key']} role {problem}: it cannot be that of a password file.",
+        }
     path = os.path.join(os.path.abspath(os.path.expanduser(directory)), f"{login['name']}.password")
     # An administrator who may not see verifiers takes a role that can log in for one that has a password.
     is_new = not login["can_log_in"] or (login["verifier_readable"] and not login["verifier"])
-    entry = {"key": login["key"], "name": login["name"], "file": path, "problem": ""}
+    entry = {**_nothing(login), "file": path}
     try:
         password, source = _given(login["key"], given) or _kept(path) or ("", "")
         if not source and is_new:
             password, source = _generated(login["name"], path, length, generate=generate, write=write)
     except KeptPasswordError as error:
-        return {**entry, "password": "", "source": "", "action": "leave", "problem": str(error)}
+        return {**entry, "problem": str(error)}
     return {**entry, "password": password, "source": source, "action": _action(login, is_new, password, update)}
+
+
+def _nothing(login: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "key": login["key"],
+        "name": login["name"],
+        "file": "",
+        "problem": "",
+        "password": "",
+        "source": "",
+        "action": "leave",
+    }
 
 
 def _generated(role: str, path: str, length: int, *, generate: bool, write: bool) -> tuple[str, str]:

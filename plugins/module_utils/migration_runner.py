@@ -14,12 +14,24 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .migrations import MigrationFile, SqlFile, checksum
+from .foreign_code import FOREIGN_CODE
+from .migrations import SITE, MigrationFile, SqlFile, checksum
+from .object_definitions import (
+    DEFINITION_SETTINGS,
+    DEFINITIONS,
+    SCHEMA_SETTING,
+    shipped_function_names,
+    shipped_functions,
+    shipped_triggers,
+    shipped_views,
+)
 from .postgresql_message import short_message, whole_message
 from .sql_text import concurrent_index, quote_identifier, quote_literal, split_statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .object_definitions import ShippedFunction, ShippedTrigger
 
 # Arbitrary; the same for every run against one database.
 LOCK_KEY = 7883946205731421
@@ -27,6 +39,30 @@ PRICE_LIST_PREFIX = "prices:"
 GRANTS = "grants"
 # An administrator's own statements look names up nowhere else: in the schema its owner could have put a function of the same name.
 _SAFE_PATH = "search_path = pg_catalog, pg_temp"
+# What the collection's own files write for the schema, whose name is a setting.
+_OUR_SCHEMA = re.compile(r"\bour_schema\.")
+
+
+_DEFINITIONS_BODY = f"BEGIN PERFORM set_config('{SCHEMA_SETTING}', p_schema, true); RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
+
+_DEFINITION_SETTINGS = " ".join(
+    f"SET {name} = {value if name == 'search_path' else quote_literal(value)}"
+    for name, value in DEFINITION_SETTINGS.items()
+)
+# Before anything else, whatever the database, the role or the server has as its default: a literal is read as it is written here, and a
+# transaction may write. LOCAL would be too late for the first, as a whole script is read before its first statement runs; its literals
+# have no backslash that counts.
+_PLAIN_SESSION = (
+    "SET TRANSACTION READ WRITE",
+    "SET default_transaction_read_only = off",
+    "SET standard_conforming_strings = on",
+    "SET transform_null_equals = off",
+    "SET row_security = on",
+    "SET check_function_bodies = on",
+    # Large queries over small catalogues: compiling one takes longer than a run.
+    "SET jit = off",
+    f"SET {_SAFE_PATH}",
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +83,19 @@ class RunnerSettings:
     lock_timeout_ms: int = 5000
     lock_attempts: int = 5
 
-    def role_name(self, file: SqlFile) -> str:
-        """Name of the database role that executes a file."""
-        return self.audit_role if file.role == "audit" else self.owner_role
+    def role_name(self, part: SqlFile | ShippedFunction | ShippedTrigger) -> str:
+        """Name of the database role that executes a file or a part of one."""
+        return self.audit_role if part.role == "audit" else self.owner_role
+
+    def text(self, file: SqlFile) -> str:
+        """What is executed of a file: `our_schema.` is the schema's name. A homelab's own files name it themselves."""
+        if isinstance(file, MigrationFile) and file.origin == SITE:
+            return file.body
+        return self.named(file.body)
+
+    def named(self, sql: str) -> str:
+        """The collection's own SQL with the schema's name in it."""
+        return _OUR_SCHEMA.sub(lambda _: f"{quote_identifier(self.schema)}.", sql)
 
 
 @dataclass(frozen=True)
@@ -80,8 +126,13 @@ def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
 
     They write nothing that stays.
     """
-    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
-    return [f"SET {_SAFE_PATH}", session_sql, f"SELECT pg_temp.read_history({schema}, {owner}) AS history"]
+    return [
+        *_PLAIN_SESSION,
+        "SET statement_timeout = 0",
+        f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
+        *_session(session_sql),
+        f"SELECT pg_temp.read_history({_names(settings)}) AS history",
+    ]
 
 
 def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settings: RunnerSettings) -> list[list[str]]:
@@ -156,8 +207,16 @@ def pending_repeatables(
     return [name for name, digest in _checksums(repeatables, price_lists) if known.get(name) != digest]
 
 
+def objects_to_restore(drifted: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """What is to be made anew because the catalogue has it otherwise than it was made, in words; None: that was never recorded."""
+    if drifted is None:
+        return ["definitions of functions, views and triggers"]
+    return [str(each["text"]) for each in drifted]
+
+
 def repeatable_script(
     session_sql: str,
+    migrations: Sequence[SqlFile],
     repeatables: Sequence[SqlFile],
     price_lists: Sequence[PriceList],
     settings: RunnerSettings,
@@ -170,30 +229,54 @@ def repeatable_script(
     nothing.
     """
     parts = [
-        f"SET LOCAL {_SAFE_PATH}",
+        *_PLAIN_SESSION,
         "SET LOCAL application_name = 'mission_control migrations'",
         "SET LOCAL statement_timeout = 0",
         "SET LOCAL client_min_messages = warning",
         f"SET LOCAL lock_timeout = {int(settings.lock_timeout_ms)}",
-        session_sql,
+        *_session(session_sql),
         f"SELECT pg_temp.require_lock({LOCK_KEY})",
+        f"SELECT pg_temp.require_trusted_schema({_names(settings)})",
     ]
-    schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
+    parts.append(f"SELECT pg_temp.prepare_objects({_names(settings)})")
+    functions = shipped_functions(migrations, repeatables)
     parts += [
-        f"SELECT pg_temp.apply_repeatable({schema}, {quote_literal(settings.role_name(file))}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.body)})"
-        for file in repeatables
+        _repeatable_call(settings.role_name(each), f"function {each.name}", settings.named(each.sql), settings)
+        for each in functions
     ]
-    parts += [
-        f"SELECT pg_temp.assume_role({owner})",
-        f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
+    triggers = [
+        {"table": each.table, "name": each.name, "role": settings.role_name(each), "sql": settings.named(each.sql)}
+        for each in shipped_triggers(migrations)
     ]
+    audit = quote_literal(settings.audit_role)
+    schema = quote_literal(settings.schema)
+    parts.append(
+        f"SELECT pg_temp.restore_triggers({schema}, {audit}, {int(settings.lock_attempts)}, {quote_literal(json.dumps(triggers))})"
+    )
     parts += [
-        f"SELECT apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)})"
+        _repeatable_call(settings.role_name(file), file.name, settings.text(file), settings) for file in repeatables
+    ]
+    shipped = {
+        "function": shipped_function_names(migrations, repeatables),
+        "view": shipped_views(repeatables),
+        "trigger": [{"table": each["table"], "name": each["name"]} for each in triggers],
+    }
+    parts.append(
+        f"SELECT pg_temp.record_objects({schema}, {audit}, {quote_literal(run_id)}, {quote_literal(json.dumps(shipped))})"
+    )
+    parts += [
+        _repeatable_call(
+            settings.owner_role,
+            prices.name,
+            settings.named(
+                f"SELECT our_schema.apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)}::text)"
+            ),
+            settings,
+        )
         for prices in price_lists
     ]
-    parts += [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
-    parts += [f"SET LOCAL {_SAFE_PATH}", f"SELECT pg_temp.leave_role({owner})"]
+    records = [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
+    parts.append(_repeatable_call(settings.owner_role, "schema_repeatables", ";\n".join(records), settings))
     return "\n;\n".join(parts) + "\n"
 
 
@@ -204,15 +287,10 @@ def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
 
 def record_grants_statements(session_sql: str, digest: str, settings: RunnerSettings, run_id: str) -> list[str]:
     """Statements for one transaction that record that the grants were carried out, so that a run that was killed before is noticed."""
-    owner = quote_literal(settings.owner_role)
     return [
-        f"SET LOCAL {_SAFE_PATH}",
-        session_sql,
-        f"SELECT pg_temp.assume_role({owner})",
-        f"SET LOCAL search_path = {quote_identifier(settings.schema)}, pg_temp",
-        _record(GRANTS, digest, run_id),
-        f"SET LOCAL {_SAFE_PATH}",
-        f"SELECT pg_temp.leave_role({owner})",
+        *_PLAIN_SESSION,
+        *_session(session_sql),
+        _repeatable_call(settings.owner_role, GRANTS, _record(GRANTS, digest, run_id), settings),
     ]
 
 
@@ -233,13 +311,12 @@ def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList])
 
 def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
     return [
-        f"SET {_SAFE_PATH}",
+        *_PLAIN_SESSION,
         "SET application_name = 'mission_control migrations'",
         "SET statement_timeout = 0",
         "SET idle_in_transaction_session_timeout = 0",
         "SET client_min_messages = warning",
         "SET default_transaction_isolation = 'read committed'",
-        "SET default_transaction_read_only = off",
         f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
         # The server notices a killed run during a long statement and rolls back, where its platform is able to.
         "DO $$ BEGIN SET client_connection_check_interval = '1s'; "
@@ -249,10 +326,32 @@ def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
         "SET tcp_keepalives_interval = 5",
         "SET tcp_keepalives_count = 3",
         "SET tcp_user_timeout = '30s'",
-        session_sql,
-        f"SELECT pg_temp.begin_run({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, {LOCK_KEY}) "
-        "AS outcome",
+        *_session(session_sql),
+        f"SELECT pg_temp.begin_run({_names(settings)}, {LOCK_KEY}) AS outcome",
     ]
+
+
+def _session(session_sql: str) -> list[str]:
+    """The runner's functions. The look at the bookkeeping is that of the health check, so that both trust the same."""
+    return [
+        session_sql,
+        "CREATE FUNCTION pg_temp.foreign_code() RETURNS TABLE (name text, problem text) LANGUAGE sql "
+        f"SET {_SAFE_PATH} AS {quote_literal(FOREIGN_CODE)}",
+        "CREATE FUNCTION pg_temp.definitions(p_schema text) RETURNS TABLE (kind text, name text, table_name text, checksum text, oid oid) "
+        f"LANGUAGE plpgsql {_DEFINITION_SETTINGS} AS {quote_literal(_DEFINITIONS_BODY)}",
+    ]
+
+
+def _names(settings: RunnerSettings) -> str:
+    """Schema, owner and audit owner, as the runner's functions take them."""
+    return ", ".join(quote_literal(name) for name in (settings.schema, settings.owner_role, settings.audit_role))
+
+
+def _repeatable_call(role: str, name: str, body: str, settings: RunnerSettings) -> str:
+    return (
+        f"SELECT pg_temp.apply_repeatable({quote_literal(settings.schema)}, {quote_literal(role)}, "
+        f"{quote_literal(settings.audit_role)}, {quote_literal(name)}, {quote_literal(body)})"
+    )
 
 
 def _file_key(file: MigrationFile) -> str:
@@ -261,16 +360,16 @@ def _file_key(file: MigrationFile) -> str:
 
 def _apply_call(file: MigrationFile, settings: RunnerSettings) -> str:
     return (
-        f"SELECT pg_temp.apply_migration({quote_literal(settings.schema)}, {quote_literal(settings.owner_role)}, "
+        f"SELECT pg_temp.apply_migration({_names(settings)}, "
         f"{quote_literal(settings.role_name(file))}, {int(settings.lock_attempts)}, {_file_key(file)}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(file.body)}) AS outcome"
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, {quote_literal(settings.text(file))}) AS outcome"
     )
 
 
 def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
     schema, owner = quote_literal(settings.schema), quote_literal(settings.owner_role)
     role = quote_literal(settings.role_name(file))
-    (statement,) = split_statements(file.body)
+    (statement,) = split_statements(settings.text(file))
     index = concurrent_index(statement.text)
     return [
         f"SELECT pg_temp.require_pending({schema}, {owner}, {_file_key(file)}, {quote_literal(file.checksum)})",
@@ -283,8 +382,7 @@ def _no_transaction(file: MigrationFile, settings: RunnerSettings) -> list[str]:
         f"SET {_SAFE_PATH}",
         "RESET ROLE",
         f"SELECT pg_temp.require_valid_indexes({schema})",
-        f"SELECT pg_temp.record_migration({schema}, {owner}, {_file_key(file)}, "
-        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, "
-        "current_setting('mission_control.started')::timestamptz)",
+        f"SELECT pg_temp.run_as({schema}, {owner}, {quote_literal(settings.audit_role)}, pg_temp.record_of({_file_key(file)}, "
+        f"{quote_literal(file.name)}, {quote_literal(file.checksum)}, current_setting('mission_control.started')::timestamptz))",
         f"SELECT jsonb_build_object('outcome', 'applied', 'name', {quote_literal(file.name)}) AS outcome",
     ]

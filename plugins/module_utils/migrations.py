@@ -209,14 +209,22 @@ def _ahead(row: AppliedMigration) -> str:
 
 def _sql_file_names(directory: str) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(directory) if name.endswith(".sql"))
+        names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
     except OSError as error:
         raise PlanError(f"The directory {directory} cannot be read: {error.strerror}.") from error
+    for name in names:
+        # What would be left out although it looks like a file of ours: its author would wait for it in vain.
+        if not name.endswith(".sql") and (".sql" in name.lower() or re.match(r"\d{3}", name)):
+            raise PlanError(
+                f"{name} in {directory} would not be applied, since its name does not end in .sql: rename it, or move it elsewhere."
+            )
+    return [name for name in names if name.endswith(".sql")]
 
 
 def _read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        # Some editors begin a file with a byte order mark, which PostgreSQL would take for a letter.
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read()
     except UnicodeDecodeError as error:
         raise PlanError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
@@ -242,7 +250,23 @@ def _read_migration(directory: str, name: str, origin: str, version: int) -> Mig
         raise PlanError(
             f"{name} is `-- no-transaction` and holds {len(statements)} statements: give each a file of its own."
         )
+    if not transactional and not _runs_as_the_tables_owner(statements[0].words):
+        raise PlanError(
+            f"{name} is `-- no-transaction`, which only CREATE, DROP and REINDEX INDEX CONCURRENTLY, VACUUM, ALTER TYPE … ADD VALUE and DETACH "
+            "PARTITION CONCURRENTLY may be, since any other statement could take the administrator's rights: remove the line."
+        )
     return MigrationFile(name, checksum(body), body, role, origin, version, transactional)
+
+
+def _runs_as_the_tables_owner(words: tuple[str, ...]) -> bool:
+    """Whether PostgreSQL itself runs all code that a statement leads to as the owner of the table, with no way back to the session's login."""
+    return (
+        words[:3] in (("CREATE", "INDEX", "CONCURRENTLY"), ("DROP", "INDEX", "CONCURRENTLY"))
+        or words[:4] == ("CREATE", "UNIQUE", "INDEX", "CONCURRENTLY")
+        or words[:1] in (("REINDEX",), ("VACUUM",))
+        or (words[:2] == ("ALTER", "TYPE") and "ADD" in words)
+        or (words[:2] == ("ALTER", "TABLE") and "DETACH" in words and words[-1] == "CONCURRENTLY")
+    )
 
 
 def _directives(name: str, body: str) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import tarfile
 import tempfile
 
@@ -58,6 +59,9 @@ def unpack(root: str, checksum: str, content: bytes) -> bool:
     directory = os.path.join(root, "releases")
     target = os.path.join(directory, checksum)
     if os.path.isdir(target):
+        _require_own(root)
+        _require_own(directory)
+        _require_own(target)
         return False
     try:
         unpacked = gzip.decompress(content)
@@ -67,6 +71,7 @@ def unpack(root: str, checksum: str, content: bytes) -> bool:
         raise ReleaseError(f"The archive is not the release {checksum}: run again.")
     for each in (root, directory):
         _make_directory(each)
+        _require_own(each)
     draft = tempfile.mkdtemp(prefix=_DRAFT, dir=directory)
     try:
         _extract(unpacked, draft)
@@ -91,6 +96,19 @@ def _extract(unpacked: bytes, draft: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(path, member.mode)
+
+
+def _require_own(path: str) -> None:
+    """What is unpacked there runs with the rights of the service, and is removed again by root.
+
+    Raises:
+        ReleaseError: the directory is a link, or somebody else may put things into it.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ReleaseError(
+            f"{path} is a link, belongs to somebody else or is writable for others: move it away, and the next run makes it."
+        )
 
 
 def _make_directory(path: str) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _PREFIX = "mission_control_backup_"
 # Length of the time at which the backup was begun, in its label: 20261125-023000F, or 20261122-023000F_20261125-023000I.
 _LABEL_TIME = 15
+# Where a restore notes that it has begun: nobody but root can write there.
+MARKERS = "/etc/mission-control/backup"
 
 
 def choose_backup(info: Info, wanted: Info, now: float) -> dict[str, Any]:
@@ -67,13 +69,18 @@ def choose_backup(info: Info, wanted: Info, now: float) -> dict[str, Any]:
         "name": name,
         "label": f"{system['version']}/{name}",
         "own": name == wanted["own_cluster"],
+        "marker": f"{MARKERS}/{system['version']}-{name}.restoring",
     }
 
 
 def data_directory(choice: Info, clusters: list[dict[str, Any]]) -> str:
     """Where the data goes: where the cluster has it, or the distribution's place for a new one."""
     found = _registered(choice, clusters)
-    return str(found["data_directory"]) if found else f"/var/lib/postgresql/{choice['version']}/{choice['name']}"
+    return (
+        str(found["data_directory"]).rstrip("/")
+        if found
+        else f"/var/lib/postgresql/{choice['version']}/{choice['name']}"
+    )
 
 
 def choose_dump(info: Info, wanted: Info) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def plan_restore(info: Info, server: Info, choice: Info, wanted: Info) -> dict[s
     living = next((each for each in clusters if each is not target and _holds(each, wanted["database"])), None)
     unfinished = info["unfinished_restore"]
     port = target["port"] if target else wanted["restore_port"]
-    problems = _target_problems(info, choice, target, directory) if not unfinished else []
+    problems = _target_problems(info, choice, target, directory, unfinished)
     if not target and not problems:
         problems = _port_problems(server, clusters, port)
     if problems:
@@ -127,7 +134,6 @@ def plan_restore(info: Info, server: Info, choice: Info, wanted: Info) -> dict[s
         **choice,
         "port": port,
         "directory": directory,
-        "marker": f"{directory.rstrip('/')}.mission_control-restoring",
         # Complete already, but the run ended before it could say so.
         "restored": unfinished == "done" or bool(unfinished and target and target["running"]),
         "create": target is None,
@@ -159,11 +165,17 @@ def _holds(cluster: dict[str, Any], database: str) -> bool:
     return bool(cluster["server"]) and database in cluster["server"]["databases"]
 
 
-def _target_problems(info: Info, choice: Info, target: dict[str, Any] | None, directory: str) -> list[str]:
+def _target_problems(
+    info: Info, choice: Info, target: dict[str, Any] | None, directory: str, unfinished: str
+) -> list[str]:
     cure = f"restore into a new cluster by naming one in {_PREFIX}restore_cluster"
-    if target and target["running"]:
+    if target and target["running"] and not unfinished:
         return [f"The cluster {choice['label']} runs, and nothing is restored over it: {cure}."]
-    if info["data_directory"] in ("data", "other"):
+    if info["data_directory"] == "link":
+        return [
+            f"{directory} is a symbolic link, which a restore does not follow: put a directory of its own there, or {cure}."
+        ]
+    if info["data_directory"] in ("data", "other") and not unfinished:
         return [f"{directory} is not empty, and nothing is restored over it: move it away, or {cure}."]
     return []
 

@@ -28,6 +28,7 @@ TABLES: tuple[str, ...] = (
     "audit_head",
     "schema_migrations",
     "schema_repeatables",
+    "schema_objects",
     # What the backups have recorded.
     "backup_runs",
 )

@@ -53,6 +53,11 @@ def describe_file(path: str) -> dict[str, Any] | None:
     }
 
 
+def _no_link(path: str, flags: int) -> int:
+    """For open(): who could replace the file since it was looked at must not choose what is read instead, nor have it waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def _name(lookup: Any, number: int, attribute: str) -> str:
     try:
         return str(getattr(lookup(number), attribute))
@@ -61,7 +66,7 @@ def _name(lookup: Any, number: int, attribute: str) -> str:
 
 
 def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_no_link) as file:
         return hashlib.sha256(file.read()).hexdigest()
 
 

@@ -25,6 +25,7 @@ _LONGEST_ENVIRONMENT = 100
 _NUMBERS = {
     "health_cache_seconds": (0, 300),
     "threads": (2, 64),
+    "connections_per_address": (8, 1000),
     "pool_size": (3, 100),
     "statement_timeout": (1, 300),
     "graceful_timeout": (1, 300),

@@ -49,6 +49,21 @@ def plan_service(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
 
 
 def _problems(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [*_strange_places(info, wanted), *_held_port(info, wanted)]
+
+
+def _strange_places(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Root writes there, and a link would choose where."""
+    kinds = [(each["path"], "directory") for each in wanted["directories"]]
+    kinds += [(each["path"], "regular file") for each in wanted["files"]]
+    return [
+        f"{path} is a link or something else than a {kind}: move it away, and the next run makes it."
+        for path, kind in kinds
+        if info["paths"][path] is not None and not _is(info["paths"][path], kind.rpartition(" ")[2])
+    ]
+
+
+def _held_port(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     holder = info["holder"]
     if not holder:
         return []

@@ -30,6 +30,9 @@ VARIABLES = {
     "POSTGRES_SSLMODE": "sslmode",
     "POSTGRES_SSLROOTCERT": "sslrootcert",
 }
+# What says which server and which login is meant. Whatever names one of these names a login of its own.
+_LOGIN = ("host", "port", "user", "service")
+_DEFAULT_PORT = 5432
 _MASK = "********"
 # A shorter password could be a word of any message; masking it would tell more than it hides.
 _SHORTEST_MASKED = 4
@@ -79,6 +82,8 @@ class Settings:
         user, password: without a password libpq looks into its password file.
         service: a section of libpq's service file; passfile: another password file than ~/.pgpass.
         sslmode, sslrootcert, sslcert, sslkey, channel_binding: as libpq has them.
+        require_auth: ways in which the server may ask for the password, as libpq from 16 on has it. None: not in clear
+            text, unless its certificate is verified (sslmode verify-ca or verify-full).
         target_session_attrs: which of several hosts will do, such as read-write.
         application_name: what the server shows in pg_stat_activity.
         options: further server settings for the session in libpq's form, such as "-c search_path=lab".
@@ -95,6 +100,7 @@ class Settings:
         llm_bodies: how much of prompts and replies the ledger stores: none, truncated or full.
         slow_query: a statement that takes longer is logged as a warning; infinity: none is.
         env_file: where the password was read; a pool reads it there again when it cannot connect. Set by `load` alone.
+        withheld: which password was left out, as it belongs to another login: sentences for a message. Set by `load` alone.
     """
 
     host: str | None = None
@@ -109,6 +115,7 @@ class Settings:
     sslcert: str | None = None
     sslkey: str | None = None
     channel_binding: str | None = None
+    require_auth: str | None = None
     target_session_attrs: str | None = None
     application_name: str = "mission_control"
     options: str = ""
@@ -129,6 +136,7 @@ class Settings:
     slow_query: float = 1
     llm_bodies: str = "truncated"
     env_file: str | None = None
+    withheld: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.password, str):
@@ -153,26 +161,54 @@ class Settings:
         4. The same variables, or DATABASE_URL, of an env file: `env_file`, else the one that MISSION_CONTROL_ENV_FILE
            names, else /etc/mission-control/database.env where that exists and may be read.
         5. What libpq finds by itself: PGHOST and its siblings, service file, password file.
+
+        A source that speaks of another host, port, user or service than one before it is left out as a whole, so that its
+        password goes to no other server. POSTGRES_PASSWORD alone, without a host, port or user beside it, is for the login
+        that the options name.
+
+        Raises:
+            SettingsError: a setting is wrong, there is none of that name, or `url` and `options` name different logins.
         """
         environ: Mapping[str, str] = os.environ if environment is None else environment
         for name in options:
             if name not in _NAMES:
                 raise SettingsError(f"There is no setting {name!r}{similar(name, _NAMES)}.")
         values = {name: _checked(name, value, name) for name, value in options.items() if value is not None}
-        layers = [_from_variables(environ, "") if url is None else _from_url(url, "the URL")]
-        if url is None and not environ.get("DATABASE_URL"):
-            path = env_file or environ.get(ENV_FILE_VARIABLE)
-            layers.append(_from_file(path or DEFAULT_ENV_FILE, required=bool(path)))
-            if "password" in layers[-1] and "password" not in {*values, *layers[0]}:
-                values["env_file"] = path or DEFAULT_ENV_FILE
-        for layer in layers:
-            for name, value in layer.items():
-                values.setdefault(name, value)
-        if not any(
-            (values.get("database"), values.get("service"), environ.get("PGDATABASE"), environ.get("PGSERVICE"))
-        ):
+        withheld: list[str] = []
+        if url is not None:
+            named = _from_url(url, "the URL")
+            if _is_of_another_login(named, values, in_file=False):
+                raise SettingsError(
+                    "The URL and the options beside it name different logins: give either, or let them agree."
+                )
+            values = {**named, **values}
+        else:
+            own = _from_variables(environ, "")
+            _add(values, own, "the environment", withheld)
+            if not environ.get("DATABASE_URL"):
+                path = env_file or environ.get(ENV_FILE_VARIABLE)
+                found = _from_file(path or DEFAULT_ENV_FILE, required=bool(path))
+                path = path or DEFAULT_ENV_FILE
+                # A password of the environment and another one of the file: two logins, of which the first is meant.
+                if found.get("password") and own.get("password") not in (None, found["password"]):
+                    found = {}
+                    withheld.append(f"The password of {path} was not used: the environment has another one.")
+                if (
+                    _add(values, found, path, withheld)
+                    and "password" in found
+                    and found["password"] is values["password"]
+                ):
+                    values["env_file"] = path
+        names_login = any(name in values for name in (*_LOGIN, "password"))
+        of_libpq = not names_login and (environ.get("PGDATABASE") or environ.get("PGSERVICE"))
+        if not (values.get("database") or values.get("service") or of_libpq):
             values["database"] = DEFAULT_DATABASE
-        return cls(**values)
+        return cls(**values, withheld=" ".join(withheld))
+
+    @property
+    def names_login(self) -> bool:
+        """Whether these settings say which server or login is meant. Otherwise that is libpq's matter, and its environment's."""
+        return any(getattr(self, name) is not None for name in (*_LOGIN, "password"))
 
     def renewed(self) -> Settings | None:
         """These settings with the password that the env file holds now; None where it holds no other one.
@@ -187,7 +223,7 @@ class Settings:
             return None
         password = values.get("password")
         same_login = all(
-            values.get(name) in (None, getattr(self, name)) for name in ("host", "port", "database", "user")
+            values.get(name) in (None, getattr(self, name)) for name in ("host", "port", "database", "user", "service")
         )
         return replace(self, password=password) if password and password != self.password and same_login else None
 
@@ -206,6 +242,8 @@ class Settings:
 
     def redact(self, text: str) -> str:
         """Mask the password wherever it stands in a text: as it is, or quoted for SQL or for a URL."""
+        if not isinstance(text, str):  # of a caller who gave something else for a statement
+            return f"({type(text).__name__})"
         password = self.password.reveal() if self.password else ""
         if len(password) >= _SHORTEST_MASKED:
             forms = {password, quote(password, safe=""), *(password.replace(mark, mark * 2) for mark in "'\"%\\")}
@@ -228,6 +266,7 @@ class Settings:
             "sslcert": self.sslcert,
             "sslkey": self.sslkey,
             "channel_binding": self.channel_binding,
+            "require_auth": self.require_auth,
             "target_session_attrs": self.target_session_attrs,
             "application_name": self.application_name,
             "client_encoding": "UTF8",
@@ -258,7 +297,7 @@ class Settings:
 
 
 # What a program, a URL or a variable may set.
-_NAMES = tuple(each.name for each in fields(Settings) if each.name != "env_file")
+_NAMES = tuple(each.name for each in fields(Settings) if each.name not in ("env_file", "withheld"))
 _POSITIVE = {"connect_timeout", "keepalives_idle", "keepalives_interval", "pool_timeout", "pool_max_lifetime"}
 _NOT_NEGATIVE = {
     "statement_timeout",
@@ -356,3 +395,40 @@ def _from_variables(variables: Mapping[str, str], where: str) -> dict[str, Any]:
 def _from_file(path: str, required: bool) -> dict[str, Any]:
     variables = read_env_file(path, required)
     return _from_variables(variables, f" in {path}") if variables else {}
+
+
+def _add(values: dict[str, Any], source: Mapping[str, Any], label: str, withheld: list[str]) -> bool:
+    """Add what a source says to what is said already, unless it speaks of another login."""
+    if _is_of_another_login(source, values, in_file=label != "the environment"):
+        if "password" in source:
+            withheld.append(f"The password of {label} was not used: it belongs to {_server(source)}.")
+        return False
+    for name, value in source.items():
+        values.setdefault(name, value)
+    return True
+
+
+def _is_of_another_login(source: Mapping[str, Any], named: Mapping[str, Any], in_file: bool) -> bool:
+    """Whether a source speaks of another server or login than is named already, or its password belongs to another one."""
+    if any(name in named and name in source and named[name] != source[name] for name in _LOGIN):
+        return True
+    says, said = ({name for name in _LOGIN if name in each} for each in (source, named))
+    if says and said and ("service" in says) != ("service" in said):
+        return True
+    if "password" not in source or not (says or in_file):
+        return False
+    # What names no host means the local server, and what names no port the usual one.
+    if said & {"host", "service"} and not says & {"host", "service"}:
+        return True
+    return "service" not in says and named.get("port", source.get("port", _DEFAULT_PORT)) != source.get(
+        "port", _DEFAULT_PORT
+    )
+
+
+def _server(source: Mapping[str, Any]) -> str:
+    if "service" in source:
+        return f"the service {source['service']}"
+    host = source.get("host", "the local server")
+    port = f" port {source['port']}" if "port" in source else ""
+    user = f" as {source['user']}" if "user" in source else ""
+    return f"{host}{port}{user}"

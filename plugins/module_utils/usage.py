@@ -13,6 +13,9 @@ The providers count differently; docs/ledger.md says where each of these is writ
     Gemini Interactions           inside input           beside output            total_tokens
     Ollama                        inside prompt_eval     not told apart           none
 
+A key that a form does not know is refused where it holds a count above 0: tokens that are not understood would be counted in
+a bucket with another price, or in none.
+
 Servers that speak a form do not all keep to the second column: where there is a total, the total decides whether the reasoning
 tokens are inside or beside.
 """
@@ -20,9 +23,10 @@ tokens are inside or beside.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +35,92 @@ from .errors import MissionControlError
 # More than this in one request is a mistake, and keeps all sums and costs within their columns.
 MOST_TOKENS = 1_000_000_000_000
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+# Whole numbers under such names are none of tokens: times, costs, and what is paid for by the piece.
+_OTHER_UNIT = re.compile(
+    r"(?:^|_)(?:time|duration|ms|seconds|created|created_at|timestamp|index|id|version|cost|usd|ticks|price"
+    r"|requests?|searches|queries|sources|sources_used|calls|tool_count)$"
+)
+_DEEPEST = 5
+
+# The keys of each form: None for a count or a word, a dict for an object or a list of objects with these keys, and _WHOLE for
+# what repeats or explains counts that stand elsewhere, or holds none.
+_WHOLE: Any = ...
+_ANTHROPIC_MESSAGE: dict[str, Any] = {
+    "input_tokens": None,
+    "output_tokens": None,
+    "cache_read_input_tokens": None,
+    "cache_creation_input_tokens": None,
+    "cache_creation": {"ephemeral_5m_input_tokens": None, "ephemeral_1h_input_tokens": None},
+    "output_tokens_details": {"thinking_tokens": None},
+    "server_tool_use": {},
+    "type": None,
+    "model": None,
+}
+_ANTHROPIC = {**_ANTHROPIC_MESSAGE, "iterations": _ANTHROPIC_MESSAGE}
+_MODALITIES = {"text_tokens": None, "audio_tokens": None, "image_tokens": None, "video_tokens": None}
+_OPENAI_INPUT = {"cached_tokens": None, "cache_write_tokens": None, **_MODALITIES}
+_OPENAI_OUTPUT = {
+    "reasoning_tokens": None,
+    "accepted_prediction_tokens": None,
+    "rejected_prediction_tokens": None,
+    **_MODALITIES,
+}
+# Other names of cached_tokens in compatible servers, beside the details.
+_CACHED_TOO = ("prompt_cache_hit_tokens", "cached_tokens")
+_OPENAI_CHAT = {
+    "prompt_tokens": None,
+    "prompt_tokens_details": _OPENAI_INPUT,
+    "completion_tokens": None,
+    "completion_tokens_details": _OPENAI_OUTPUT,
+    "total_tokens": None,
+    "prompt_cache_miss_tokens": None,
+    **dict.fromkeys(_CACHED_TOO),
+}
+_OPENAI_RESPONSES = {
+    "input_tokens": None,
+    "input_tokens_details": _OPENAI_INPUT,
+    "output_tokens": None,
+    "output_tokens_details": _OPENAI_OUTPUT,
+    "total_tokens": None,
+}
+_GEMINI = {
+    "prompt_token_count": None,
+    "tool_use_prompt_token_count": None,
+    "cached_content_token_count": None,
+    "candidates_token_count": None,
+    "response_token_count": None,
+    "thoughts_token_count": None,
+    "total_token_count": None,
+    "prompt_tokens_details": _WHOLE,
+    "tool_use_prompt_tokens_details": _WHOLE,
+    "cache_tokens_details": _WHOLE,
+    "candidates_tokens_details": _WHOLE,
+    "response_tokens_details": _WHOLE,
+}
+_GEMINI_INTERACTIONS = {
+    "total_input_tokens": None,
+    "total_tool_use_tokens": None,
+    "total_cached_tokens": None,
+    "total_output_tokens": None,
+    "total_thought_tokens": None,
+    "total_tokens": None,
+    "input_tokens_by_modality": _WHOLE,
+    "tool_use_tokens_by_modality": _WHOLE,
+    "cached_tokens_by_modality": _WHOLE,
+    "output_tokens_by_modality": _WHOLE,
+    "grounding_tool_count": _WHOLE,
+}
+# The usage of Ollama is its whole answer, tokens of the context and probabilities among it.
+_OLLAMA = {
+    "prompt_eval_count": None,
+    "prompt_eval_cached_count": None,
+    "eval_count": None,
+    "message": _WHOLE,
+    "response": _WHOLE,
+    "thinking": _WHOLE,
+    "context": _WHOLE,
+    "logprobs": _WHOLE,
+}
 
 
 class UsageError(MissionControlError, ValueError):
@@ -95,13 +185,20 @@ def reported_billing_mode(usage: Any) -> str:
 
 
 def _anthropic(fields: Mapping[str, Any], _provider: str | None) -> TokenBuckets:
+    _refuse_unknown(fields, _ANTHROPIC, "Anthropic Messages")
     _needed(fields, "input_tokens", "output_tokens")
     buckets = _anthropic_message(fields)
     # The turns of a message are in its counts already; a compaction is billed beside them.
     for iteration in fields.get("iterations") or ():
         part = _fields(iteration, "iterations")
-        if part.get("type") == "compaction":
+        kind = part.get("type")
+        if kind == "compaction":
             buckets += _anthropic_message(part)
+        elif kind not in ("message", None) and _anthropic_message(part).total:
+            raise UsageError(
+                f"The usage has an iteration of the type {kind!r}, which is billed at the price of another model: "
+                "record it as a call of its own, and this one without it."
+            )
     return buckets
 
 
@@ -124,10 +221,12 @@ def _anthropic_message(fields: Mapping[str, Any]) -> TokenBuckets:
 
 
 def _openai_chat(fields: Mapping[str, Any], provider: str | None) -> TokenBuckets:
+    _refuse_unknown(fields, _OPENAI_CHAT, "OpenAI Chat Completions")
     return _openai(fields, "prompt_tokens", "completion_tokens", provider)
 
 
 def _openai_responses(fields: Mapping[str, Any], provider: str | None) -> TokenBuckets:
+    _refuse_unknown(fields, _OPENAI_RESPONSES, "OpenAI Responses")
     return _openai(fields, "input_tokens", "output_tokens", provider)
 
 
@@ -135,7 +234,7 @@ def _openai(fields: Mapping[str, Any], prompt: str, completion: str, provider: s
     # An embedding has no completion.
     _needed(fields, prompt)
     details = _part(fields, f"{prompt}_details")
-    cached = _count(details, "cached_tokens")
+    cached = _cached(fields, details, prompt)
     # One price for both of its cache lives, so both stand in the bucket of the only life.
     written = _count(details, "cache_write_tokens")
     reasoning = _count(_part(fields, f"{completion}_details"), "reasoning_tokens")
@@ -152,7 +251,26 @@ def _openai(fields: Mapping[str, Any], prompt: str, completion: str, provider: s
     )
 
 
+def _cached(fields: Mapping[str, Any], details: Mapping[str, Any], prompt: str) -> int:
+    """The cached tokens of a form of OpenAI's, under each of their names."""
+    said = {f"{prompt}_details.cached_tokens": _count(details, "cached_tokens")}
+    said.update((name, _count(fields, name)) for name in _CACHED_TOO)
+    said = {name: count for name, count in said.items() if count}
+    cached = max(said.values(), default=0)
+    missed = fields.get("prompt_cache_miss_tokens")
+    if len(set(said.values())) > 1 or (
+        missed is not None and cached + _count(fields, "prompt_cache_miss_tokens") != _count(fields, prompt)
+    ):
+        said[prompt] = _count(fields, prompt)
+        if missed is not None:
+            said["prompt_cache_miss_tokens"] = missed
+        listed = ", ".join(f"{name} {count}" for name, count in said.items())
+        raise UsageError(f"The usage cannot be true: its counts of cached tokens contradict each other ({listed}).")
+    return cached
+
+
 def _gemini(fields: Mapping[str, Any], _provider: str | None) -> TokenBuckets:
+    _refuse_unknown(fields, _GEMINI, "Gemini")
     answer = "candidates_token_count" if fields.get("candidates_token_count") is not None else "response_token_count"
     return _google(
         fields,
@@ -166,6 +284,7 @@ def _gemini(fields: Mapping[str, Any], _provider: str | None) -> TokenBuckets:
 
 
 def _gemini_interactions(fields: Mapping[str, Any], _provider: str | None) -> TokenBuckets:
+    _refuse_unknown(fields, _GEMINI_INTERACTIONS, "Gemini Interactions")
     return _google(
         fields,
         prompt="total_input_tokens",
@@ -193,6 +312,7 @@ def _google(
 
 
 def _ollama(fields: Mapping[str, Any], _provider: str | None) -> TokenBuckets:
+    _refuse_unknown(fields, _OLLAMA, "Ollama")
     cached = _count(fields, "prompt_eval_cached_count")
     return TokenBuckets(
         input_tokens=_without(fields, "prompt_eval_count", {"prompt_eval_cached_count": cached}),
@@ -227,6 +347,47 @@ _FORMS = (
     ("Gemini Interactions", ("total_input_tokens", "total_output_tokens"), _gemini_interactions),
     ("Ollama", ("prompt_eval_count", "eval_count"), _ollama),
 )
+
+
+def _refuse_unknown(fields: Mapping[str, Any], known: Mapping[str, Any], form: str, path: str = "") -> None:
+    """An error for the first key that the form does not know and that holds a count above 0, at any depth."""
+    for name, value in fields.items():
+        inner = known.get(name, _WHOLE)
+        if value is None or (name in known and (inner is None or inner is _WHOLE)):
+            continue
+        if name in known:
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                _refuse_unknown(_fields(part, name), inner, form, f"{path}{name}.")
+        else:
+            found = next(_counts_in(f"{path}{name}", name, value), None)
+            if found is not None:
+                raise UsageError(
+                    f"The usage has the key {found[0]} with {found[1]}, which the form {form} does not have, so its price is not "
+                    "known: give the counts as TokenBuckets."
+                )
+
+
+def _counts_in(path: str, name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, object]]:
+    """What may be counts of tokens above 0 in a value that no form knows, each with where it stands."""
+    of_tokens = "token" in name
+    if isinstance(value, (bool, enum.Enum, bytes)) or value is None or depth > _DEEPEST:
+        return
+    if isinstance(value, str):
+        if of_tokens and value.strip().isdigit() and int(value) > 0:
+            yield path, value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _counts_in(path, name, part, depth + 1)
+    elif isinstance(value, Mapping) or hasattr(value, "model_dump") or hasattr(value, "__dict__"):
+        for key, part in _fields(value, name).items():
+            yield from _counts_in(f"{path}.{key}", key, part, depth + 1)
+    elif of_tokens or (hasattr(value, "__index__") and not _OTHER_UNIT.search(name)):
+        try:
+            above = value > 0
+        except TypeError:
+            return
+        if above:
+            yield path, value
 
 
 def _reasoning_is_beside(

@@ -76,17 +76,17 @@ from ..module_utils.connection_options import (
     login_from_options,
 )
 from ..module_utils.errors import ConnectError, MissionControlError
+from ..module_utils.own_tables import own_tables
 
 
 def verify(client: Client, required: list[AuditHead], later: list[AuditHead]) -> dict[str, Any]:
     """What the module returns; with `failed` where the log is not what was written."""
-    digests = {
-        row["sequence"]: bytes(row["digest"])
-        for row in client.query_many(
-            "SELECT sequence, digest FROM audit_links WHERE sequence = ANY (%s)",
+    with own_tables(client, "audit_links") as tables:
+        found = tables.rows(
+            "SELECT l.sequence, l.digest FROM ONLY {audit_links} AS l WHERE l.sequence = ANY (%s::bigint[])",
             [[head.sequence for head in (*required, *later)]],
         )
-    }
+    digests = {row["sequence"]: bytes(row["digest"]) for row in found}
     digests[0] = bytes(32)
     report = recompute_audit_chain(client)
     end = report.head.sequence if report.head else 0

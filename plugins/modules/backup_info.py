@@ -58,6 +58,9 @@ options:
   data_directory:
     description: Data directory of which to tell the system identifier and whether it holds anything.
     type: path
+  marker:
+    description: File of root's in which a restore into O(data_directory) notes that it has begun.
+    type: path
   dump_directory:
     description: Directory of the dumps.
     type: path
@@ -110,6 +113,11 @@ paths:
   description: For each of O(paths) its kind, mode, owner, group, time of modification and SHA-256; V(null) where there is none.
   type: dict
   returned: success
+roots_places:
+  description: Those of O(paths) in whose place nobody but root can put something else.
+  type: list
+  elements: str
+  returned: success
 units:
   description: For each of O(units) whether it is loaded, active, enabled, and changed since systemd has read it.
   type: dict
@@ -127,7 +135,7 @@ system_identifier:
   type: str
   returned: success
 data_directory:
-  description: Whether O(data_directory) is V(missing), V(empty), holds V(data) of PostgreSQL, or V(other) files.
+  description: Whether O(data_directory) is V(missing), V(empty), holds V(data) of PostgreSQL or V(other) files, or is a symbolic V(link).
   type: str
   returned: success
 unfinished_restore:
@@ -161,13 +169,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import backup_facts as facts
 from ..module_utils import cluster_facts
-from ..module_utils.service_facts import describe_file, what_units_get
+from ..module_utils.owned_files import acting_as
+from ..module_utils.service_facts import describe_file, user_exists, what_units_get
 
 
 def describe(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     systemd = cluster_facts.systemd_runs()
-    directory = params["data_directory"]
+    directory, user = params["data_directory"], params["user"]
     nothing: dict[str, Any] = {"problem": "", "clusters": [], "backups": []}
     return {
         "systemd": systemd,
@@ -177,17 +186,32 @@ def describe(module: AnsibleModule) -> dict[str, Any]:
         "units": facts.describe_units(params["units"]) if systemd and params["units"] else {},
         "calendars": facts.calendar_problems(filter(None, params["calendars"])) if systemd else {},
         "sandbox": bool(systemd and params["sandbox"] and what_units_get(params["sandbox"])[0]),
-        "system_identifier": facts.system_identifier(params["version"], directory) if directory else "",
-        "data_directory": facts.directory_state(directory) if directory else "missing",
-        "unfinished_restore": facts.unfinished_restore(directory) if directory else "",
+        "roots_places": [path for path in params["paths"] if facts.is_roots_place(path)],
+        "system_identifier": facts.system_identifier(params["version"], directory, user) if directory else "",
+        "unfinished_restore": facts.unfinished_restore(params["marker"], directory) if params["marker"] else "",
         "repositories": (
-            facts.describe_repositories(params["configuration"], params["stanza"], params["user"])
+            facts.describe_repositories(params["configuration"], params["stanza"], user)
             if params["configuration"]
             else nothing
         ),
-        "dumps": facts.describe_dumps(params["dump_directory"], params["database"]) if params["dump_directory"] else [],
-        "heads": facts.kept_heads(params["heads"]) if params["heads"] else [],
+        **_of_user(params),
     }
+
+
+def _of_user(params: dict[str, Any]) -> dict[str, Any]:
+    """What lies in directories of the user that makes the backups, read with its rights: it may have put links there."""
+    directory = params["data_directory"]
+    if not user_exists(params["user"]):
+        # Then nothing of it is there.
+        return {"data_directory": "missing", "dumps": [], "heads": []}
+    with acting_as(params["user"]):
+        return {
+            "data_directory": facts.directory_state(directory) if directory else "missing",
+            "dumps": (
+                facts.describe_dumps(params["dump_directory"], params["database"]) if params["dump_directory"] else []
+            ),
+            "heads": facts.kept_heads(params["heads"]) if params["heads"] else [],
+        }
 
 
 def _packages(module: AnsibleModule) -> dict[str, str]:
@@ -215,6 +239,7 @@ def main() -> None:
             "stanza": {"type": "str", "default": "mission_control"},
             "version": {"type": "str", "default": ""},
             "data_directory": {"type": "path"},
+            "marker": {"type": "path"},
             "dump_directory": {"type": "path"},
             "database": {"type": "str", "default": "mission_control"},
             "heads": {"type": "path"},

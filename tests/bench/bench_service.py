@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,12 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "13")])
     return [b'{"live":true}']
 """
+SLOW = {
+    "half a header": b"GET /live HTTP/1.1\r\nX-Slow: ",
+    "half a body": b"POST /login HTTP/1.1\r\nContent-Length: 9999\r\n\r\ntoken=",
+    "nothing": b"",
+    "400 requests for /metrics, not read": b"GET /metrics HTTP/1.1\r\n\r\n" * 400,
+}
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -63,6 +71,34 @@ def compare(title: str, urls: dict[str, str], rounds: int, seconds: float, conne
         rate = statistics.median(value[0] for value in values)
         late = statistics.median(value[1] for value in values)
         print(f"  {name:<36} {rate:>10,.0f} {late:>8.1f} {sum(value[2] for value in values):>7}")
+
+
+def answer_times(service: Service, slow: int, beginning: bytes) -> list[float]:
+    """Milliseconds of some requests to /live while so many connections from several addresses have sent this and say no more."""
+    lines = []
+    for number in range(slow):
+        line = socket.socket()
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        line.bind((f"127.0.0.{2 + number % 10}", 0))
+        line.connect(("127.0.0.1", service.port))
+        line.sendall(beginning)
+        lines.append(line)
+    times = []
+    for _ in range(20):
+        began = time.monotonic()
+        service.get("/live", timeout=60)
+        times.append((time.monotonic() - began) * 1000)
+    for line in lines:
+        line.close()
+    return times
+
+
+def beside_slow_clients(service: Service, slow: int = 200) -> None:
+    print(f"\n/live beside {slow} slow connections (20 requests, milliseconds)")
+    print(f"  {'':<36} {'median':>10} {'longest':>8}")
+    for name, beginning in SLOW.items():
+        times = answer_times(service, slow, beginning)
+        print(f"  {name:<36} {statistics.median(times):>10.1f} {max(times):>8.1f}")
 
 
 def worker_memory(service: Service) -> float:
@@ -110,6 +146,7 @@ def main() -> None:
                 for connections in (1, 16):
                     title = f"{connections} connection{'s' if connections > 1 else ''}, {HOSTS:,} hosts"
                     compare(title, urls, arguments.rounds, arguments.seconds, connections)
+                beside_slow_clients(service)
                 remember(service, arguments.requests)
         finally:
             constant.terminate()

@@ -13,9 +13,6 @@ from typing import Any
 
 from playbook import ROOT
 
-# What names a database on the machine of whoever runs the tests.
-_NAMING = re.compile(r"PG|POSTGRES_|DATABASE_URL|MISSION_CONTROL_")
-
 
 @dataclass(frozen=True)
 class AdHocRun:
@@ -42,18 +39,17 @@ def ad_hoc(
         options: the module's.
         arguments: further arguments of ansible, such as "--check".
         home: home directory of the run.
-        variables: further environment variables; those that name a database are otherwise taken away.
+        variables: further environment variables.
         inventory: the default inventory of the checkout unless another is given.
         program: the program to run, by its name in the virtual environment.
     """
-    environment = {name: value for name, value in os.environ.items() if not _NAMING.match(name)}
-    environment.update(
-        ANSIBLE_NOCOLOR="1",
-        ANSIBLE_CALLBACK_RESULT_FORMAT="json",
-        HOME=str(home),
-        LC_ALL="C.UTF-8",
+    environment = {
+        **os.environ,
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "HOME": str(home),
         **(variables or {}),
-    )
+    }
     command = [str(Path(sys.executable).with_name(program)), "all", "-m", f"homelab.mission_control.{module}"]
     command += ["-a", json.dumps(options)] if options else []
     command += ["-i", inventory] if inventory else []

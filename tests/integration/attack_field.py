@@ -127,7 +127,11 @@ def found_outside(session, kept):
     session.run("SAVEPOINT verification")
     try:
         session.run("SET LOCAL search_path = public")
-        return recompute(session.rows(CHAIN_ROWS), head(session), kept).problem
+        return recompute(
+            session.rows(CHAIN_ROWS.format(audit_links="audit_links", audit_entries="audit_entries")),
+            head(session),
+            kept,
+        ).problem
     except psycopg2.Error as error:
         session.run("ROLLBACK TO SAVEPOINT verification")
         return f"the log cannot be read: {error.pgcode}"

@@ -10,7 +10,8 @@ import sys
 from mission_control_database import ROLES
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "ansible_collections.homelab.mission_control.plugins.module_utils"]
+_LIBRARY = "ansible_collections.homelab.mission_control.plugins.module_utils"
+COMMAND = [sys.executable, "-c", f"from {_LIBRARY}.command_line import main; raise SystemExit(main())"]
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 

@@ -11,6 +11,7 @@ import yaml
 from playbook import ROOT, run_playbook
 
 PLAN = ROOT / "files/sql/plan"
+PLANS = ("roles", "strangers", "schema_privileges")
 ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service")
 ADMINISTRATOR_PASSWORD = "administrator-secret"
 PLAY = """
@@ -170,12 +171,13 @@ class DatabaseLab:
         connection = self.connect(database)
         try:
             with connection.cursor() as cursor:
+                cursor.execute("SET search_path = pg_catalog, pg_temp")
                 cursor.execute(
                     "SELECT set_config('mission_control.wanted', %s, false), set_config('jit', 'off', false)",
                     [json.dumps(wanted)],
                 )
                 rows = []
-                for name in names or ("roles", "schema_privileges"):
+                for name in names or PLANS:
                     cursor.execute((PLAN / f"{name}.sql").read_text(encoding="utf-8"))
                     rows += [(row[1], row[3], row[4]) for row in cursor.fetchall()]
                 return rows
@@ -184,11 +186,12 @@ class DatabaseLab:
 
     def carry_out(self, wanted, *names, stages=("roles", "database", "schema"), database=None, lock_timeout="60s"):
         """Reasons of what carry_out.sql did."""
-        plans = [(PLAN / f"{name}.sql").read_text(encoding="utf-8") for name in names or ("roles", "schema_privileges")]
+        plans = [(PLAN / f"{name}.sql").read_text(encoding="utf-8") for name in names or PLANS]
         connection = self.connect(database)
         connection.autocommit = False
         try:
             with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", [lock_timeout])
                 for name, value in (("wanted", wanted), ("plans", plans), ("stages", list(stages))):
                     cursor.execute("SELECT set_config(%s, %s, true)", [f"mission_control.{name}", json.dumps(value)])

@@ -14,11 +14,13 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.migration_
     grants_checksum,
     history_statements,
     migration_batches,
+    objects_to_restore,
     pending_repeatables,
     record_grants_statements,
     repeatable_script,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+    BUNDLE,
     applied_from_rows,
     plan_migrations,
     read_repeatables,
@@ -46,17 +48,23 @@ class MigrationRun:
     def run(self) -> list[str]:
         history = self._carry_out(history_statements(SESSION, layer.SETTINGS))[0]
         plan = plan_migrations(self.files, applied_from_rows(history["migrations"]))
-        assert plan.problems == ()
+        problems = [*plan.problems, *history["problems"]]
+        assert not problems, problems
         done = []
         for batch in migration_batches(SESSION, plan.pending, layer.SETTINGS):
             done += [each["name"] for each in self._carry_out(batch, locked=True) if each.get("outcome") == "applied"]
         prices = [PriceList("seed", layer.seed_prices()), PriceList("user", [])]
         run_id = str(uuid.uuid4())
+        bundle = [file for file in self.files if file.origin == BUNDLE]
         pending = pending_repeatables(REPEATABLES, prices, history["repeatables"])
+        drifted = objects_to_restore(history["objects"])
+        pending += drifted
         if pending:
-            self._carry_out([repeatable_script(SESSION, REPEATABLES, prices, layer.SETTINGS, run_id)], locked=True)
+            self._carry_out(
+                [repeatable_script(SESSION, bundle, REPEATABLES, prices, layer.SETTINGS, run_id)], locked=True
+            )
         digest = grants_checksum(PRIVILEGES, [*self.files, *REPEATABLES])
-        if {"name": GRANTS, "checksum": digest} not in history["repeatables"]:
+        if drifted or digest not in [row["checksum"] for row in history["repeatables"] if row["name"] == GRANTS]:
             with self._connection() as connection:
                 wanted = layer.wanted(self.database)
                 pending += layer.carry_out(connection, wanted, ["plan/schema_privileges.sql"], ["schema"])

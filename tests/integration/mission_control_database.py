@@ -168,14 +168,17 @@ def provision(database, migrations=None):
     """Schema privileges, migrations, repeatable files and seed prices, privileges on the objects."""
     apply_privileges(database)
     apply_migrations(database, read_migrations(str(SQL / "migrations")) if migrations is None else migrations)
-    apply_repeatables(database)
+    apply_repeatables(database, migrations)
     apply_privileges(database)
 
 
 def apply_privileges(database):
     with contextlib.closing(database.cluster.connect(database.name)) as connection:
         carry_out(
-            connection, wanted(database.name), ["plan/roles.sql", "plan/schema_privileges.sql"], ["database", "schema"]
+            connection,
+            wanted(database.name),
+            ["plan/roles.sql", "plan/strangers.sql", "plan/schema_privileges.sql"],
+            ["database", "schema"],
         )
 
 
@@ -190,9 +193,10 @@ def apply_migrations(database, migrations):
                     raise AssertionError(f"{outcome['name']}: {outcome['message']}")
 
 
-def apply_repeatables(database):
+def apply_repeatables(database, migrations=None):
     script = repeatable_script(
         read_sql("runner/session.sql"),
+        read_migrations(str(SQL / "migrations")) if migrations is None else migrations,
         read_repeatables(str(SQL / "repeatable")),
         [PriceList("seed", seed_prices())],
         SETTINGS,

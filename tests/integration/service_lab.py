@@ -65,6 +65,7 @@ class Service:
         self.log = pathlib.Path(directory) / "service.log"
         self.environment = {
             "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
             "PYTHONPATH": str(PACKAGES),
             "MISSION_CONTROL_SERVICE_BIND": f"127.0.0.1:{self.port}",
             "MISSION_CONTROL_SERVICE_SECRETS_DIRECTORY": str(secrets),

@@ -94,14 +94,6 @@ def state(shared_database):
     connection.close()
 
 
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch):
-    """No login but the one that a test gives."""
-    for name in list(os.environ):
-        if name.startswith(("PG", "POSTGRES_", "DATABASE_URL", "MISSION_CONTROL_ENV_FILE")):
-            monkeypatch.delenv(name)
-
-
 def fails_well(run):
     # Ansible repeats the names of options that there are not as they are.
     of_ansible = run.message.startswith("Unsupported parameters for ")

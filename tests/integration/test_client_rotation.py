@@ -9,6 +9,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.errors imp
 from throwaway_cluster import ThrowawayCluster
 
 OLD, NEW = "the-old-password", "the-new-password"
+WRONG = "password authentication failed"
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,16 @@ def pids(db, number):
         return [transaction.query_one("SELECT pg_backend_pid() AS pid")["pid"], *pids(db, number - 1)]
 
 
+def refusal(db):
+    """What a caller is told who has waited for a connection in vain; on a slow machine once the server has answered at all."""
+    while True:
+        known = db.pool_stats().open_errors > 0
+        with pytest.raises(PoolTimeoutError) as refused:
+            pids(db, 2)
+        if known or WRONG in str(refused.value):
+            return str(refused.value)
+
+
 def test_sessions_go_on_and_new_ones_take_the_password_that_the_file_holds_now(env_file, set_password):
     with Client(env_file=env_file.path) as db:
         [first] = pids(db, 1)
@@ -81,8 +92,7 @@ def test_a_file_for_another_login_is_not_taken(env_file, set_password):
     with Client(env_file=env_file.path, pool_timeout=1) as db:
         set_password(NEW)
         env_file(NEW, user="somebody")
-        with pytest.raises(PoolTimeoutError, match="password authentication failed"):
-            pids(db, 2)
+        assert WRONG in refusal(db)
 
 
 @pytest.mark.parametrize("text", ["", "no env file", None])
@@ -93,30 +103,27 @@ def test_a_file_that_cannot_be_read_changes_nothing(env_file, set_password, tmp_
             (tmp_path / "database.env").unlink()
         else:
             (tmp_path / "database.env").write_text(text)
-        with pytest.raises(PoolTimeoutError, match="password authentication failed"):
-            pids(db, 2)
+        assert WRONG in refusal(db)
 
 
 def test_a_password_that_was_given_is_not_replaced(env_file, set_password):
     with Client(env_file=env_file.path, password=OLD, pool_timeout=1) as db:
         set_password(NEW)
         env_file(NEW)
-        with pytest.raises(PoolTimeoutError, match="password authentication failed"):
-            pids(db, 2)
+        assert WRONG in refusal(db)
 
 
 def test_neither_password_is_shown(env_file, set_password):
     with Client(env_file=env_file.path, pool_timeout=1) as db:
         set_password("a-third-one")
         env_file(NEW)
-        with pytest.raises(PoolTimeoutError) as refused:
-            pids(db, 2)
-    for text in (str(refused.value), repr(db), repr(db.settings), str(db.pool_stats())):
+        told = refusal(db)
+    for text in (told, repr(db), repr(db.settings), str(db.pool_stats())):
         assert OLD not in text
         assert NEW not in text
 
 
 def test_a_first_login_fails_at_once(env_file, set_password):
     set_password(NEW)
-    with pytest.raises(ConnectError, match="password authentication failed"):
+    with pytest.raises(ConnectError, match=WRONG):
         Client(env_file=env_file.path).connect()

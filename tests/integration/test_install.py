@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -75,7 +76,6 @@ def provision(collections: Path, place: Path) -> None:
         "HOME": str(place),
         "ANSIBLE_NOCOLOR": "1",
     }
-    environment.pop("ANSIBLE_CONFIG", None)
     with ThrowawayCluster() as cluster:
         connection = cluster.connect()
         with connection.cursor() as cursor:
@@ -126,6 +126,26 @@ def test_it_works_built_and_installed(tarball, tmp_path):
     # Also where a copy is installed for the user already.
     galaxy("install", str(tarball), "--collections-path", path, "--no-deps", "--offline", "--force")
     provision(tmp_path / "collections", tmp_path)
+
+
+def test_the_readme_installs_it_from_a_checkout(tmp_path):
+    """As written there, and again; what is built is nothing that git would take."""
+    checkout, home = tmp_path / "checkout", tmp_path / "home"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
+    command = re.search(
+        r"^ansible-galaxy collection build .*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )[0]
+    environment = {**os.environ, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    for way in (command, command, "ansible-galaxy collection build"):
+        run = subprocess.run(
+            way, shell=True, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "Nothing to do" not in run.stdout
+    installed = home / ".ansible" / "collections" / "ansible_collections" / "homelab" / "mission_control"
+    assert (installed / "MANIFEST.json").is_file()
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
 
 
 def test_it_works_from_a_git_source_in_requirements(tmp_path):

@@ -12,7 +12,7 @@ from mission_control_database import seed_prices
 from model_comparison import Table, input_differences, model_differences
 
 # The links of the audit chain and the bookkeeping of runner and backups are nobody's to read or write row by row.
-WITHOUT_MODEL = {"audit_links", "audit_head", "schema_repeatables", "backup_runs"}
+WITHOUT_MODEL = {"audit_links", "audit_head", "schema_repeatables", "schema_objects", "backup_runs"}
 STORED = [*models.TABLES, models.SchemaMigration, *models.VIEWS]
 
 

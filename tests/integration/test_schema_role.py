@@ -138,9 +138,10 @@ def test_files_are_applied_once_and_a_second_run_changes_nothing(lab):
     first = lab.run().succeeded()
     assert first.recap["changed"] > 0
     assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
-    assert lab.query("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'") == [
-        ("mission_control_owner",)
-    ]
+    owners = lab.query(
+        "SELECT DISTINCT tableowner, tablename = 'schema_objects' FROM pg_tables WHERE schemaname = 'public' ORDER BY 2"
+    )
+    assert owners == [("mission_control_owner", False), ("mission_control_audit", True)]
     assert lab.run().succeeded().recap["changed"] == 0
 
 

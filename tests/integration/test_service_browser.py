@@ -1,7 +1,11 @@
 """The page in a real browser: light, dark, on a phone, and with a keyboard."""
 
+import contextlib
 import datetime
+import http.server
 import os
+import threading
+from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
@@ -34,6 +38,15 @@ for (const element of document.querySelectorAll("body *")) {
   if (ratio < 4.5) found.push(element.textContent.trim() + " " + ratio.toFixed(2));
 }
 return found;
+"""
+
+
+CUT = """
+const inside = (box) => box.x >= 0 && box.y >= 0 && box.x + box.width <= 720 && box.y + box.height <= 240;
+return [
+  ...[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel),
+  ...[...document.querySelectorAll(".chart text")].filter((e) => !inside(e.getBBox())).map((e) => e.textContent),
+];
 """
 
 
@@ -70,6 +83,8 @@ def driver():
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     arguments = ["--headless=new", "--disable-dev-shm-usage", "--disable-background-networking"]
+    # Names that are not this machine to a browser, which gives localhost rights that another device has not.
+    arguments += ["--host-resolver-rules=MAP *.test 127.0.0.1"]
     # Its sandbox refuses root, which a test run in a container often is.
     arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
     for argument in arguments:
@@ -85,6 +100,8 @@ def browser(driver, service):
     """The browser, logged out, in the light and as wide as a desk."""
     driver.delete_all_cookies() if driver.current_url.startswith("http") else None
     look(driver, 1280, 900)
+    # What the browser has said about other tests' pages.
+    driver.get_log("browser")
     driver.get(f"http://127.0.0.1:{service.port}/")
     return driver
 
@@ -129,6 +146,55 @@ def test_a_person_logs_in_sees_the_state_and_logs_out(browser):
     WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Log in"))
 
 
+def test_a_person_at_another_device_logs_in_over_plain_http(browser, service):
+    browser.get(f"http://mission.test:{service.port}/")
+    assert browser.execute_script("return window.isSecureContext") is False
+    log_in(browser)
+    wait_for_page(browser)
+    browser.find_element(By.CSS_SELECTOR, "form[action='/logout'] button").click()
+    WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Log in"))
+
+
+@pytest.mark.parametrize("origin", ["another site", "no origin at all"])
+def test_a_form_of_another_site_does_not_log_in_and_says_so_on_a_page(browser, service, origin):
+    form = (
+        f'<form method="post" action="http://mission.test:{service.port}/login">'
+        f'<input name="token" value="{TOKEN}"><button>Win</button></form>'
+    )
+    if origin == "another site":
+        with site_of_somebody_else(form) as port:
+            browser.get(f"http://elsewhere.test:{port}/")
+            browser.find_element(By.TAG_NAME, "button").click()
+            WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=alert]"))
+    else:
+        browser.get(f"data:text/html,{quote(form)}")
+        browser.find_element(By.TAG_NAME, "button").click()
+        WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=alert]"))
+    assert "sent from another site" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    browser.find_element(By.LINK_TEXT, "To the page").click()
+    WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Log in"))
+
+
+@contextlib.contextmanager
+def site_of_somebody_else(content):
+    """The port of a server that gives everybody this page."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, *_arguments):
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
 def test_the_chart_has_a_bar_for_each_day_and_says_its_numbers(browser):
     log_in(browser)
     wait_for_page(browser)
@@ -153,7 +219,8 @@ def test_the_page_is_readable_in_every_light_and_width(browser, width, scheme):
     log_in(browser)
     wait_for_page(browser)
     assert browser.execute_script(CONTRAST) == []
-    # Wide tables scroll within themselves; the page does not.
+    # Nothing is cut: neither the page nor a table in it is wider than it is shown, and the chart has room for its labels.
+    assert browser.execute_script(CUT) == []
     assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
     dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 26)"
     assert dark == (scheme == "dark")

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 import pytest
-from mission_control_service.figures import AuditReader
+from mission_control_service.figures import AuditReader, read_usage
 from prometheus_client.parser import text_string_to_metric_families
 from service_lab import AUTHORIZATION, application, close_application
 
@@ -222,6 +222,14 @@ def test_the_metrics_are_right(client, session):
     assert found["mission_control_queries_total", ("outcome", "succeeded")] >= 5
     assert found["mission_control_pool_connections_limit",] == 10
     assert found["process_resident_memory_bytes",] > 0
+
+
+def test_use_that_is_recorded_late_counts_with_the_next_reading(client, session):
+    read = client.application.extensions["mission_control_database"].read
+    use(session, cost="1")
+    read(read_usage)
+    use(session, days_ago=12, cost="16.40")
+    assert sum(row["cost_usd"] for row in read(read_usage).rows) == Decimal("17.40")
 
 
 def test_names_of_metrics_follow_the_conventions(client, session):

@@ -3,11 +3,7 @@
 import re
 
 import pytest
-from itsdangerous import URLSafeTimedSerializer
-from mission_control_service.access import COOKIE, Access
-from mission_control_service.configuration import Configuration
-from mission_control_service.credentials import Credentials
-from mission_control_service.tokens import Tokens
+from mission_control_service.access import COOKIE
 from service_lab import OTHER_TOKEN, TOKEN, application, close_application
 
 SCRIPT = "<script>alert(1)</script>"
@@ -91,18 +87,36 @@ def test_a_form_of_another_site_is_refused(client, headers):
     assert client.get("/").status_code == 200
 
 
+def test_a_person_is_told_on_a_page_and_a_program_in_a_problem_document(client):
+    browser = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    for answer in (log_in(client, Origin="null", **browser), client.get("/nothing", headers=browser)):
+        assert answer.status_code in (403, 404)
+        assert answer.mimetype == "text/html"
+        assert '<p role="alert">' in answer.text
+        assert 'href="/"' in answer.text
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        assert log_in(client, Origin="null", **headers).mimetype == "application/problem+json"
+
+
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://localhost"}])
 def test_a_form_of_our_own_is_taken(client, headers):
     assert log_in(client, **headers).status_code == 303
 
 
-def test_logging_out_ends_the_session(client):
+def test_logging_out_ends_the_session_for_copies_of_its_cookie_too(app, client):
     log_in(client)
+    copy, other = app.test_client(), app.test_client()
+    copy.set_cookie(COOKIE, client.get_cookie(COOKIE).value)
+    log_in(other)
+    assert copy.get("/").status_code == 200
     assert client.post("/logout").headers["Location"] == "/login"
     assert client.get("/").status_code == 303
+    assert copy.get("/").status_code == 303
+    # Another browser of the same person is not logged out.
+    assert other.get("/").status_code == 200
 
 
-def test_a_cookie_that_was_changed_or_signed_by_another_key_is_worth_nothing(tmp_path, app, shared_database):
+def test_a_cookie_that_was_changed_or_is_of_another_process_is_worth_nothing(tmp_path, app, shared_database):
     client = app.test_client()
     log_in(client)
     value = client.get_cookie(COOKIE).value
@@ -115,29 +129,35 @@ def test_a_cookie_that_was_changed_or_signed_by_another_key_is_worth_nothing(tmp
     close_application(elsewhere.application)
 
 
-def test_a_session_ends_with_its_token(tmp_path, shared_database):
-    key = "k" * 32
-    first = application(tmp_path, shared_database)
-    close_application(first)
-    serializer = URLSafeTimedSerializer(key, salt="mission-control-page")
-    known = Tokens((TOKEN,))
-    gone = serializer.dumps(Tokens((OTHER_TOKEN,)).fingerprint(OTHER_TOKEN))
-    with first.test_request_context(headers={"Cookie": f"{COOKIE}={gone}"}):
-        checked = Access(Configuration(), Credentials(tokens=known, cookie_key=key), metrics=None)
-        assert not checked.logged_in()
-    kept = serializer.dumps(known.fingerprint(TOKEN))
-    with first.test_request_context(headers={"Cookie": f"{COOKIE}={kept}"}):
-        assert checked.logged_in()
-
-
 def test_the_page_shows_the_state_and_escapes_what_others_wrote(client):
     log_in(client)
     page = client.get("/")
-    assert re.search("<title>(All well|Degraded) · Mission Control</title>", page.text)
+    assert re.search("<title>Database: .+ · Mission Control</title>", page.text)
+    # How old each figure is, and not a promise.
+    for name in ("inventory", "runs", "usage", "tools", "audit", "health checks"):
+        assert re.search(rf"\d s ago: {name}\b", page.text)
     assert ">homelab<" in page.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
     assert SCRIPT not in page.text
     assert 'scope="col"' in page.text
+
+
+def test_what_is_not_well_in_the_inventory_is_shown_beside_what_the_checks_say(tmp_path, database):
+    session = database.session("admin")
+    for name, status in (("nas-away", "offline"), ("pi-slow", "degraded"), ("web-fine", "online")):
+        session.insert("hosts", name=name, type="vm", status=status)
+    session.insert("workloads", name="plex-crashed", type="k8s-pod", status="failed")
+    app = application(tmp_path, database)
+    try:
+        client = app.test_client()
+        log_in(client)
+        text = client.get("/").text
+    finally:
+        close_application(app)
+    assert "All well" not in text
+    assert "Inventory: 3 not well" in text
+    unwell = text.split('id="unwell"')[1].split("</section>")[0]
+    assert re.findall(r'<th scope="row">([^<]+)</th>', unwell) == ["nas-away", "pi-slow", "plex-crashed"]
 
 
 def test_every_answer_forbids_scripts_and_frames(client):
@@ -149,7 +169,7 @@ def test_every_answer_forbids_scripts_and_frames(client):
         assert "script-src" not in policy
         assert "unsafe" not in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
     page = client.get("/").text
     assert "<script" not in page
     assert "style=" not in page

@@ -107,7 +107,6 @@ def test_usage_reads_its_days_alone(plans):
 
 
 def test_the_figures_scan_no_log(plans):
-    usage = figures.UsageReader(clock=lambda: 0.0, history_for=60)
-    for read in (figures.read_runs, figures.read_tools, usage.read, usage.read):
+    for read in (figures.read_runs, figures.read_tools, figures.read_usage):
         tables, _blocks = plans.scanned(read)
         assert not tables & set(LOGS), read

@@ -122,7 +122,7 @@ class ThrowawayCluster:
             self.port = _free_port()
             if self._started_on_port():
                 return
-        with open(self._log, encoding="utf-8", errors="replace") as log:
+        with open(self.log_file, encoding="utf-8", errors="replace") as log:
             raise RuntimeError(f"The throw-away PostgreSQL server did not start: {log.read()[-2000:]}")
 
     def _started_on_port(self):
@@ -130,7 +130,7 @@ class ThrowawayCluster:
         command = [os.path.join(server_bindir(), "postgres"), "-D", self._data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        with open(self._log, "ab") as log:
+        with open(self.log_file, "ab") as log:
             self._server = subprocess.Popen(
                 command,
                 stdout=log,
@@ -155,7 +155,7 @@ class ThrowawayCluster:
         return os.path.join(self._directory, "data")
 
     @property
-    def _log(self):
+    def log_file(self):
         return os.path.join(self._directory, "server.log")
 
 

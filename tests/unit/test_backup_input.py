@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import input_problem
+from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import (
+    input_problem,
+    password_line,
+)
 
 INPUTS = {
     "method": "pgbackrest",
@@ -115,3 +118,23 @@ def test_a_secret_is_never_shown(name):
     assert f"mission_control_backup_{name}" in sentence
     assert "secret" not in sentence.replace("mission_control", "")
     assert "hidden" not in problem(options={"repo2-s3-key-secret": "hidden\n"})
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
+def test_a_password_goes_over_a_network_only_with_tls(mode):
+    said = problem(login_host="db.lan", login_password="hush-hush", ssl_mode=mode)
+    assert said.startswith(
+        f"mission_control_backup_ssl_mode is {mode}, with which anybody between here and db.lan may ask"
+    )
+    assert "hush" not in said
+    for host in ("", "localhost", "127.0.0.1", "::1", "/run/postgresql"):
+        assert problem(login_host=host, login_password="hush-hush", ssl_mode=mode) == ""
+    assert problem(login_host="db.lan", ssl_mode=mode) == ""
+
+
+def test_the_password_is_for_one_server_database_and_user():
+    assert password_line("fd00::1", 5433, "lab", "me", "a:b\\c") == "fd00\\:\\:1:5433:lab:me:a\\:b\\\\c\n"
+    # libpq calls the directory that it was built with by this name.
+    assert password_line("/var/run/postgresql", 5432, "lab", "me", "x") == (
+        "localhost:5432:lab:me:x\n/var/run/postgresql:5432:lab:me:x\n"
+    )

@@ -55,16 +55,87 @@ def test_the_seeds_names_are_read_from_the_environment():
     assert settings.password.reveal() == PASSWORD
 
 
-def test_each_source_gives_way_to_the_one_before_it(env_file):
+def test_each_source_gives_way_as_a_whole_to_the_one_before_it(env_file):
     path = env_file("POSTGRES_HOST=file\nPOSTGRES_USER=file\nPOSTGRES_DB=file\nPOSTGRES_PORT=1\n")
     environment = {"POSTGRES_HOST": "environment", "POSTGRES_USER": "environment", "POSTGRES_DB": "environment"}
     settings = load(env_file=path, environment=environment, host="option")
-    assert (settings.host, settings.user, settings.port) == ("option", "environment", 1)
+    assert (settings.host, settings.user, settings.port, settings.database) == ("option", None, None, DEFAULT_DATABASE)
+    settings = load(env_file=path, environment=environment)
+    assert (settings.host, settings.user, settings.port, settings.database) == (
+        *["environment"] * 2,
+        None,
+        "environment",
+    )
+    settings = load(env_file=path, host="file", database="other")
+    assert (settings.host, settings.user, settings.port, settings.database) == ("file", "file", 1, "other")
     environment["DATABASE_URL"] = "postgresql://url@url"
     settings = load(env_file=path, environment=environment, host="option")
-    assert (settings.host, settings.user, settings.port, settings.database) == ("option", "url", None, DEFAULT_DATABASE)
+    assert (settings.host, settings.user, settings.database) == ("option", None, DEFAULT_DATABASE)
+    settings = load(env_file=path, environment=environment)
+    assert (settings.host, settings.user, settings.port, settings.database) == ("url", "url", None, DEFAULT_DATABASE)
     settings = load("postgres://given@given/given", env_file=path, environment=environment)
     assert (settings.host, settings.user, settings.database, settings.port) == ("given", "given", "given", None)
+
+
+WHOLE = {"POSTGRES_HOST": "db.lab", "POSTGRES_USER": "me", "POSTGRES_PASSWORD": PASSWORD}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"host": "other"}, {"user": "other"}, {"port": 6000}, {"service": "other"}, {"host": "db.lab", "user": "other"}],
+)
+@pytest.mark.parametrize(
+    "source",
+    [
+        WHOLE,
+        {"POSTGRES_USER": "me", "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_PORT": "5432", "POSTGRES_HOST": "db.lab"},
+        {"DATABASE_URL": "postgresql://me:S3cret-Zq9@db.lab/lab"},
+    ],
+)
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_password_goes_only_to_the_login_that_it_belongs_to(env_file, options, source, in_file):
+    lines = "".join(f"{name}='{value}'\n" for name, value in source.items())
+    settings = load(env_file=env_file(lines), **options) if in_file else load(environment=source, **options)
+    assert settings.password is None
+    assert settings.env_file is None
+    assert settings.host == options.get("host"), "a source is used as a whole or not at all"
+    assert settings.withheld.startswith("The password of ")
+    assert "was not used: it belongs to db.lab" in settings.withheld
+    assert "S3cret" not in settings.withheld
+
+
+@pytest.mark.parametrize("options", [{}, {"host": "db.lab"}, {"user": "me"}, {"port": 5432}, {"database": "another"}])
+def test_what_names_the_same_login_is_added_to_a_source(env_file, options):
+    lines = "".join(f"{name}='{value}'\n" for name, value in WHOLE.items())
+    for settings in (load(env_file=env_file(lines), **options), load(environment=WHOLE, **options)):
+        assert (settings.host, settings.user, settings.password) == ("db.lab", "me", Secret(PASSWORD))
+        assert settings.withheld == ""
+
+
+def test_a_password_beside_no_host_belongs_to_the_local_server(env_file):
+    assert load(env_file=env_file(f"POSTGRES_PASSWORD='{PASSWORD}'\n"), host="db.lab").password is None
+    environment = {"POSTGRES_USER": "me", "POSTGRES_PASSWORD": PASSWORD}
+    assert load(environment=environment, host="db.lab").password is None
+    assert load(environment=environment).password == Secret(PASSWORD)
+
+
+def test_a_password_alone_in_the_environment_is_for_the_login_that_options_name(env_file):
+    environment = {"POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": "lab"}
+    settings = load(environment=environment, host="db.lab", user="me")
+    assert (settings.password, settings.database) == (Secret(PASSWORD), "lab")
+
+
+def test_the_environment_and_a_file_with_passwords_of_their_own_are_two_logins(env_file):
+    path = env_file("POSTGRES_HOST=file\nPOSTGRES_USER=me\nPOSTGRES_PASSWORD='another one'\n")
+    settings = load(environment={"POSTGRES_USER": "me", "POSTGRES_PASSWORD": PASSWORD}, env_file=path)
+    assert (settings.host, settings.password) == (None, Secret(PASSWORD))
+
+
+def test_a_url_and_options_that_name_different_logins_are_refused():
+    for options in ({"host": "other"}, {"user": "other"}, {"port": 1}, {"service": "other"}):
+        with pytest.raises(SettingsError, match="The URL and the options beside it name different logins"):
+            load("postgresql://me:S3cret@db.lab/lab", **options)
+    assert load("postgresql://me:S3cret@db.lab/lab", user="me", database="other").database == "other"
 
 
 def test_a_url_does_not_take_the_password_of_another_source(env_file):
@@ -122,6 +193,7 @@ def test_the_default_database_gives_way_to_libpqs_own_settings():
     assert load(environment={"PGDATABASE": "lab"}).database is None
     assert load(environment={"PGSERVICE": "lab"}).database is None
     assert load(service="lab").database is None
+    assert load(host="db.lab", environment={"PGDATABASE": "lab"}).database == DEFAULT_DATABASE
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_the_order_is_options_environment_file(default_file):
     environment = {"POSTGRES_HOST": "env.lab", "POSTGRES_USER": "env", "POSTGRES_PASSWORD": "of-the-environment"}
     assert login(environment=environment).settings.host == "env.lab"
     settings = login({"login_host": "option.lab"}, environment).settings
-    assert (settings.host, settings.user) == ("option.lab", "env")
+    assert (settings.host, settings.user, settings.password) == ("option.lab", None, None)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_names_no_login_is_added_to_the_default_file(default_file):
     )
 
 
-def test_a_file_that_was_named_is_read_beside_other_options(default_file, tmp_path):
+def test_a_file_that_was_named_is_left_out_where_options_name_another_server(default_file, tmp_path):
     named = tmp_path / "named.env"
     named.write_text(ENV_FILE, encoding="utf-8")
     for options, environment in (
@@ -91,7 +91,9 @@ def test_a_file_that_was_named_is_read_beside_other_options(default_file, tmp_pa
         ({"login_host": "option.lab"}, {"MISSION_CONTROL_ENV_FILE": str(named)}),
     ):
         settings = login(options, environment).settings
-        assert (settings.host, settings.user) == ("option.lab", "filer")
+        assert (settings.host, settings.user, settings.password) == ("option.lab", None, None)
+        assert "of-the-file" not in settings.withheld
+        assert "it belongs to file.lab as filer" in settings.withheld
 
 
 def test_empty_options_count_as_not_given(default_file):

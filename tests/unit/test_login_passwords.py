@@ -5,6 +5,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from ansible_collections.homelab.mission_control.plugins.filter.logins_of import logins_of
 from ansible_collections.homelab.mission_control.plugins.module_utils.kept_password import (
     KeptPasswordError,
     make_password,
@@ -153,3 +154,51 @@ def test_only_one_trailing_line_break_is_no_part_of_a_password(directory):
     assert read_password(str(keep(directory, " pass word \n"))) == " pass word "
     assert password_problem("plain") == ""
     assert read_password(str(directory / "other.password")) is None
+
+
+@pytest.mark.parametrize("name", ["../db2/app", "/etc/app", "..", "a/b", "", "a\0b", "App", None, ["app"]])
+def test_a_name_that_leads_elsewhere_is_refused(decide, directory, name):
+    directory.mkdir(parents=True)
+    other = directory.parent / "db2" / "app.password"
+    other.parent.mkdir()
+    other.write_text("of-another-host\n", encoding="utf-8")
+    other.chmod(0o600)
+    decision = decide({**NEW, "name": name})
+    assert decision["problem"].startswith("The name of the application role ")
+    assert decision["password"] == decision["file"] == ""
+    assert decision["action"] == "leave"
+    assert sorted(path.name for path in directory.parent.rglob("*.password")) == ["app.password"]
+
+
+@pytest.mark.parametrize("lead", ["file", "dangling", "pipe", "directory"])
+def test_what_is_no_file_of_its_own_is_refused(decide, directory, lead):
+    directory.mkdir(parents=True)
+    path, target = directory / "app.password", directory.parent / "target"
+    if lead == "pipe":
+        os.mkfifo(path, 0o600)
+    elif lead == "directory":
+        path.mkdir(0o700)
+    else:
+        if lead == "file":
+            target.write_text("of-another-host\n", encoding="utf-8")
+            target.chmod(0o600)
+        path.symlink_to(target)
+    decision = decide(NEW)
+    assert str(path) in decision["problem"]
+    assert decision["password"] == ""
+    assert decision["action"] == "leave"
+    assert target.exists() == (lead == "file")
+
+
+def test_what_a_host_answers_decides_no_name():
+    roles = [
+        {"key": "application", "name": "app", "login": True},
+        {"key": "owner", "name": "owner", "login": False},
+        {"key": "monitor", "name": "watch", "login": True},
+    ]
+    rows = [
+        {**NEW, "name": "../db2/app", "file": "/etc/shadow"},
+        {**NEW, "key": "owner"},
+        {**NEW, "key": "another"},
+    ]
+    assert logins_of(rows, roles) == [{**NEW, "name": "app"}]

@@ -71,7 +71,16 @@ def test_directives_stand_in_the_comment_at_the_head(write):
         ({"001_a.sql": "\\connect other"}, ["001_a.sql", "backslash"]),
         ({"001_a.sql": "-- nothing here\n"}, ["001_a.sql", "no statement"]),
         ({"001_a.sql": "-- no-transaction\nSELECT 1; SELECT 2"}, ["001_a.sql", "2 statements"]),
+        (
+            {"001_a.sql": "-- no-transaction\nCALL tidy_up()"},
+            ["001_a.sql", "VACUUM", "administrator's rights", "remove the line"],
+        ),
+        ({"001_a.sql": "-- no-transaction\nDO $$ BEGIN COMMIT; END $$"}, ["001_a.sql", "administrator's rights"]),
+        ({"001_a.sql": "-- no-transaction\nCREATE INDEX i ON t (x)"}, ["001_a.sql", "CONCURRENTLY"]),
         ({"001_a.sql": "-- role: postgres\nSELECT 1"}, ["001_a.sql", "role: postgres"]),
+        ({"001_a.SQL": "SELECT 1"}, ["001_a.SQL", "would not be applied", "rename"]),
+        ({"001_a.sql": "SELECT 1", "002_b.sql.txt": "SELECT 2"}, ["002_b.sql.txt", "would not be applied"]),
+        ({"001_a.sql": "SELECT 1", "002_b": "SELECT 2"}, ["002_b", "would not be applied"]),
         ({"001_a.sql": "SELECT '\x00'"}, ["001_a.sql", "NUL"]),
     ],
 )
@@ -84,6 +93,32 @@ def test_a_file_that_can_never_be_applied_is_refused_in_a_sentence(write, files,
 def test_a_commit_inside_a_procedure_or_a_string_is_no_transaction_control(write):
     body = "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$; SELECT 'COMMIT';"
     assert len(read_migrations(write({"001_a.sql": body}))) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE UNIQUE INDEX CONCURRENTLY i ON t (x)",
+        "/* why */ drop index concurrently if exists i",
+        "REINDEX (VERBOSE) TABLE CONCURRENTLY t",
+        "VACUUM (ANALYZE) t",
+        "ALTER TYPE mood ADD VALUE 'calm'",
+        "ALTER TABLE t DETACH PARTITION p CONCURRENTLY",
+    ],
+)
+def test_what_postgresql_runs_as_the_owner_of_the_table_may_be_outside_of_a_transaction(write, statement):
+    (file,) = read_migrations(write({"001_a.sql": f"-- no-transaction\n{statement};"}))
+    assert not file.transactional
+
+
+def test_what_is_no_migration_by_its_name_is_left_alone(write):
+    assert len(read_migrations(write({"001_a.sql": "SELECT 1", "README.md": "x", ".001_a.sql.swp": "x"}))) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "001_a.sql").write_bytes(b"\xef\xbb\xbf-- no-transaction\nVACUUM t")
+    (file,) = read_migrations(str(tmp_path))
+    assert (file.transactional, file.body[:2]) == (False, "--")
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):

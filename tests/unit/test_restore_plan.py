@@ -162,11 +162,20 @@ def test_a_port_that_is_taken_is_named(host, clusters, holder, word):
     assert problem.startswith(word)
 
 
+def test_a_link_in_place_of_the_data_directory_is_not_followed(host):
+    for unfinished in ("", "begun", "done"):
+        host.update(data_directory="link", unfinished_restore=unfinished)
+        [problem] = plan(host, [main(running=False)])["problems"]
+        assert problem.startswith("/var/lib/postgresql/15/main is a symbolic link, which a restore does not follow")
+
+
 def test_a_run_that_was_killed_is_begun_anew(host):
     host.update(data_directory="data", unfinished_restore="begun")
     found = plan(host, [main(running=False)])
     assert found["problems"] == []
     assert not found["restored"]
+    # In a directory of root's, where the server's user can plant none.
+    assert found["marker"] == "/etc/mission-control/backup/15-main.restoring"
 
 
 def test_a_run_that_was_killed_at_its_end_is_only_ended(host):

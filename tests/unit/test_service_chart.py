@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mission_control_service.chart import HEIGHT, LEFT, WIDTH, cost_chart
+from mission_control_service.chart import HEIGHT, WIDTH, cost_chart
 
 FIRST = datetime.date(2026, 10, 25)
 
@@ -50,7 +50,7 @@ def test_lines_stand_at_round_amounts(most, labels):
 def test_everything_stays_within_the_picture(costs):
     found = chart(*costs)
     for bar in found.bars:
-        assert bar.x >= LEFT
+        assert bar.x >= found.left
         assert bar.x + bar.width <= WIDTH
         assert bar.y >= 0
         assert bar.y + bar.height <= HEIGHT

@@ -135,3 +135,35 @@ def test_a_path_that_leads_out_is_refused(tmp_path, name):
     with pytest.raises(store.ReleaseError, match="which is no file of a release"):
         store.unpack(str(tmp_path / "lib"), archive.checksum, archive.content)
     assert not list(tmp_path.rglob("outside"))
+
+
+@pytest.mark.parametrize("place", ["", "releases"])
+@pytest.mark.parametrize("deed", ["link", "writable"])
+def test_where_somebody_else_can_put_things_no_release_is_unpacked(tmp_path, place, deed):
+    elsewhere = tmp_path / "elsewhere"
+    root = tmp_path / "root"
+    (elsewhere / "releases").mkdir(parents=True)
+    planted = root / place if place else root
+    planted.parent.mkdir(exist_ok=True)
+    if deed == "link":
+        planted.symlink_to(elsewhere)
+    else:
+        planted.mkdir()
+        planted.chmod(0o777)
+    with pytest.raises(store.ReleaseError, match="move it away"):
+        install(root, FILES)
+    assert list((elsewhere / "releases").iterdir()) == []
+    assert not list(planted.glob("**/*.py"))
+
+
+def test_removing_old_releases_follows_no_link_in_them(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "kept").touch()
+    first, _changed, _removed = install(tmp_path / "root", FILES)
+    (tmp_path / "root/releases" / first / "link").symlink_to(precious)
+    os.utime(tmp_path / "root/releases" / first, (1, 1))
+    for number in range(2):
+        *_rest, removed = install(tmp_path / "root", {**FILES, "mission_control/new.py": b"%d" % number})
+    assert removed == [first]
+    assert (precious / "kept").exists()

@@ -332,3 +332,148 @@ def test_each_mistake_has_its_sentence(usage, sentence):
 def test_buckets_are_counts():
     with pytest.raises(UsageError, match="output_tokens is -1"):
         TokenBuckets(output_tokens=-1)
+
+
+# Usage of programs and servers whose keys are not those of the form that they resemble, and the key that says so.
+FOREIGN = {
+    "openai realtime": (
+        {
+            "total_tokens": 253,
+            "input_tokens": 132,
+            "output_tokens": 121,
+            "input_token_details": {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 64},
+            "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+        },
+        "input_token_details.text_tokens",
+    ),
+    "codex": (
+        {
+            "input_tokens": 100,
+            "cached_input_tokens": 80,
+            "output_tokens": 5,
+            "reasoning_output_tokens": 2,
+            "total_tokens": 105,
+        },
+        "cached_input_tokens",
+    ),
+    "pydantic-ai": (
+        {"input_tokens": 100, "cache_write_tokens": 0, "cache_read_tokens": 80, "output_tokens": 5, "requests": 1},
+        "cache_read_tokens",
+    ),
+    "litellm, a call of claude": (
+        {
+            "prompt_tokens": 100,
+            "completion_tokens": 5,
+            "total_tokens": 105,
+            "prompt_tokens_details": {"cached_tokens": 10, "cache_creation_tokens": 80},
+        },
+        "prompt_tokens_details.cache_creation_tokens",
+    ),
+    "a later anthropic": (
+        {"input_tokens": 1, "output_tokens": 2, "cache_creation": {"ephemeral_24h_input_tokens": 9}},
+        "cache_creation.ephemeral_24h_input_tokens",
+    ),
+    "an iteration": (
+        {
+            "input_tokens": 1,
+            "output_tokens": 2,
+            "iterations": [{"type": "message", "input_tokens": 1, "new_tokens": 3}],
+        },
+        "iterations.new_tokens",
+    ),
+    "a later gemini": ({"promptTokenCount": 1, "candidatesTokenCount": 2, "draftTokenCount": 3}, "draft_token_count"),
+    "a later interactions": (
+        {"total_input_tokens": 1, "total_output_tokens": 2, "total_draft_tokens": 3},
+        "total_draft_tokens",
+    ),
+    "a later ollama": ({"prompt_eval_count": 1, "eval_count": 2, "draft_eval_count": 3}, "draft_eval_count"),
+    "text": ({"prompt_tokens": 1, "completion_tokens": 2, "citation_tokens": "3"}, "citation_tokens"),
+    "no word of tokens": (
+        {"prompt_tokens": 1, "completion_tokens": 2, "cached": {"read": [{"n": 3}]}},
+        "cached.read.n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_key_of_no_form_with_a_count_is_refused_and_named(name):
+    usage, key = FOREIGN[name]
+    for form in (usage, as_object(usage)):
+        with pytest.raises(UsageError, match=f"^The usage has the key {re.escape(key)} with [0-9]+, which the form "):
+            normalise_usage(form)
+
+
+def with_other_keys(value):
+    """The same with keys that hold no tokens, at each depth."""
+    if not isinstance(value, dict):
+        return value
+    others = {
+        "draft_tokens": 0,
+        "later_tokens": None,
+        "queue_time": 0.25,
+        "cost": 3,
+        "web_search_requests": 2,
+        "tier": "x",
+    }
+    return {**{key: with_other_keys(item) for key, item in value.items()}, **others}
+
+
+@forms
+@given(b=buckets)
+def test_a_key_of_no_form_without_a_count_changes_nothing(form, unknown, b):
+    b = without(b, unknown)
+    assert normalise_usage(with_other_keys(form(b))) == b
+
+
+@forms
+@given(b=buckets, count=st.integers(min_value=1, max_value=MOST_TOKENS))
+def test_one_more_count_is_refused_in_every_form(form, unknown, b, count):
+    with pytest.raises(UsageError, match=f"the key draft_tokens with {count}, "):
+        normalise_usage({**form(without(b, unknown)), "draft_tokens": count})
+
+
+@pytest.mark.parametrize("key", ["prompt_cache_hit_tokens", "cached_tokens"])
+def test_cached_tokens_have_other_names_in_compatible_servers(key):
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, key: 80}
+    assert normalise_usage(usage) == TokenBuckets(20, 5, 80)
+    assert normalise_usage({**usage, "prompt_cache_miss_tokens": 20}) == TokenBuckets(20, 5, 80)
+    assert normalise_usage({**usage, "prompt_tokens_details": {"cached_tokens": 80}}) == TokenBuckets(20, 5, 80)
+    for wrong in ({"prompt_cache_miss_tokens": 21}, {"prompt_tokens_details": {"cached_tokens": 79}}):
+        with pytest.raises(UsageError, match="its counts of cached tokens contradict each other"):
+            normalise_usage({**usage, **wrong})
+
+
+@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message", "of_later"])
+def test_an_iteration_of_another_model_is_a_call_of_its_own(kind):
+    part = {"type": kind, "model": "claude-opus-5", "input_tokens": 10, "output_tokens": 20}
+    usage = {"input_tokens": 1, "output_tokens": 2, "iterations": [part]}
+    with pytest.raises(
+        UsageError, match=f"an iteration of the type '{kind}', which is billed at the price of another model"
+    ):
+        normalise_usage(usage)
+    nothing = {**part, "input_tokens": 0, "output_tokens": 0}
+    assert normalise_usage({**usage, "iterations": [nothing]}) == TokenBuckets(1, 2)
+
+
+def test_the_whole_answer_of_ollama_is_its_usage():
+    answer = {
+        **ollama(TokenBuckets(5, 7)),
+        "created_at": "2026-11-26T00:00:00Z",
+        "response": "4",
+        "context": [105, 2364],
+        "total_duration": 174560334,
+        "load_duration": 101397084,
+        "prompt_eval_duration": 13074791,
+        "logprobs": [{"token": "4", "logprob": -0.1, "bytes": [52]}],
+    }
+    assert normalise_usage(answer) == TokenBuckets(5, 7)
+
+
+def test_the_details_of_gemini_by_modality_repeat_its_counts():
+    usage = {
+        **gemini_rest(TokenBuckets(5, 7)),
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
+        "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 7}],
+        "trafficType": "ON_DEMAND",
+    }
+    assert normalise_usage(usage) == TokenBuckets(5, 7)

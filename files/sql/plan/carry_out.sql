@@ -11,20 +11,26 @@
 --
 -- A statement that must be run by the owner of an object says so in acting_role. An administrator who is no superuser becomes a
 -- member of that role for the rest of this transaction, which nobody else ever sees.
+--
+-- SET LOCAL ROLE is no boundary: code that ran there could say RESET ROLE. None does: what is executed as somebody else is GRANT, REVOKE and ALTER
+-- DEFAULT PRIVILEGES, which write catalogues and fire nothing but event triggers, and strangers.sql has refused those of anybody but superusers.
 DO $carry_out$
 DECLARE
   administrator constant name := current_user;
-  is_superuser constant boolean := (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);
-  since_16 constant boolean := current_setting('server_version_num')::int >= 160000;
-  membership_kind constant text := CASE WHEN since_16 THEN 'SET' ELSE 'MEMBER' END;
+  is_superuser boolean;
+  since_16 boolean;
+  membership_kind text;
   joined name[] := '{}';
-  carried_out jsonb := '[]';
+  carried_out text[] := '{}';
   steps jsonb;
   plan text;
   step record;
 BEGIN
   -- Names are looked up nowhere else: in our schema its owner could have put a function that fits the arguments better.
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  is_superuser := (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);
+  since_16 := current_setting('server_version_num')::int >= 160000;
+  membership_kind := CASE WHEN since_16 THEN 'SET' ELSE 'MEMBER' END;
   -- A plan is one large query over few rows; compiling it takes seconds, running it a few milliseconds.
   PERFORM pg_catalog.set_config('jit', 'off', true);
   PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('mission_control: roles and privileges', 0));
@@ -49,17 +55,18 @@ BEGIN
           END IF;
           EXECUTE format('SET LOCAL ROLE %I', step.acting_role);
           EXECUTE step.statement;
-          RESET ROLE;
+          -- Not RESET, which would bring back a role that was set for the administrator.
+          SET LOCAL ROLE NONE;
         END IF;
       EXCEPTION WHEN OTHERS THEN
         RAISE EXCEPTION USING MESSAGE = format('%s: %s', step.reason, SQLERRM), ERRCODE = SQLSTATE;
       END;
-      carried_out := carried_out || to_jsonb(step.reason);
+      carried_out := pg_catalog.array_append(carried_out, step.reason);
     END LOOP;
   END LOOP;
   FOR step IN SELECT unnest(joined) AS role_name LOOP
     EXECUTE format('REVOKE %I FROM %I', step.role_name, administrator);
   END LOOP;
-  PERFORM set_config('mission_control.carried_out', carried_out::text, true);
+  PERFORM set_config('mission_control.carried_out', pg_catalog.to_jsonb(carried_out)::text, true);
 END
 $carry_out$

@@ -1,13 +1,16 @@
 -- Makes an administrator who is no superuser a member of the owners that it is no member of, so that pg_dump can read what they own,
 -- or ends that.
 --
+-- While it is a member, others can no more than before: its own sessions alone have the owners' rights, and what runs in them is GRANT, REVOKE and
+-- pg_dump, which reads with row security off, evaluates no expression of a table and calls no function that the tables' owners made.
+--
 -- Input (settings of this transaction): mission_control.leave, a JSON list of the roles to leave, or empty to join;
 --   mission_control.wanted (JSON text) where it is to join.
 -- Output: mission_control.joined, a JSON list of the roles that it has joined.
 DO $join_owners$
 DECLARE
-  since_16 constant boolean := current_setting('server_version_num')::int >= 160000;
-  to_leave constant text := current_setting('mission_control.leave');
+  since_16 constant boolean := pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000;
+  to_leave constant text := pg_catalog.current_setting('mission_control.leave');
   joined name[] := '{}';
   role_name name;
 BEGIN

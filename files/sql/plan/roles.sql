@@ -92,7 +92,7 @@ role_comment AS (
 -- A membership without INHERIT and SET gives its holder nothing but the right to grant; PostgreSQL 16 and newer give it to a creator
 -- who is no superuser, and he cannot give it up.
 membership AS (
-  SELECT m.roleid, m.member, m.grantor, g.rolname AS role_name, u.rolname AS member_name, b.rolname AS grantor_name,
+  SELECT m.roleid, m.member, m.grantor, m.admin_option, g.rolsuper AS of_superuser, g.rolname AS role_name, u.rolname AS member_name, b.rolname AS grantor_name,
          coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) AS inherits,
          coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) AS usable
     FROM pg_catalog.pg_auth_members m
@@ -105,20 +105,25 @@ guarded_role AS (
   UNION ALL
   SELECT datdba, current_owner, 'database owner' FROM wanted_database WHERE oid IS NOT NULL
 ),
+-- Our roles are members of what is listed for them and of nothing else, and pass none of it on: an application in pg_execute_server_program, or a
+-- reader in the role of the application, could do more than its name says. Whoever is a member of one of our roles is left alone, but for the
+-- owner of the audit log. A role of a longer way round is found as one that some role of ours is a member of.
 forbidden_membership AS (
-  SELECT m.*, g.key
-    FROM membership m LEFT JOIN guarded_role g ON g.oid = m.roleid
-   WHERE m.usable
-     AND (g.key = 'audit'
-          OR (g.oid IS NOT NULL AND m.member IN (SELECT oid FROM wanted_role WHERE oid IS NOT NULL))
-          -- Whoever takes over the service must not find more than it shows, so it is a member of what is listed only.
-          OR EXISTS (SELECT FROM wanted_role w WHERE w.oid = m.member AND w.key = 'service' AND NOT w.memberships ? m.role_name::text))
+  SELECT m.*, g.key, w.key AS member_key
+    FROM membership m
+    LEFT JOIN guarded_role g ON g.oid = m.roleid
+    LEFT JOIN wanted_role w ON w.oid = m.member
+   WHERE (m.usable AND g.key = 'audit')
+      OR (w.oid IS NOT NULL AND (m.usable OR m.admin_option) AND (g.oid IS NOT NULL OR m.admin_option OR NOT w.memberships ? m.role_name::text))
 ),
 revoke_membership AS (
   SELECT 'roles' AS stage, 400::bigint AS ordinal,
          format('role %s must not be a member of %s (%s)', f.member_name, f.role_name,
-                CASE f.key WHEN 'audit' THEN 'nobody is a member of the owner of the audit log'
-                           ELSE coalesce(f.key, 'the service reads what it shows') END) AS reason,
+                CASE WHEN f.key = 'audit' THEN 'nobody is a member of the owner of the audit log'
+                     WHEN f.key IS NOT NULL THEN f.key
+                     WHEN f.admin_option THEN 'it has no membership to pass on'
+                     WHEN f.member_key = 'service' THEN 'the service reads what it shows'
+                     ELSE 'it is not listed for it' END) AS reason,
          format('REVOKE %I FROM %I', f.role_name, f.member_name)
          || CASE WHEN server.version_num >= 160000 AND f.grantor_name IS NOT NULL
                  THEN format(' GRANTED BY %I CASCADE', f.grantor_name) ELSE '' END AS statement
@@ -141,7 +146,8 @@ wanted_membership AS (
 ),
 missing_membership AS (
   SELECT w.* FROM wanted_membership w
-   WHERE NOT EXISTS (SELECT FROM membership m WHERE m.role_name = w.role_name AND m.member_name = w.member_name AND m.inherits)
+   WHERE NOT EXISTS (SELECT FROM membership m WHERE m.role_name = w.role_name AND m.member_name = w.member_name AND m.inherits
+                                              AND NOT m.admin_option)
 ),
 grant_membership AS (
   SELECT 'roles' AS stage, 500::bigint AS ordinal, format('role %s becomes a member of %s', m.member_name, m.role_name) AS reason,
@@ -290,6 +296,12 @@ refusal AS (
     FROM administrator a CROSS JOIN wanted_database d
    WHERE NOT a.rolsuper AND NOT a.rolcreatedb AND d.oid IS NULL
   UNION ALL
+  SELECT 21, format('Before PostgreSQL 15 the schema public of a new database belongs to the superuser %s, so %s cannot change its privileges: '
+                    'choose another mission_control_database_schema or connect as a superuser.', s.rolname, a.rolname)
+    FROM administrator a CROSS JOIN server CROSS JOIN wanted_database d CROSS JOIN input
+    JOIN pg_catalog.pg_roles s ON s.oid = 10
+   WHERE d.oid IS NULL AND server.version_num < 150000 AND wanted ->> 'schema' = 'public' AND NOT pg_catalog.pg_has_role(a.oid, s.oid, 'MEMBER')
+  UNION ALL
   SELECT 22, format('The database %s belongs to %s, so %s cannot %s: connect as its owner or as a superuser.', d.name, d.current_owner, a.rolname,
                     (SELECT reason FROM action WHERE stage = 'database' ORDER BY ordinal LIMIT 1))
     FROM administrator a CROSS JOIN wanted_database d
@@ -324,9 +336,9 @@ refusal AS (
     FROM administrator a CROSS JOIN parameter_right p WHERE NOT p.may_set
   UNION ALL
   SELECT 30, format('The role %s must not be a member of %s, but %s granted that and %s cannot revoke it: a superuser has to.', f.member_name, f.role_name,
-                    f.grantor_name, a.rolname)
+                    coalesce(f.grantor_name, 'somebody'), a.rolname)
     FROM administrator a CROSS JOIN server CROSS JOIN forbidden_membership f
-   WHERE NOT a.rolsuper AND server.version_num >= 160000 AND NOT pg_catalog.pg_has_role(a.oid, f.grantor, 'USAGE')
+   WHERE NOT a.rolsuper AND (f.of_superuser OR server.version_num >= 160000 AND NOT pg_catalog.pg_has_role(a.oid, f.grantor, 'USAGE'))
   UNION ALL
   SELECT 29, format('There is no time zone %s: give mission_control_database_reporting_time_zone a name from pg_timezone_names.', s.value)
     FROM database_setting s

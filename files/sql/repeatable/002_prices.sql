@@ -1,8 +1,144 @@
--- Price lists, and the costs of usage whose price became known later.
+-- Prices and what usage costs by them: the functions behind the triggers of 003, price lists, and costs whose price became known later.
 
-CREATE OR REPLACE FUNCTION price_list_number(p_entry jsonb, p_key text) RETURNS numeric
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- PL/pgSQL keeps the plan of its query for the session; a function in SQL would be planned anew for every row of token_usage.
+CREATE OR REPLACE FUNCTION our_schema.provider_price_at(
+    p_provider text, p_model text, p_billing_mode text, p_total_input_tokens bigint, p_at timestamptz
+) RETURNS SETOF our_schema.provider_pricing
+    LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT p.*
+    FROM our_schema.provider_pricing AS p
+    WHERE p.provider = p_provider
+        AND p.model IN (p_model, '*')
+        AND p.billing_mode = p_billing_mode
+        -- A tier applies above its bound; the base (0) also to a request without a single input token.
+        AND p.above_input_tokens < greatest(p_total_input_tokens, 1)
+        AND p.valid_from <= p_at
+        AND (p.valid_to IS NULL OR p.valid_to > p_at)
+    ORDER BY p.model = p_model DESC, p.above_input_tokens DESC
+    LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION our_schema.provider_price_at(text, text, text, bigint, timestamptz) IS
+    'The price of a request at a time, at most one row: the model''s own before the provider''s "*", the highest tier that its input tokens exceed.';
+
+CREATE OR REPLACE FUNCTION our_schema.token_cost_usd(
+    p_price our_schema.provider_pricing, p_input bigint, p_output bigint, p_cache_read bigint, p_cache_write_5m bigint,
+    p_cache_write_1h bigint, p_reasoning bigint
+) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    -- Multiplied, not divided: the product of two numerics is exact, a quotient is rounded.
+    RETURN 0.000001 * (
+        p_input * p_price.input_usd_per_mtok
+        + p_output * p_price.output_usd_per_mtok
+        + p_cache_read * coalesce(p_price.cache_read_usd_per_mtok, p_price.input_usd_per_mtok)
+        + p_cache_write_5m * coalesce(p_price.cache_write_5m_usd_per_mtok, p_price.input_usd_per_mtok)
+        + p_cache_write_1h * coalesce(
+            p_price.cache_write_1h_usd_per_mtok, p_price.cache_write_5m_usd_per_mtok, p_price.input_usd_per_mtok
+        )
+        + p_reasoning * coalesce(p_price.reasoning_usd_per_mtok, p_price.output_usd_per_mtok)
+    );
+COMMENT ON FUNCTION our_schema.token_cost_usd(our_schema.provider_pricing, bigint, bigint, bigint, bigint, bigint, bigint) IS
+    'Cost in USD of disjoint token buckets (input, output, cache read, cache write 5 min, cache write 1 h, reasoning) at a price; exact.';
+
+CREATE OR REPLACE FUNCTION our_schema.price_token_usage() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    price our_schema.provider_pricing;
+    cost numeric;
+BEGIN
+    IF NEW.cost_source = 'provider' THEN
+        RETURN NEW;
+    END IF;
+    IF num_nonnulls(NEW.estimated_cost_usd, NEW.price_id, NEW.subscription_value_usd) > 0 THEN
+        RAISE EXCEPTION 'the server computes the cost of token usage: give one only with cost_source ''provider'''
+            USING ERRCODE = 'check_violation';
+    END IF;
+    SELECT * INTO price
+    FROM our_schema.provider_price_at(
+        NEW.provider, NEW.model, NEW.billing_mode,
+        NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_5m_tokens + NEW.cache_write_1h_tokens,
+        NEW.occurred_at
+    );
+    IF FOUND THEN
+        NEW.price_id := price.id;
+        cost := our_schema.token_cost_usd(
+            price, NEW.input_tokens, NEW.output_tokens, NEW.cache_read_tokens, NEW.cache_write_5m_tokens,
+            NEW.cache_write_1h_tokens, NEW.reasoning_tokens
+        );
+    END IF;
+    IF NEW.cost_source = 'subscription' THEN
+        NEW.estimated_cost_usd := 0;
+        NEW.subscription_value_usd := cost;
+    ELSIF NEW.cost_source = 'local' THEN
+        -- The writer says that it ran on own hardware: a price that others would pay for the model is beside the point.
+        NEW.estimated_cost_usd := 0;
+        NEW.price_id := CASE WHEN price.is_local THEN price.id END;
+    ELSIF NEW.cost_source IN ('computed', 'unpriced') THEN
+        NEW.estimated_cost_usd := cost;
+        NEW.cost_source := CASE
+            WHEN cost IS NULL THEN 'unpriced'
+            WHEN price.is_local THEN 'local'
+            ELSE 'computed'
+        END;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION our_schema.price_token_usage() IS
+    'Trigger function: freezes the cost of a usage row, with the price valid at occurred_at, when the row is written.';
+
+CREATE OR REPLACE FUNCTION our_schema.guard_token_usage() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed our_schema.token_usage := NEW;
+BEGIN
+    -- What may change: labels, and once, from unpriced to priced, the columns of the cost.
+    changed.project := OLD.project;
+    changed.agent := OLD.agent;
+    IF OLD.cost_source = 'unpriced' AND NEW.cost_source IN ('computed', 'local') THEN
+        changed.estimated_cost_usd := OLD.estimated_cost_usd;
+        changed.cost_source := OLD.cost_source;
+        changed.price_id := OLD.price_id;
+    END IF;
+    IF changed IS DISTINCT FROM OLD THEN
+        RAISE EXCEPTION 'token usage % is frozen: only its labels, or a cost that was unpriced, may change', OLD.id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION our_schema.guard_token_usage() IS 'Trigger function: keeps usage and cost as they were recorded.';
+
+CREATE OR REPLACE FUNCTION our_schema.guard_provider_pricing() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.valid_to := OLD.valid_to;
+    IF OLD IS DISTINCT FROM NEW THEN
+        RAISE EXCEPTION 'the price of % % from % is not edited: close its period with valid_to and insert the next one',
+            OLD.provider, OLD.model, OLD.valid_from
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION our_schema.guard_provider_pricing() IS
+    'Trigger function: of a price only valid_to may change, so that the row a cost was computed from still says how.';
+
+CREATE OR REPLACE FUNCTION our_schema.price_list_number(p_entry jsonb, p_key text) RETURNS numeric
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
-    SET search_path FROM CURRENT
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     amount numeric;
@@ -21,18 +157,18 @@ BEGIN
     RETURN amount;
 END
 $$;
-COMMENT ON FUNCTION price_list_number(jsonb, text) IS 'A price of an entry of a price list; NULL if it is not given, an error if it would be rounded.';
+COMMENT ON FUNCTION our_schema.price_list_number(jsonb, text) IS 'A price of an entry of a price list; NULL if it is not given, an error if it would be rounded.';
 
-CREATE OR REPLACE FUNCTION price_list_rows(p_prices jsonb, p_origin text) RETURNS SETOF provider_pricing
+CREATE OR REPLACE FUNCTION our_schema.price_list_rows(p_prices jsonb, p_origin text) RETURNS SETOF our_schema.provider_pricing
     LANGUAGE plpgsql STABLE
-    SET search_path FROM CURRENT
+    SET search_path = pg_catalog, pg_temp
     -- A time without a zone is UTC, whatever the session says.
     SET timezone = 'UTC'
     SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
     entry jsonb;
-    price provider_pricing;
+    price our_schema.provider_pricing;
     label text;
     strange text;
 BEGIN
@@ -73,12 +209,12 @@ BEGIN
         IF price.valid_to <= price.valid_from THEN
             RAISE EXCEPTION '%: valid_to must be later than valid_from', label USING ERRCODE = 'invalid_parameter_value';
         END IF;
-        price.input_usd_per_mtok := price_list_number(entry, 'input');
-        price.output_usd_per_mtok := price_list_number(entry, 'output');
-        price.cache_read_usd_per_mtok := price_list_number(entry, 'cache_read');
-        price.cache_write_5m_usd_per_mtok := price_list_number(entry, 'cache_write_5m');
-        price.cache_write_1h_usd_per_mtok := price_list_number(entry, 'cache_write_1h');
-        price.reasoning_usd_per_mtok := price_list_number(entry, 'reasoning');
+        price.input_usd_per_mtok := our_schema.price_list_number(entry, 'input'::text);
+        price.output_usd_per_mtok := our_schema.price_list_number(entry, 'output'::text);
+        price.cache_read_usd_per_mtok := our_schema.price_list_number(entry, 'cache_read'::text);
+        price.cache_write_5m_usd_per_mtok := our_schema.price_list_number(entry, 'cache_write_5m'::text);
+        price.cache_write_1h_usd_per_mtok := our_schema.price_list_number(entry, 'cache_write_1h'::text);
+        price.reasoning_usd_per_mtok := our_schema.price_list_number(entry, 'reasoning'::text);
         price.origin := p_origin;
         price.source := coalesce(entry ->> 'source', p_origin);
         FOR price.model IN
@@ -91,10 +227,10 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION price_list_rows(jsonb, text) IS
+COMMENT ON FUNCTION our_schema.price_list_rows(jsonb, text) IS
     'The entries of a price list as rows of provider_pricing without id, one for the model and one for each of its aliases; an error names a bad entry.';
 
-CREATE OR REPLACE FUNCTION same_price(p_one provider_pricing, p_other provider_pricing) RETURNS boolean
+CREATE OR REPLACE FUNCTION our_schema.same_price(p_one our_schema.provider_pricing, p_other our_schema.provider_pricing) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN p_one.above_input_tokens = p_other.above_input_tokens
         AND p_one.is_local = p_other.is_local
@@ -104,7 +240,7 @@ CREATE OR REPLACE FUNCTION same_price(p_one provider_pricing, p_other provider_p
         AND p_one.cache_write_5m_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_5m_usd_per_mtok
         AND p_one.cache_write_1h_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_1h_usd_per_mtok
         AND p_one.reasoning_usd_per_mtok IS NOT DISTINCT FROM p_other.reasoning_usd_per_mtok;
-COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether two prices of one model are the same tier and the same amounts.';
+COMMENT ON FUNCTION our_schema.same_price(our_schema.provider_pricing, our_schema.provider_pricing) IS 'Whether two prices of one model are the same tier and the same amounts.';
 
 -- A list speaks for the models that it names, each in a billing mode with all its tiers:
 --   what is past stays as it was; from now on the list counts
@@ -114,19 +250,19 @@ COMMENT ON FUNCTION same_price(provider_pricing, provider_pricing) IS 'Whether t
 --   a declared period is filled in where nothing else stands; in the past only where the model had no price at all, not even
 --   another tier, so that usage which is imported late costs what it would have cost then
 -- Models that the list does not name keep their prices. The same list again changes nothing.
-CREATE OR REPLACE FUNCTION apply_provider_prices(prices jsonb, origin text) RETURNS integer
+CREATE OR REPLACE FUNCTION our_schema.apply_provider_prices(prices jsonb, origin text) RETURNS integer
     LANGUAGE plpgsql
-    SET search_path FROM CURRENT
+    SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     p_origin CONSTANT text := apply_provider_prices.origin;
     past CONSTANT tstzmultirange := tstzmultirange(tstzrange(NULL, now()));
     future CONSTANT tstzmultirange := tstzmultirange(tstzrange(now(), NULL));
-    wanted provider_pricing[];
-    standing provider_pricing[];
-    row provider_pricing;
-    other provider_pricing;
+    wanted our_schema.provider_pricing[];
+    standing our_schema.provider_pricing[];
+    row our_schema.provider_pricing;
+    other our_schema.provider_pricing;
     span tstzmultirange;
     declared tstzmultirange;
     removed tstzmultirange;
@@ -137,8 +273,8 @@ BEGIN
     IF p_origin IS NULL OR p_origin NOT IN ('seed', 'user') THEN
         RAISE EXCEPTION 'the origin of a price list is seed or user, not %', p_origin USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    LOCK TABLE provider_pricing IN SHARE ROW EXCLUSIVE MODE;
-    wanted := ARRAY(SELECT w FROM price_list_rows(apply_provider_prices.prices, p_origin) AS w);
+    LOCK TABLE our_schema.provider_pricing IN SHARE ROW EXCLUSIVE MODE;
+    wanted := ARRAY(SELECT w FROM our_schema.price_list_rows(apply_provider_prices.prices, p_origin) AS w);
 
     SELECT w.* INTO row
     FROM unnest(wanted) WITH ORDINALITY AS w
@@ -154,7 +290,7 @@ BEGIN
 
     FOR row IN
         SELECT p.*
-        FROM provider_pricing AS p
+        FROM our_schema.provider_pricing AS p
         WHERE (p_origin = 'user' OR p.origin = 'seed')
             AND (p.valid_to IS NULL OR p.valid_to > now())
             AND EXISTS (
@@ -166,21 +302,21 @@ BEGIN
         SELECT coalesce(range_agg(tstzrange(w.valid_from, w.valid_to)), '{}') INTO declared
         FROM unnest(wanted) AS w
         WHERE (w.provider, w.model, w.billing_mode) = (row.provider, row.model, row.billing_mode)
-            AND (row.origin <> p_origin OR same_price(row, w));
+            AND (row.origin <> p_origin OR our_schema.same_price(row, w));
         removed := CASE WHEN row.origin = p_origin THEN span * future - declared ELSE span * future * declared END;
-        IF removed @> row.valid_from AND EXISTS (SELECT FROM token_usage AS u WHERE u.price_id = row.id) THEN
+        IF removed @> row.valid_from AND EXISTS (SELECT FROM our_schema.token_usage AS u WHERE u.price_id = row.id) THEN
             removed := removed - tstzmultirange(tstzrange(row.valid_from, row.valid_from + interval '1 microsecond'));
         END IF;
         CONTINUE WHEN isempty(removed);
         changed := changed + 1;
         span := span - removed;
         IF lower(span) = row.valid_from THEN
-            UPDATE provider_pricing SET valid_to = upper(p.piece)
+            UPDATE our_schema.provider_pricing SET valid_to = upper(p.piece)
             FROM unnest(span) AS p (piece)
             WHERE id = row.id AND lower(p.piece) = row.valid_from;
             span := span - (SELECT tstzmultirange(p.piece) FROM unnest(span) AS p (piece) WHERE lower(p.piece) = row.valid_from);
         ELSE
-            DELETE FROM provider_pricing WHERE id = row.id;
+            DELETE FROM our_schema.provider_pricing WHERE id = row.id;
         END IF;
         FOR piece IN SELECT p.piece FROM unnest(span) AS p (piece) LOOP
             other := row;
@@ -188,11 +324,11 @@ BEGIN
             other.valid_from := lower(piece);
             other.valid_to := upper(piece);
             other.created_at := now();
-            INSERT INTO provider_pricing SELECT other.*;
+            INSERT INTO our_schema.provider_pricing SELECT other.*;
         END LOOP;
     END LOOP;
 
-    standing := ARRAY(SELECT p FROM provider_pricing AS p);
+    standing := ARRAY(SELECT p FROM our_schema.provider_pricing AS p);
     FOREACH row IN ARRAY wanted LOOP
         SELECT coalesce(range_agg(s.span), '{}') * past
             + coalesce(
@@ -212,38 +348,38 @@ BEGIN
             row.created_at := now();
             row.valid_from := lower(piece);
             row.valid_to := upper(piece);
-            INSERT INTO provider_pricing SELECT row.*;
+            INSERT INTO our_schema.provider_pricing SELECT row.*;
             changed := changed + 1;
         END LOOP;
     END LOOP;
     RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION apply_provider_prices(jsonb, text) IS
+COMMENT ON FUNCTION our_schema.apply_provider_prices(jsonb, text) IS
     'Apply a price list of origin seed or user; returns how many rows it changed, 0 for a list that is in force already. See the file for the rules.';
 
-CREATE OR REPLACE FUNCTION fill_unpriced_token_usage() RETURNS bigint
+CREATE OR REPLACE FUNCTION our_schema.fill_unpriced_token_usage() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path FROM CURRENT
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     filled bigint;
 BEGIN
     WITH priced AS (
         SELECT u.id, p.id AS price_id, p.is_local,
-            token_cost_usd(
+            our_schema.token_cost_usd(
                 p, u.input_tokens, u.output_tokens, u.cache_read_tokens, u.cache_write_5m_tokens,
                 u.cache_write_1h_tokens, u.reasoning_tokens
             ) AS cost
-        FROM token_usage AS u
-        CROSS JOIN LATERAL provider_price_at(
+        FROM our_schema.token_usage AS u
+        CROSS JOIN LATERAL our_schema.provider_price_at(
             u.provider, u.model, u.billing_mode,
             u.input_tokens + u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens,
             u.occurred_at
         ) AS p
         WHERE u.cost_source = 'unpriced'
     )
-    UPDATE token_usage AS u
+    UPDATE our_schema.token_usage AS u
     SET estimated_cost_usd = priced.cost,
         price_id = priced.price_id,
         cost_source = CASE WHEN priced.is_local THEN 'local' ELSE 'computed' END
@@ -254,5 +390,5 @@ BEGIN
     RETURN filled;
 END
 $$;
-COMMENT ON FUNCTION fill_unpriced_token_usage() IS
+COMMENT ON FUNCTION our_schema.fill_unpriced_token_usage() IS
     'Compute the cost of usage that had no price when it was written and has one now, valid at its time; returns how many rows. Touches no other row.';

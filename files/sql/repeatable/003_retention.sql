@@ -1,10 +1,66 @@
 -- The two ways in which a log becomes shorter. Both leave an audit entry in the same transaction: that of task_events is written by its trigger.
 
-CREATE OR REPLACE FUNCTION shorten_task_events(
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE FUNCTION our_schema.guard_task_events() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    blanked our_schema.task_events;
+BEGIN
+    -- Both are needed: shorten_task_events() sets the marker for its own duration, and only the table's owner is trusted with it.
+    IF TG_OP IN ('UPDATE', 'DELETE')
+        AND current_setting('mission_control.task_event_retention', true) = 'on'
+        AND current_user = (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = TG_RELID)
+    THEN
+        IF TG_LEVEL = 'STATEMENT' THEN
+            RETURN NULL;
+        ELSIF TG_OP = 'DELETE' THEN
+            RETURN OLD;
+        END IF;
+        blanked := OLD;
+        blanked.payload := '{}';
+        blanked.payload_blanked_at := now();
+        IF NEW IS NOT DISTINCT FROM blanked THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'task_events is append-only: % is refused', TG_OP
+        USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Old events are removed, and the payload of one is blanked, by the owner with shorten_task_events().';
+END
+$$;
+COMMENT ON FUNCTION our_schema.guard_task_events() IS 'Trigger function: refuses UPDATE, DELETE and TRUNCATE of task_events outside shorten_task_events().';
+
+CREATE OR REPLACE FUNCTION our_schema.trace_task_events() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- What shorten_task_events() was asked for; nothing if it was not called.
+    request CONSTANT jsonb := nullif(current_setting('mission_control.task_event_request', true), '')::jsonb;
+    touched bigint;
+    event_id bigint;
+BEGIN
+    SELECT count(*), min(s.id) INTO touched, event_id FROM shortened AS s;
+    INSERT INTO our_schema.audit_entries (actor, action, target_type, target_id, outcome, details)
+    VALUES (
+        session_user,
+        CASE TG_OP WHEN 'DELETE' THEN 'task_events.remove' ELSE 'task_events.blank' END,
+        'task_events', CASE WHEN TG_OP = 'UPDATE' AND touched = 1 THEN event_id::text END, 'success',
+        coalesce(request, '{"reason": null}') || jsonb_build_object('events', touched)
+    );
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION our_schema.trace_task_events() IS 'Trigger function: writes an audit entry whenever task_events becomes shorter.';
+
+CREATE OR REPLACE FUNCTION our_schema.shorten_task_events(
     p_reason text, p_before timestamptz DEFAULT NULL, p_event_id bigint DEFAULT NULL
 ) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path FROM CURRENT
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     touched bigint;
@@ -23,9 +79,9 @@ BEGIN
             jsonb_strip_nulls(jsonb_build_object('reason', p_reason, 'before', p_before))::text, true
         );
     IF p_event_id IS NULL THEN
-        DELETE FROM task_events WHERE recorded_at < p_before;
+        DELETE FROM our_schema.task_events WHERE recorded_at < p_before;
     ELSE
-        UPDATE task_events SET payload = '{}', payload_blanked_at = now() WHERE id = p_event_id;
+        UPDATE our_schema.task_events SET payload = '{}', payload_blanked_at = now() WHERE id = p_event_id;
     END IF;
     GET DIAGNOSTICS touched = ROW_COUNT;
     PERFORM set_config('mission_control.task_event_retention', '', true),
@@ -36,12 +92,12 @@ BEGIN
     RETURN touched;
 END
 $$;
-COMMENT ON FUNCTION shorten_task_events(text, timestamptz, bigint) IS
+COMMENT ON FUNCTION our_schema.shorten_task_events(text, timestamptz, bigint) IS
     'The only way to shorten task_events: remove the events recorded before p_before, or blank the payload of the event p_event_id that holds a secret. For the owner; returns how many events, and each use is in the audit log.';
 
-CREATE OR REPLACE FUNCTION prune_llm_bodies(p_before timestamptz) RETURNS bigint
+CREATE OR REPLACE FUNCTION our_schema.prune_llm_bodies(p_before timestamptz) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path FROM CURRENT
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     requests bigint;
@@ -51,14 +107,14 @@ BEGIN
         RAISE EXCEPTION 'prune_llm_bodies removes what is old: p_before must be a time in the past'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    UPDATE llm_requests SET messages = NULL, bodies_pruned_at = now()
+    UPDATE our_schema.llm_requests SET messages = NULL, bodies_pruned_at = now()
     WHERE occurred_at < p_before AND messages IS NOT NULL;
     GET DIAGNOSTICS requests = ROW_COUNT;
-    UPDATE llm_responses SET content = NULL, raw = NULL, bodies_pruned_at = now()
+    UPDATE our_schema.llm_responses SET content = NULL, raw = NULL, bodies_pruned_at = now()
     WHERE occurred_at < p_before AND (content IS NOT NULL OR raw IS NOT NULL);
     GET DIAGNOSTICS responses = ROW_COUNT;
     IF requests + responses > 0 THEN
-        INSERT INTO audit_entries (actor, action, target_type, outcome, details)
+        INSERT INTO our_schema.audit_entries (actor, action, target_type, outcome, details)
         VALUES (
             session_user, 'llm_bodies.prune', 'llm_requests', 'success',
             jsonb_build_object('before', p_before, 'requests', requests, 'responses', responses)
@@ -67,5 +123,5 @@ BEGIN
     RETURN requests + responses;
 END
 $$;
-COMMENT ON FUNCTION prune_llm_bodies(timestamptz) IS
+COMMENT ON FUNCTION our_schema.prune_llm_bodies(timestamptz) IS
     'Remove prompts and replies older than p_before; counts, latencies and costs stay. Returns how many bodies were removed, requests and responses together.';

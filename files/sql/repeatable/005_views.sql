@@ -1,7 +1,9 @@
 -- The three convenience views. They are replaced, not dropped, because a homelab's own views may stand on them: columns are only
 -- ever added at the end.
 
-CREATE OR REPLACE VIEW active_task_runs AS
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE OR REPLACE VIEW our_schema.active_task_runs AS
 SELECT
     r.id,
     r.task_id,
@@ -13,22 +15,22 @@ SELECT
     now() - r.created_at AS age,
     e.event_count,
     c.tool_call_count
-FROM task_runs AS r
-JOIN tasks AS t ON t.id = r.task_id
+FROM our_schema.task_runs AS r
+JOIN our_schema.tasks AS t ON t.id = r.task_id
 -- Counted per run by index: a GROUP BY over the logs would read them whole.
 CROSS JOIN LATERAL (
-    SELECT count(*) AS event_count FROM task_events AS te WHERE te.task_run_id = r.id
+    SELECT count(*) AS event_count FROM our_schema.task_events AS te WHERE te.task_run_id = r.id
 ) AS e
 CROSS JOIN LATERAL (
-    SELECT count(*) AS tool_call_count FROM tool_call_records AS tc WHERE tc.task_run_id = r.id
+    SELECT count(*) AS tool_call_count FROM our_schema.tool_call_records AS tc WHERE tc.task_run_id = r.id
 ) AS c
 WHERE r.status IN ('queued', 'running', 'waiting_approval');
-COMMENT ON VIEW active_task_runs IS 'Runs that are queued, running or waiting for an approval.';
-COMMENT ON COLUMN active_task_runs.age IS 'Time since the run was queued.';
-COMMENT ON COLUMN active_task_runs.event_count IS 'Number of events recorded for the run.';
-COMMENT ON COLUMN active_task_runs.tool_call_count IS 'Number of tool calls of the run.';
+COMMENT ON VIEW our_schema.active_task_runs IS 'Runs that are queued, running or waiting for an approval.';
+COMMENT ON COLUMN our_schema.active_task_runs.age IS 'Time since the run was queued.';
+COMMENT ON COLUMN our_schema.active_task_runs.event_count IS 'Number of events recorded for the run.';
+COMMENT ON COLUMN our_schema.active_task_runs.tool_call_count IS 'Number of tool calls of the run.';
 
-CREATE OR REPLACE VIEW recent_token_usage_summary AS
+CREATE OR REPLACE VIEW our_schema.recent_token_usage_summary AS
 SELECT
     u.provider,
     u.model,
@@ -43,18 +45,18 @@ SELECT
     sum(u.subscription_value_usd) AS subscription_value_usd,
     count(*) FILTER (WHERE u.cost_source = 'unpriced') AS unpriced_requests,
     max(u.occurred_at) AS last_used_at
-FROM token_usage AS u
-WHERE u.occurred_at >= reporting_day_start(29)
+FROM our_schema.token_usage AS u
+WHERE u.occurred_at >= our_schema.reporting_day_start(29::bigint)
 GROUP BY u.provider, u.model;
-COMMENT ON VIEW recent_token_usage_summary IS
+COMMENT ON VIEW our_schema.recent_token_usage_summary IS
     'Use and cost by provider and model in the last 30 days, today included; days as the reporting time zone cuts them.';
-COMMENT ON COLUMN recent_token_usage_summary.requests IS 'Number of usage records.';
-COMMENT ON COLUMN recent_token_usage_summary.total_cost_usd IS 'Sum of the known costs in USD; NULL if none is known. See unpriced_requests.';
-COMMENT ON COLUMN recent_token_usage_summary.subscription_value_usd IS 'What use under a subscription would have cost, in USD; not a part of total_cost_usd.';
-COMMENT ON COLUMN recent_token_usage_summary.unpriced_requests IS 'Usage records whose model had no price; they are missing in total_cost_usd.';
-COMMENT ON COLUMN recent_token_usage_summary.last_used_at IS 'Time of the newest request.';
+COMMENT ON COLUMN our_schema.recent_token_usage_summary.requests IS 'Number of usage records.';
+COMMENT ON COLUMN our_schema.recent_token_usage_summary.total_cost_usd IS 'Sum of the known costs in USD; NULL if none is known. See unpriced_requests.';
+COMMENT ON COLUMN our_schema.recent_token_usage_summary.subscription_value_usd IS 'What use under a subscription would have cost, in USD; not a part of total_cost_usd.';
+COMMENT ON COLUMN our_schema.recent_token_usage_summary.unpriced_requests IS 'Usage records whose model had no price; they are missing in total_cost_usd.';
+COMMENT ON COLUMN our_schema.recent_token_usage_summary.last_used_at IS 'Time of the newest request.';
 
-CREATE OR REPLACE VIEW tool_call_success_rate AS
+CREATE OR REPLACE VIEW our_schema.tool_call_success_rate AS
 SELECT
     t.id AS tool_id,
     t.name AS tool_name,
@@ -66,7 +68,7 @@ SELECT
     coalesce(c.denied, 0) AS denied,
     round(c.succeeded::numeric / nullif(c.succeeded + c.failed + c.timed_out, 0), 4) AS success_rate,
     c.average_duration_ms
-FROM tool_definitions AS t
+FROM our_schema.tool_definitions AS t
 LEFT JOIN (
     SELECT
         tc.tool_id,
@@ -76,11 +78,11 @@ LEFT JOIN (
         count(*) FILTER (WHERE tc.status = 'timed_out') AS timed_out,
         count(*) FILTER (WHERE tc.status = 'denied') AS denied,
         round(avg(tc.duration_ms), 1) AS average_duration_ms
-    FROM tool_call_records AS tc
+    FROM our_schema.tool_call_records AS tc
     GROUP BY tc.tool_id
 ) AS c ON c.tool_id = t.id;
-COMMENT ON VIEW tool_call_success_rate IS 'Every tool, also one that was never called, with how its calls ended.';
-COMMENT ON COLUMN tool_call_success_rate.total_calls IS 'Number of calls, whatever became of them.';
-COMMENT ON COLUMN tool_call_success_rate.success_rate IS
+COMMENT ON VIEW our_schema.tool_call_success_rate IS 'Every tool, also one that was never called, with how its calls ended.';
+COMMENT ON COLUMN our_schema.tool_call_success_rate.total_calls IS 'Number of calls, whatever became of them.';
+COMMENT ON COLUMN our_schema.tool_call_success_rate.success_rate IS
     'Succeeded among the calls that ran to an end (succeeded, failed, timed out), from 0 to 1; NULL where there is none.';
-COMMENT ON COLUMN tool_call_success_rate.average_duration_ms IS 'Average duration of the calls that ran to an end, in milliseconds.';
+COMMENT ON COLUMN our_schema.tool_call_success_rate.average_duration_ms IS 'Average duration of the calls that ran to an end, in milliseconds.';

@@ -5,6 +5,30 @@
 -- with SQLSTATE and message. So the caller can name file and cause in a sentence, in every language of the server, without searching
 -- an error text that also holds the whole script. What comes after a failed file finds the state "failed" and is not tried.
 
+-- Before the first function is made, since that fires event triggers: one whose owner is no superuser any more would run with the rights of
+-- this session.
+DO $runner$
+DECLARE
+  v_trigger record;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+  SELECT e.evtname AS name, CASE WHEN o.rolsuper THEN f.rolname ELSE o.rolname END AS owner INTO v_trigger
+  FROM pg_event_trigger AS e
+  JOIN pg_roles AS o ON o.oid = e.evtowner
+  JOIN pg_proc AS p ON p.oid = e.evtfoid
+  JOIN pg_roles AS f ON f.oid = p.proowner
+  WHERE e.evtenabled <> 'D' AND NOT (o.rolsuper AND f.rolsuper)
+  ORDER BY e.evtname
+  LIMIT 1;
+  IF FOUND THEN
+    -- Put together here, so that a search for it does not find this source.
+    RAISE EXCEPTION '%', format('mission_control%s<%s>', '_outcome', format(
+      'The event trigger %I would run code of %s, who is no superuser, with the rights of this run: ALTER EVENT TRIGGER %I DISABLE, and run again',
+      v_trigger.name, v_trigger.owner, v_trigger.name));
+  END IF;
+END
+$runner$;
+
 -- Every function looks names up in pg_catalog alone: it may run as a superuser, and whoever may create functions in our schema (the owner
 -- of the objects) could put one there whose arguments fit better. What a file holds is run as the owner, with our schema in the path.
 
@@ -70,25 +94,414 @@ BEGIN
 END
 $runner$;
 
--- Read the bookkeeping tables as their owner, who could have put a view in place of one: its functions run as whoever reads it. Only an
--- administrator who would have to become a member for that reads them as himself, where he may.
-CREATE FUNCTION pg_temp.read_as(p_schema text, p_owner name)
-RETURNS void
+-- The boundary: no code of the owners, nor of anybody else who can put something into our schema, runs with an administrator's rights.
+--
+--   run as an owner   Files, and everything that reads or writes through objects which others may have made, run inside a SECURITY DEFINER
+--                     function of the owner. There the server refuses to go back to the administrator (SET ROLE, set_config('role'), RESET
+--                     SESSION AUTHORIZATION), which after SET LOCAL ROLE it would not.
+--   what outlives it  Settings, temporary objects, cursors WITH HOLD and, up to PostgreSQL 17, deferred triggers act later in the session or
+--                     at its commit, with the administrator's rights: settings are put back, and the rest is refused.
+--   read directly     The bookkeeping is read by the administrator only after the catalogue has shown, under a lock, ordinary tables whose
+--                     planning and reading runs nothing but PostgreSQL's own code.
+
+CREATE FUNCTION pg_temp.temporary_objects()
+RETURNS text[]
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  SELECT ARRAY(
+    SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
+$runner$;
+
+-- Run one text of SQL as a role, and return the value of its one row where it is asked for. The function is made anew for each call and
+-- is gone before the commit: nobody else ever sees it, and what is run in it may only spoil its own. The name cannot be guessed.
+CREATE FUNCTION pg_temp.call_as(p_schema text, p_role name, p_sql text, p_returns_value boolean)
+RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_name CONSTANT text := format('%I.%I', p_schema, 'mission_control_run_' || replace(gen_random_uuid()::text, '-', ''));
+  v_temporary CONSTANT text[] := pg_temp.temporary_objects();
+  v_function regprocedure;
+  v_result text;
+BEGIN
+  PERFORM pg_temp.assume_role(p_role);
+  EXECUTE format($sql$
+    CREATE FUNCTION %1$s(p_sql text, p_returns_value boolean) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = %2$I, pg_temp
+    AS %3$L $sql$, v_name, p_schema, format(
+    'DECLARE v_result text; BEGIN IF p_returns_value THEN EXECUTE p_sql INTO v_result; ELSE EXECUTE p_sql; END IF; '
+    'EXECUTE %L; RETURN v_result; END', format('DROP FUNCTION IF EXISTS %s(text, boolean)', v_name)));
+  EXECUTE format('GRANT EXECUTE ON FUNCTION %s(text, boolean) TO %I', v_name, session_user);
+  PERFORM pg_temp.leave_role(p_role);
+  v_function := v_name || '(text, boolean)';
+  IF NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function AND p.prosecdef AND p.proowner = quote_ident(p_role)::regrole) THEN
+    RAISE EXCEPTION 'the function that runs the file is not that of %', p_role;
+  END IF;
+  EXECUTE format('SELECT %s($1, $2)', v_name) INTO v_result USING p_sql, p_returns_value;
+  -- First of all: a SET in what was run would rule over every name from here on.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
+  -- Before a function of ours is called again: there may be another one in its place. So this is the text of temporary_objects().
+  IF v_temporary IS DISTINCT FROM ARRAY(
+    SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
+  THEN
+    RAISE EXCEPTION 'it left temporary objects behind, or removed some that are not its own: drop at its end what it made';
+  END IF;
+  IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function) THEN
+    RAISE EXCEPTION 'it changed the function that ran it';
+  END IF;
+  RETURN v_result;
+END
+$runner$;
+
+-- The settings of the session, which something that runs as another role may change.
+CREATE FUNCTION pg_temp.session_state()
+RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $runner$
 BEGIN
-  IF pg_has_role(session_user, p_owner, CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)
-    OR NOT has_table_privilege(format('%I.schema_migrations', p_schema), 'SELECT')
-    OR NOT has_table_privilege(format('%I.schema_repeatables', p_schema), 'SELECT') THEN
+  RETURN jsonb_build_object(
+    'run_state', coalesce(current_setting('mission_control.run_state', true), ''),
+    'settings', (
+      SELECT jsonb_object_agg(s.name, s.setting) FROM pg_settings AS s
+      WHERE s.context IN ('user', 'superuser') AND s.name NOT LIKE 'transaction\_%' AND s.name NOT IN ('search_path', 'seed')));
+END
+$runner$;
+
+-- Put settings back, and refuse what would act later with the rights of whoever commits. Raises with a sentence's end.
+CREATE FUNCTION pg_temp.restore_session(p_before jsonb, p_audit name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_now CONSTANT jsonb := pg_temp.session_state();
+  v_names text;
+  v_setting record;
+BEGIN
+  SELECT string_agg(quote_ident(c.name), ', ') INTO v_names FROM pg_cursors AS c WHERE c.is_holdable;
+  IF v_names IS NOT NULL THEN
+    RAISE EXCEPTION 'it left a cursor WITH HOLD open, whose query the administrator would run: %', v_names;
+  END IF;
+  -- Whoever may have put one on a table that was written holds no stronger lock than ours: what is seen here stays so until the commit.
+  -- Foreign keys check as the owner of their table. The two on the audit log act at the commit and never before.
+  SELECT string_agg(DISTINCT format('%s on %s', quote_ident(t.tgname), t.tgrelid::regclass), ', ') INTO v_names
+  FROM pg_trigger AS t
+  JOIN pg_class AS c ON c.oid = t.tgrelid
+  JOIN pg_proc AS f ON f.oid = t.tgfoid
+  WHERE t.tgdeferrable
+    AND c.oid IN (
+      SELECT l.relation FROM pg_locks AS l
+      WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+        AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+    AND NOT (t.tgname = 'tr_audit_chain' AND c.relowner = to_regrole(quote_ident(p_audit)) AND f.proowner = c.relowner)
+    AND CASE
+      WHEN NOT t.tgisinternal THEN true
+      WHEN f.proname <> 'unique_key_recheck' THEN false
+      -- Of a deferred unique or exclusion constraint: its expressions and operators are worked out again at the commit.
+      ELSE EXISTS (
+        SELECT FROM pg_depend AS d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = t.tgconstrindid AND d.refobjid >= 16384
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_type'::regclass))
+    END;
+  IF v_names IS NOT NULL THEN
+    RAISE EXCEPTION 'a deferred trigger would run at the commit with the administrator''s rights (%): make it NOT DEFERRABLE', v_names;
+  END IF;
+  FOR v_setting IN
+    SELECT b.key AS name, b.value FROM jsonb_each_text(p_before -> 'settings') AS b
+    WHERE v_now -> 'settings' ->> b.key IS DISTINCT FROM b.value
+  LOOP
+    PERFORM set_config(v_setting.name, v_setting.value, false);
+  END LOOP;
+  PERFORM set_config('mission_control.run_state', p_before ->> 'run_state', false);
+END
+$runner$;
+
+-- Run a text as a role for good: nothing of it outlives the call but what it did to the database.
+CREATE FUNCTION pg_temp.run_as(p_schema text, p_role name, p_audit name, p_sql text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_before CONSTANT jsonb := pg_temp.session_state();
+BEGIN
+  PERFORM pg_temp.call_as(p_schema, p_role, p_sql, false);
+  PERFORM pg_temp.restore_session(v_before, p_audit);
+END
+$runner$;
+
+-- Why nothing may run in this schema: a list of sentences. Who may create in it, or has, could have put a function there whose arguments fit
+-- better than those of one that an owner's code calls.
+CREATE FUNCTION pg_temp.reasons_against(p_schema text, p_owner name, p_audit name)
+RETURNS text[]
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  WITH trusted AS (
+    SELECT r.oid FROM pg_roles AS r
+    WHERE r.rolsuper OR r.rolname IN (p_owner, p_audit, session_user, 'pg_database_owner')
+    UNION
+    SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database()
+  ),
+  stranger AS (
+    SELECT r.oid, r.rolname AS name FROM pg_roles AS r WHERE r.oid NOT IN (SELECT t.oid FROM trusted AS t)
+  ),
+  schema AS (
+    SELECT n.oid, n.nspname AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl FROM pg_namespace AS n WHERE n.nspname = p_schema
+  ),
+  creator AS (
+    SELECT s.name AS schema, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(g.name) END AS grantee
+    FROM schema AS s
+    CROSS JOIN LATERAL aclexplode(s.acl) AS a
+    LEFT JOIN stranger AS g ON g.oid = a.grantee
+    WHERE a.privilege_type = 'CREATE' AND (a.grantee = 0 OR g.oid IS NOT NULL)
+  ),
+  thing AS (
+    SELECT 'pg_proc'::regclass AS class, p.oid, p.pronamespace AS schema, p.proowner AS owner FROM pg_proc AS p
+    UNION ALL SELECT 'pg_operator'::regclass, o.oid, o.oprnamespace, o.oprowner FROM pg_operator AS o
+    UNION ALL SELECT 'pg_opclass'::regclass, o.oid, o.opcnamespace, o.opcowner FROM pg_opclass AS o
+    UNION ALL SELECT 'pg_collation'::regclass, c.oid, c.collnamespace, c.collowner FROM pg_collation AS c
+    UNION ALL
+    SELECT 'pg_type'::regclass, t.oid, t.typnamespace, t.typowner FROM pg_type AS t
+    WHERE t.typelem = 0 AND (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_class AS c WHERE c.oid = t.typrelid))
+  )
+  SELECT coalesce(array_agg(DISTINCT r.reason ORDER BY r.reason), '{}') FROM (
+    SELECT format('%s may create objects in the schema %I and so have its code run by others: REVOKE CREATE ON SCHEMA %I FROM %s.',
+      c.grantee, c.schema, c.schema, c.grantee) AS reason
+    FROM creator AS c
+    UNION ALL
+    SELECT format('The schema %I holds %s of %I, which others could run without knowing: drop it or move it to another schema.',
+      p_schema, pg_describe_object(t.class, t.oid, 0), s.name)
+    FROM thing AS t
+    JOIN stranger AS s ON s.oid = t.owner
+    WHERE t.schema = (SELECT n.oid FROM schema AS n)
+  ) AS r
+$runner$;
+
+-- Lock the bookkeeping, with the strongest lock that lets others read and this role may take, and require that reading it runs nobody's code. As
+-- the owner only where the administrator may not read it.
+CREATE FUNCTION pg_temp.lock_to_read(p_schema text, p_owner name, p_tables text[])
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_table text;
+  v_problem text;
+BEGIN
+  IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = session_user) THEN
+    LOCK TABLE pg_statistic_ext IN SHARE MODE;
+  END IF;
+  IF EXISTS (SELECT FROM unnest(p_tables) AS t WHERE NOT has_table_privilege(format('%I.%I', p_schema, t), 'SELECT')) THEN
     PERFORM pg_temp.assume_role(p_owner);
+  END IF;
+  FOREACH v_table IN ARRAY p_tables LOOP
+    EXECUTE format('LOCK TABLE ONLY %I.%I IN %s MODE', p_schema, v_table,
+      CASE WHEN has_table_privilege(format('%I.%I', p_schema, v_table), 'INSERT') THEN 'ROW EXCLUSIVE' ELSE 'ACCESS SHARE' END);
+  END LOOP;
+  PERFORM set_config('mission_control.relations', (
+    SELECT jsonb_agg(jsonb_build_object('schema', p_schema, 'name', t)) FROM unnest(p_tables) AS t)::text, true);
+  SELECT string_agg(format('%I.%s %s', p_schema, f.name, f.problem), '; ') INTO v_problem FROM pg_temp.foreign_code() AS f;
+  IF v_problem IS NOT NULL THEN
+    PERFORM pg_temp.raise_outcome(format('The bookkeeping is not what this collection made: %s. '
+      'Somebody with the rights of %I has changed that: put it right before anything else', v_problem, p_owner));
   END IF;
 END
 $runner$;
 
--- What is recorded, as {"server_version": …, "server_version_num": …, "migrations": […], "repeatables": […]}; the lists are empty where
--- nothing was ever applied.
-CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name)
+-- The major version of this server, in which the checksums of definitions count.
+CREATE FUNCTION pg_temp.server_major()
+RETURNS integer
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+  SELECT current_setting('server_version_num')::integer / 10000
+$runner$;
+
+-- {"drifted": our functions, views and triggers that are not as they were made, or null where that was never recorded, or by another major
+-- version; "run_ids": of the runs that made them}.
+CREATE FUNCTION pg_temp.object_state(p_schema text, p_audit name)
+RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_state jsonb := '{"drifted": null, "run_ids": []}';
+BEGIN
+  IF to_regclass(format('%I.schema_objects', p_schema)) IS NOT NULL THEN
+    PERFORM pg_temp.lock_to_read(p_schema, p_audit, ARRAY['schema_objects']);
+    EXECUTE format($sql$
+      SELECT jsonb_build_object(
+        'drifted', CASE WHEN coalesce(bool_and(r.server_major = pg_temp.server_major()), true) THEN
+          coalesce(jsonb_agg(jsonb_build_object(
+            'kind', r.kind, 'name', r.name, 'table_name', r.table_name, 'made_by', r.made_by, 'oid', d.oid,
+            'text', concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END))
+            ORDER BY r.kind, r.name, r.table_name) FILTER (WHERE r.checksum IS DISTINCT FROM d.checksum), '[]') END,
+        'run_ids', coalesce(jsonb_agg(DISTINCT r.run_id), '[]'))
+      FROM ONLY %I.schema_objects AS r
+      LEFT JOIN pg_temp.definitions(%L) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
+      $sql$, p_schema, p_schema) INTO v_state;
+    PERFORM pg_temp.leave_role(p_audit);
+  END IF;
+  RETURN v_state;
+END
+$runner$;
+
+-- Before the files are run again: the table of the checksums, and away with functions and views that were changed, so that they can be made
+-- anew whatever they have become. Without CASCADE: what others have built on stays, and is replaced as far as PostgreSQL lets it.
+CREATE FUNCTION pg_temp.prepare_objects(p_schema text, p_owner name, p_audit name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_object record;
+  v_identity text;
+  v_owner name;
+BEGIN
+  IF to_regclass(format('%I.schema_objects', p_schema)) IS NULL THEN
+    PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, $sql$
+      CREATE TABLE schema_objects (
+        kind text NOT NULL,
+        name text NOT NULL,
+        table_name text NOT NULL,
+        made_by text NOT NULL,
+        checksum text NOT NULL,
+        server_major integer NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        run_id uuid NOT NULL,
+        CONSTRAINT pk_schema_objects PRIMARY KEY (kind, name, table_name),
+        CONSTRAINT ck_schema_objects_kind CHECK (kind IN ('function', 'view', 'trigger')),
+        CONSTRAINT ck_schema_objects_made_by CHECK (made_by IN ('owner', 'audit'))
+      );
+      COMMENT ON TABLE schema_objects IS
+        'Functions, views and triggers as the server described them when they were made; a run puts back what differs. Belongs to the owner of the audit log';
+      COMMENT ON COLUMN schema_objects.name IS 'Name, of a function with the types of its arguments';
+      COMMENT ON COLUMN schema_objects.table_name IS 'Table of a trigger; empty for the others';
+      COMMENT ON COLUMN schema_objects.made_by IS 'owner: of the objects; audit: owner of the audit log';
+      COMMENT ON COLUMN schema_objects.checksum IS 'SHA-256 of the definition in the catalogue, in hexadecimal';
+      COMMENT ON COLUMN schema_objects.server_major IS 'Major version of the server that described it; another one may word it otherwise';
+      COMMENT ON COLUMN schema_objects.run_id IS 'The provisioning run that made it, or put it back';
+    $sql$ || format('GRANT SELECT ON schema_objects TO %I', session_user));
+  END IF;
+  FOR v_object IN
+    SELECT o.kind, o.name, o.table_name, o.made_by, o.oid
+    FROM jsonb_to_recordset(coalesce(nullif(pg_temp.object_state(p_schema, p_audit) -> 'drifted', 'null'), '[]'))
+      AS o (kind text, name text, table_name text, made_by text, oid oid)
+  LOOP
+    PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, format(
+      'UPDATE schema_objects SET checksum = %L WHERE kind = %L AND name = %L AND table_name = %L',
+      '', v_object.kind, v_object.name, v_object.table_name));
+    CONTINUE WHEN v_object.oid IS NULL OR v_object.kind = 'trigger';
+    v_owner := CASE v_object.made_by WHEN 'audit' THEN p_audit ELSE p_owner END;
+    v_identity := CASE v_object.kind
+      WHEN 'view' THEN format('VIEW %s', v_object.oid::regclass) ELSE format('ROUTINE %s', v_object.oid::regprocedure) END;
+    IF v_owner <> (
+      SELECT pg_get_userbyid(p.proowner) FROM pg_proc AS p WHERE v_object.kind = 'function' AND p.oid = v_object.oid
+      UNION ALL
+      SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE v_object.kind = 'view' AND c.oid = v_object.oid) THEN
+      EXECUTE format('ALTER %s OWNER TO %I', v_identity, v_owner);
+    END IF;
+    BEGIN
+      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity, false);
+    EXCEPTION
+      WHEN dependent_objects_still_exist THEN
+        NULL;
+    END;
+  END LOOP;
+END
+$runner$;
+
+-- Make the triggers that are not as recorded, or were never recorded. p_triggers: [{"table": …, "name": …, "role": …, "sql": …}, …].
+CREATE FUNCTION pg_temp.restore_triggers(p_schema text, p_audit name, p_attempts integer, p_triggers jsonb)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_changed jsonb;
+  v_trigger record;
+BEGIN
+  EXECUTE format($sql$
+    SELECT jsonb_agg(t) FROM jsonb_array_elements($1) AS t
+    WHERE NOT EXISTS (
+      SELECT FROM ONLY %I.schema_objects AS r
+      JOIN pg_temp.definitions(%L) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name AND d.checksum = r.checksum
+      WHERE r.kind = 'trigger' AND r.name = t ->> 'name' AND r.table_name = t ->> 'table' AND r.server_major = pg_temp.server_major())
+    $sql$, p_schema, p_schema) INTO v_changed USING p_triggers;
+  FOR v_trigger IN
+    SELECT t."table" AS table_name, t.name, t.role, t.sql
+    FROM jsonb_to_recordset(coalesce(v_changed, '[]')) AS t ("table" text, name text, role name, sql text)
+  LOOP
+    FOR v_attempt IN 1..p_attempts LOOP
+      BEGIN
+        PERFORM pg_temp.run_as(p_schema, v_trigger.role, p_audit, v_trigger.sql);
+        EXIT;
+      EXCEPTION
+        WHEN lock_not_available THEN
+          IF v_attempt = p_attempts THEN
+            PERFORM pg_temp.raise_outcome(format('trigger %s on %s failed: %s', v_trigger.name, v_trigger.table_name,
+              concat_ws('; ', SQLERRM, pg_temp.other_holder(p_schema))));
+          END IF;
+      END;
+    END LOOP;
+  END LOOP;
+END
+$runner$;
+
+-- Record what the files have just made. Of functions and views those that this transaction has made count, so that somebody else's of the
+-- same name is never taken for ours. p_shipped: {"function": [names], "view": [names], "trigger": [{"table": …, "name": …}]}.
+CREATE FUNCTION pg_temp.record_objects(p_schema text, p_audit name, p_run_id uuid, p_shipped jsonb)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_objects jsonb;
+BEGIN
+  SELECT jsonb_agg(jsonb_build_object(
+    'kind', d.kind, 'name', d.name, 'table_name', d.table_name, 'checksum', d.checksum,
+    'made_by', CASE coalesce(p.proowner, c.relowner, tc.relowner) WHEN to_regrole(quote_ident(p_audit)) THEN 'audit' ELSE 'owner' END))
+  INTO v_objects
+  FROM pg_temp.definitions(p_schema) AS d
+  LEFT JOIN pg_proc AS p ON d.kind = 'function' AND p.oid = d.oid
+  LEFT JOIN pg_class AS c ON d.kind = 'view' AND c.oid = d.oid
+  LEFT JOIN pg_rewrite AS w ON w.ev_class = c.oid AND w.rulename = '_RETURN'
+  LEFT JOIN pg_trigger AS t ON d.kind = 'trigger' AND t.oid = d.oid
+  LEFT JOIN pg_class AS tc ON tc.oid = t.tgrelid
+  WHERE CASE d.kind
+    WHEN 'trigger' THEN p_shipped -> 'trigger' @> jsonb_build_array(jsonb_build_object('table', d.table_name, 'name', d.name))
+    ELSE p_shipped -> d.kind ? coalesce(p.proname, c.relname)::text
+      AND age(coalesce(p.xmin, w.xmin)) <= age(pg_current_xact_id()::xid)
+    END;
+  PERFORM pg_temp.run_as(p_schema, p_audit, p_audit, format($sql$
+    WITH shipped AS (
+      SELECT s.kind, s.name, s.table_name, s.made_by, s.checksum
+      FROM pg_catalog.jsonb_to_recordset(%1$L::jsonb) AS s (kind text, name text, table_name text, made_by text, checksum text)
+    ),
+    gone AS (
+      DELETE FROM schema_objects AS r
+      WHERE NOT EXISTS (
+        SELECT FROM shipped AS s WHERE s.kind = r.kind AND s.name = r.name AND s.table_name = r.table_name)
+    )
+    INSERT INTO schema_objects AS r (kind, name, table_name, made_by, checksum, server_major, run_id)
+    SELECT s.kind, s.name, s.table_name, s.made_by, s.checksum, %2$s, %3$L FROM shipped AS s
+    ON CONFLICT (kind, name, table_name) DO UPDATE
+    SET made_by = excluded.made_by, checksum = excluded.checksum, server_major = excluded.server_major, run_id = excluded.run_id, applied_at = now()
+    WHERE (r.checksum, r.server_major, r.made_by) IS DISTINCT FROM (excluded.checksum, excluded.server_major, excluded.made_by)
+    $sql$, v_objects, pg_temp.server_major(), p_run_id));
+END
+$runner$;
+
+-- What is recorded, as {"server_version": …, "server_version_num": …, "problems": […], "migrations": […], "repeatables": […], "objects": […],
+-- "run_ids": […]}; the lists are empty where nothing was ever applied. Of the objects those are listed that are not as they were made; null: that
+-- was never recorded. The last are the ids of the runs that made what is there.
+CREATE FUNCTION pg_temp.read_history(p_schema text, p_owner name, p_audit name)
 RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -96,24 +509,29 @@ AS $runner$
 DECLARE
   v_migrations jsonb := '[]';
   v_repeatables jsonb := '[]';
+  v_run_ids jsonb := '[]';
+  v_objects CONSTANT jsonb := pg_temp.object_state(p_schema, p_audit);
 BEGIN
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NOT NULL THEN
-    PERFORM pg_temp.read_as(p_schema, p_owner);
+    PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['schema_migrations', 'schema_repeatables']);
     EXECUTE format($sql$
       SELECT coalesce(jsonb_agg(jsonb_build_object(
         'origin', origin, 'version', version, 'name', name, 'checksum', checksum,
         'applied_at', to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"')) ORDER BY origin, version), '[]')
-      FROM %I.schema_migrations $sql$, p_schema) INTO v_migrations;
+      FROM ONLY %I.schema_migrations $sql$, p_schema) INTO v_migrations;
     EXECUTE format($sql$
-      SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'checksum', checksum) ORDER BY name), '[]')
-      FROM %I.schema_repeatables $sql$, p_schema) INTO v_repeatables;
+      SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'checksum', checksum) ORDER BY name), '[]'), coalesce(jsonb_agg(run_id), '[]')
+      FROM ONLY %I.schema_repeatables $sql$, p_schema) INTO v_repeatables, v_run_ids;
     PERFORM pg_temp.leave_role(p_owner);
   END IF;
   RETURN jsonb_build_object(
     'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::integer,
+    'problems', to_jsonb(pg_temp.reasons_against(p_schema, p_owner, p_audit)),
     'migrations', v_migrations,
-    'repeatables', v_repeatables);
+    'repeatables', v_repeatables,
+    'objects', v_objects -> 'drifted',
+    'run_ids', v_run_ids || (v_objects -> 'run_ids'));
 END
 $runner$;
 
@@ -129,9 +547,23 @@ BEGIN
 END
 $runner$;
 
+CREATE FUNCTION pg_temp.require_trusted_schema(p_schema text, p_owner name, p_audit name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_reasons CONSTANT text[] := pg_temp.reasons_against(p_schema, p_owner, p_audit);
+BEGIN
+  IF v_reasons <> '{}' THEN
+    PERFORM pg_temp.raise_outcome(array_to_string(v_reasons, ' '));
+  END IF;
+END
+$runner$;
+
 -- Take the lock and make the bookkeeping tables under it. Returns {"locked": true}, or {"locked": false, "holder": …}.
 -- The lock is tried, never waited for: a session that waits in a query would hold up the holder's CREATE INDEX CONCURRENTLY.
-CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_lock_key bigint)
+CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_audit name, p_lock_key bigint)
 RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -150,41 +582,39 @@ BEGIN
     RETURN jsonb_build_object('locked', false, 'holder', v_holder);
   END IF;
 
+  PERFORM pg_temp.require_trusted_schema(p_schema, p_owner, p_audit);
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NULL THEN
-    PERFORM pg_temp.assume_role(p_owner);
-    PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
-    CREATE TABLE schema_migrations (
-      origin text NOT NULL,
-      version integer NOT NULL,
-      name text NOT NULL,
-      checksum text NOT NULL,
-      applied_at timestamptz NOT NULL DEFAULT now(),
-      applied_by name NOT NULL DEFAULT session_user,
-      duration_ms bigint NOT NULL,
-      CONSTRAINT pk_schema_migrations PRIMARY KEY (origin, version),
-      CONSTRAINT ck_schema_migrations_origin CHECK (origin IN ('bundle', 'site')),
-      CONSTRAINT ck_schema_migrations_version CHECK (version > 0)
-    );
-    COMMENT ON TABLE schema_migrations IS 'Migrations that were applied, one row each, written in the transaction that applied it';
-    COMMENT ON COLUMN schema_migrations.origin IS 'bundle: brought by the collection; site: from a directory of the homelab''s own';
-    COMMENT ON COLUMN schema_migrations.version IS 'Number of the file; each origin counts for itself';
-    COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of the file''s text in hexadecimal';
-    COMMENT ON COLUMN schema_migrations.applied_by IS 'Database role that was logged in';
-    COMMENT ON COLUMN schema_migrations.duration_ms IS 'Time the file took, in milliseconds';
-    CREATE TABLE schema_repeatables (
-      name text NOT NULL,
-      checksum text NOT NULL,
-      applied_at timestamptz NOT NULL DEFAULT now(),
-      applied_by name NOT NULL DEFAULT session_user,
-      run_id uuid NOT NULL,
-      CONSTRAINT pk_schema_repeatables PRIMARY KEY (name)
-    );
-    COMMENT ON TABLE schema_repeatables IS 'Functions, views and price lists as they were last applied, one row for each file or list';
-    COMMENT ON COLUMN schema_repeatables.checksum IS 'SHA-256 of the file or list in hexadecimal';
-    COMMENT ON COLUMN schema_repeatables.run_id IS 'The provisioning run that applied it';
-    EXECUTE format('GRANT SELECT ON schema_migrations, schema_repeatables TO %I', session_user);
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
-    PERFORM pg_temp.leave_role(p_owner);
+    PERFORM pg_temp.run_as(p_schema, p_owner, p_audit, $sql$
+      CREATE TABLE schema_migrations (
+        origin text NOT NULL,
+        version integer NOT NULL,
+        name text NOT NULL,
+        checksum text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        applied_by name NOT NULL DEFAULT session_user,
+        duration_ms bigint NOT NULL,
+        CONSTRAINT pk_schema_migrations PRIMARY KEY (origin, version),
+        CONSTRAINT ck_schema_migrations_origin CHECK (origin IN ('bundle', 'site')),
+        CONSTRAINT ck_schema_migrations_version CHECK (version > 0)
+      );
+      COMMENT ON TABLE schema_migrations IS 'Migrations that were applied, one row each, written in the transaction that applied it';
+      COMMENT ON COLUMN schema_migrations.origin IS 'bundle: brought by the collection; site: from a directory of the homelab''s own';
+      COMMENT ON COLUMN schema_migrations.version IS 'Number of the file; each origin counts for itself';
+      COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of the file''s text in hexadecimal';
+      COMMENT ON COLUMN schema_migrations.applied_by IS 'Database role that was logged in';
+      COMMENT ON COLUMN schema_migrations.duration_ms IS 'Time the file took, in milliseconds';
+      CREATE TABLE schema_repeatables (
+        name text NOT NULL,
+        checksum text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now(),
+        applied_by name NOT NULL DEFAULT session_user,
+        run_id uuid NOT NULL,
+        CONSTRAINT pk_schema_repeatables PRIMARY KEY (name)
+      );
+      COMMENT ON TABLE schema_repeatables IS 'Functions, views and price lists as they were last applied, one row for each file or list';
+      COMMENT ON COLUMN schema_repeatables.checksum IS 'SHA-256 of the file or list in hexadecimal';
+      COMMENT ON COLUMN schema_repeatables.run_id IS 'The provisioning run that applied it';
+    $sql$ || format('GRANT SELECT, INSERT ON schema_migrations, schema_repeatables TO %I', session_user));
   END IF;
   PERFORM set_config('mission_control.run_state', 'running', false);
   RETURN jsonb_build_object('locked', true);
@@ -216,33 +646,27 @@ BEGIN
   IF current_setting('mission_control.run_state', true) IS DISTINCT FROM 'running' THEN
     RETURN 'not tried';
   END IF;
-  PERFORM pg_temp.read_as(p_schema, p_owner);
-  EXECUTE format('SELECT checksum FROM %I.schema_migrations WHERE origin = $1 AND version = $2', p_schema)
+  PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['schema_migrations']);
+  EXECUTE format('SELECT m.checksum FROM ONLY %I.schema_migrations AS m WHERE m.origin = $1 AND m.version = $2', p_schema)
   INTO v_recorded USING p_origin, p_version;
   PERFORM pg_temp.leave_role(p_owner);
   RETURN CASE WHEN v_recorded = p_checksum THEN 'already applied' WHEN v_recorded IS NOT NULL THEN 'drifted' END;
 END
 $runner$;
 
-CREATE FUNCTION pg_temp.record_migration(
-  p_schema text, p_owner name, p_origin text, p_version integer, p_name text, p_checksum text, p_started timestamptz)
-RETURNS void
-LANGUAGE plpgsql
+-- The statement that records a file; run it as the owner.
+CREATE FUNCTION pg_temp.record_of(p_origin text, p_version integer, p_name text, p_checksum text, p_started timestamptz)
+RETURNS text
+LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $runner$
-BEGIN
-  PERFORM pg_temp.assume_role(p_owner);
-  EXECUTE format(
-    'INSERT INTO %I.schema_migrations (origin, version, name, checksum, duration_ms) VALUES ($1, $2, $3, $4, $5)', p_schema)
-  USING p_origin, p_version, p_name, p_checksum,
-    (extract(epoch FROM clock_timestamp() - p_started) * 1000)::bigint;
-  PERFORM pg_temp.leave_role(p_owner);
-END
+  SELECT format('INSERT INTO schema_migrations (origin, version, name, checksum, duration_ms) VALUES (%L, %s, %L, %L, %s)',
+    p_origin, p_version, p_name, p_checksum, (extract(epoch FROM clock_timestamp() - p_started) * 1000)::bigint)
 $runner$;
 
 -- What is deferred has to fail while the file can still be named, and not at the commit. ALL would name constraint triggers too, and
 -- that of the audit log acts at the commit and never before.
-CREATE FUNCTION pg_temp.check_deferred_constraints(p_schema text)
+CREATE FUNCTION pg_temp.check_deferred_constraints(p_schema text, p_role name)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -250,11 +674,11 @@ AS $runner$
 DECLARE
   v_names text;
 BEGIN
-  SELECT string_agg(DISTINCT format('%I.%I', p_schema, conname), ', ') INTO v_names
-  FROM pg_catalog.pg_constraint
-  WHERE condeferrable AND contype <> 't' AND connamespace = to_regnamespace(quote_ident(p_schema));
+  SELECT string_agg(DISTINCT format('%I.%I', p_schema, c.conname), ', ') INTO v_names
+  FROM pg_constraint AS c
+  WHERE c.condeferrable AND c.contype <> 't' AND c.connamespace = to_regnamespace(quote_ident(p_schema));
   IF v_names IS NOT NULL THEN
-    EXECUTE 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE';
+    PERFORM pg_temp.call_as(p_schema, p_role, 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE', false);
   END IF;
 END
 $runner$;
@@ -278,7 +702,7 @@ $runner$;
 -- Apply one file and record it, both or neither. A lock that is not to be had within lock_timeout is tried again p_attempts times.
 -- Returns {"outcome": "applied" | "already applied" | "not tried" | "failed", "name": …, "sqlstate": …, "message": …}.
 CREATE FUNCTION pg_temp.apply_migration(
-  p_schema text, p_owner name, p_role name, p_attempts integer,
+  p_schema text, p_owner name, p_audit name, p_role name, p_attempts integer,
   p_origin text, p_version integer, p_name text, p_checksum text, p_body text)
 RETURNS jsonb
 LANGUAGE plpgsql
@@ -287,6 +711,7 @@ AS $runner$
 DECLARE
   v_skip CONSTANT text := pg_temp.reason_to_skip(p_schema, p_owner, p_origin, p_version, p_checksum);
   v_started CONSTANT timestamptz := clock_timestamp();
+  v_before jsonb;
   v_sqlstate text;
   v_message text;
   v_detail text;
@@ -301,13 +726,12 @@ BEGIN
   END IF;
   FOR v_attempt IN 1..p_attempts LOOP
     BEGIN
-      PERFORM pg_temp.assume_role(p_role);
-      PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
-      EXECUTE p_body;
-      PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-      PERFORM pg_temp.check_deferred_constraints(p_schema);
-      PERFORM pg_temp.leave_role(p_role);
-      PERFORM pg_temp.record_migration(p_schema, p_owner, p_origin, p_version, p_name, p_checksum, v_started);
+      v_before := pg_temp.session_state();
+      PERFORM pg_temp.call_as(p_schema, p_role, p_body, false);
+      PERFORM pg_temp.check_deferred_constraints(p_schema, p_role);
+      PERFORM pg_temp.call_as(
+        p_schema, p_owner, pg_temp.record_of(p_origin, p_version, p_name, p_checksum, v_started), false);
+      PERFORM pg_temp.restore_session(v_before, p_audit);
       RETURN jsonb_build_object('outcome', 'applied', 'name', p_name);
     EXCEPTION
       WHEN OTHERS THEN
@@ -380,8 +804,8 @@ BEGIN
 END
 $runner$;
 
--- Replace functions and views, or pass on what went wrong with the name of the file before it.
-CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_name text, p_body text)
+-- Run one part of the script, or pass on what went wrong with the name of the part before it.
+CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_audit name, p_name text, p_body text)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -390,20 +814,14 @@ DECLARE
   v_message text;
   v_detail text;
 BEGIN
-  PERFORM pg_temp.assume_role(p_role);
-  PERFORM set_config('search_path', format('%I, pg_temp', p_schema), true);
   BEGIN
-    EXECUTE p_body;
+    PERFORM pg_temp.run_as(p_schema, p_role, p_audit, p_body);
   EXCEPTION
     WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS v_message = MESSAGE_TEXT, v_detail = PG_EXCEPTION_DETAIL;
   END;
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF v_message IS NOT NULL THEN
-    v_message := concat_ws('; ', v_message, nullif(v_detail, ''));
-    PERFORM set_config('role', 'none', true);
-    PERFORM pg_temp.raise_outcome(format('%s failed: %s', p_name, v_message));
+    PERFORM pg_temp.raise_outcome(format('%s failed: %s', p_name, concat_ws('; ', v_message, nullif(v_detail, ''))));
   END IF;
-  PERFORM pg_temp.leave_role(p_role);
 END
 $runner$

@@ -40,6 +40,9 @@ def test_passwords_and_repositories_are_for_the_servers_user_alone(clusters):
 
 
 def test_nothing_is_restored_over_a_running_cluster(clusters, restore):
+    for each in clusters:
+        # As a restore of an earlier version left it, and as anybody could who is the server's user.
+        each.run("sh", "-c", "touch /var/lib/postgresql/*/main.mission_control-restoring")
     run = restore(clusters)
     assert run.returncode != 0
     assert run.output.count("runs, and nothing is restored over it") >= 2
@@ -63,6 +66,15 @@ def test_what_was_committed_before_the_last_archived_log_is_there_again(
         each.archive()
         each.write(ARCHIVED + 1, WRITTEN)
         each.host.check_output("pkill -9 -u postgres -x postgres; rm -rf /var/lib/postgresql/*/main")
+        # Root must not follow what the server's user puts in the way.
+        each.host.check_output("install -d -m 0755 /srv/precious")
+        each.run("sh", "-c", "ln -s /srv/precious $(ls -d /var/lib/postgresql/[0-9]*)/main")
+    run = restore(clusters)
+    assert run.returncode != 0
+    assert " ".join(run.output.split()).count("is a symbolic link, which a restore does not follow") >= len(clusters)
+    for each in clusters:
+        assert each.host.check_output("stat -c '%U %a' /srv/precious") == "root 755"
+        each.host.check_output("rm /var/lib/postgresql/*/main")
     run = restore(clusters)
     assert run.returncode == 0, run.output
     for sentence in ("Recovery point: the transaction of", "Recovery time:", "kept heads belong to"):
@@ -72,6 +84,7 @@ def test_what_was_committed_before_the_last_archived_log_is_there_again(
         assert ARCHIVED <= len(numbers) <= WRITTEN
         assert numbers == list(range(1, len(numbers) + 1))
         assert each.logged() == numbers
+        assert each.host.run("ls /etc/mission-control/backup/*.restoring").rc != 0
     assert healthy_hosts(backup_health(clusters)) == len(clusters)
 
 

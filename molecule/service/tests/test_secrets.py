@@ -72,9 +72,6 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
         assert run("refuses", project / "site.yml", *here_only, **refused) != 0
         assert run("plants", scenario / "plant_secret.yml", planted_secret=PLANTED) == 0, by_name
 
-    def kept(name: str) -> str:
-        return host.file(KEPT[0] + name).content_string.strip()
-
     def verifier(role: str) -> str:
         return as_administrator(host, f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'")
 
@@ -87,7 +84,6 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
         "new password of the service": Known(new, tuple(f"{place}database.env" for place in KEPT)),
         "first token": Known(token, tuple(f"{place}api-tokens" for place in KEPT)),
         "second token": Known("token-Jt9XcMv2Lb-of-the-service", tuple(f"{place}api-tokens" for place in KEPT)),
-        "key of the cookies": Known(kept("cookie-key"), tuple(f"{place}cookie-key" for place in KEPT)),
         "verifier of the application": Known(verifier("mission_control"), (CATALOGUE,)),
         "verifier of the service": Known(verifier(SERVICE), (CATALOGUE,)),
         "planted": Known(PLANTED),

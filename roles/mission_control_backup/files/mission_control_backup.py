@@ -17,11 +17,13 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +36,9 @@ SETTINGS = "/etc/mission-control/backup/settings.json"
 FAILED, WRONG_CALL, BUSY = 1, 2, 75
 TYPES = {"pgbackrest": ("full", "diff", "incr"), "dump": ("dump",)}
 # What is unqualified is PostgreSQL's own: this may be a superuser's session.
-SESSION = "SET search_path = pg_catalog; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
+SESSION = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
 READ_HEAD = """
-SELECT sequence || ':' || encode(digest, 'hex') FROM :"schema".audit_head
+SELECT sequence || ':' || encode(digest, 'hex') FROM ONLY :"schema".audit_head
 """
 RECORD = """
 INSERT INTO :"schema".backup_runs (method, type, repository, label, started_at, outcome, database_bytes, repository_bytes,
@@ -52,9 +54,9 @@ INSERT INTO :"schema".backup_runs (method, type, started_at, outcome, wal_start,
 SELECT 'pgbackrest', 'archive', clock_timestamp(), 'failure', :'segment',
     'Write-ahead log was given up from ' || :'segment' || ' on, because more was waiting for the repository than archive-push-queue-max allows.'
 WHERE NOT EXISTS (
-    SELECT FROM :"schema".backup_runs AS g
+    SELECT FROM ONLY :"schema".backup_runs AS g
     WHERE g.type = 'archive' AND g.started_at > coalesce((
-        SELECT max(r.started_at) FROM :"schema".backup_runs AS r WHERE r.type <> 'archive' AND r.outcome = 'success'), '-infinity'));
+        SELECT max(r.started_at) FROM ONLY :"schema".backup_runs AS r WHERE r.type <> 'archive' AND r.outcome = 'success'), '-infinity'));
 """
 
 
@@ -75,7 +77,7 @@ class Backup:
 def main(arguments: list[str]) -> int:
     settings = read_settings()
     if len(arguments) == 2 and arguments[0] == "lost":
-        ask(settings, RECORD_LOST, segment=os.path.basename(arguments[1]))
+        ask_tables(settings, RECORD_LOST, segment=os.path.basename(arguments[1]))
         return 0
     if len(arguments) == 2 and arguments[0] == "restore":
         restore(settings, arguments[1])
@@ -94,7 +96,7 @@ def main(arguments: list[str]) -> int:
 def run(settings: Settings, kind: str) -> int:
     began = datetime.datetime.now(datetime.timezone.utc)
     try:
-        head = ask(settings, READ_HEAD)
+        head = ask_tables(settings, READ_HEAD)
     except BackupError as error:
         print(f"The head of the audit log cannot be read, so it is kept with no backup: {error}", file=sys.stderr)
         head = ""
@@ -137,7 +139,7 @@ def record(settings: Settings, kind: str, began: datetime.datetime, head: str, b
                 os.fsync(file.fileno())
         for backup in backups:
             known = {"database_bytes": "", "repository_bytes": "", "wal_start": "", "wal_stop": "", **backup.figures}
-            ask(
+            ask_tables(
                 settings,
                 RECORD,
                 method=settings["method"],
@@ -191,6 +193,7 @@ def dump(settings: Settings, began: datetime.datetime, head: str, backup: Backup
         output_of(["pg_restore", "--list", partial], "pg_restore")
         # Passwords are not among what the dump of the roles holds.
         globals_only = ["pg_dumpall", "--globals-only", "--no-role-passwords", f"--file={roles}", *server(settings)]
+        globals_only.append(f"--database={settings['database']}")
         output_of(globals_only, "pg_dumpall", settings)
         write(f"{target}.sha256", f"{checksum(partial)}  {backup.label}\n")
         if head:
@@ -233,18 +236,396 @@ def remove_old(settings: Settings, directory: str) -> None:
                 os.unlink(os.path.join(directory, name + suffix))
 
 
+# Back into a database. A superuser must not evaluate what others wrote: a CHECK may call a function of its table's owner, and any of them may
+# call lo_export(). So what somebody owns is made and filled by its owner, in a refresh of a materialized view of that owner. The server calls
+# that a security-restricted operation: who runs in it cannot become the superuser again and leaves no setting, cursor or deferred trigger behind.
+
+# Kinds of a dump's entries that evaluate nothing, with the catalogue that an entry names. A kind alone could be the beginning of another.
+INERT = {
+    "SCHEMA": "2615",
+    "EXTENSION": "3079",
+    "ACL": "0",
+    "DEFAULT ACL": "826",
+    "COMMENT": "0",
+    "SECURITY LABEL": "0",
+    "CAST": "2605",
+    "EVENT TRIGGER": "3466",
+    "BLOB": "2613",
+    "BLOB METADATA": "2613",
+    "BLOBS": "0",
+}
+ENTRY = re.compile(r"\d+; (\d+) \d+ (.+)")
+IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_$]*)'
+COPY = re.compile(rf"COPY ({IDENTIFIER}\.{IDENTIFIER}) (?:\(({IDENTIFIER}(?:, {IDENTIFIER})*)\)|) FROM stdin;\n")
+# Who may be met as an event trigger by what is restored, with the rights of who restores it.
+EVENT_TRIGGERS = """
+DO $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT e.evtname, r.rolname FROM pg_catalog.pg_event_trigger AS e JOIN pg_catalog.pg_proc AS p ON p.oid = e.evtfoid
+            JOIN pg_catalog.pg_roles AS r ON r.oid = p.proowner WHERE NOT r.rolsuper
+    LOOP
+        RAISE EXCEPTION 'the event trigger % runs a function of %, who is no superuser: it is not restored', found.evtname, found.rolname;
+    END LOOP;
+END $$;
+"""
+FIXED_PATH = "SET search_path = pg_catalog, pg_temp;\n"
+BEGIN_RESTORE = """
+SET standard_conforming_strings = on;
+SET client_encoding = {encoding};
+SET client_min_messages = warning;
+SET lock_timeout = '10s';
+BEGIN;
+CREATE SCHEMA {place};
+GRANT USAGE ON SCHEMA {place} TO PUBLIC;
+CREATE TABLE {place}.step (statement text);
+GRANT SELECT ON {place}.step TO PUBLIC;
+CREATE FUNCTION {place}.run(statement text) RETURNS integer LANGUAGE plpgsql AS $$BEGIN EXECUTE statement; RETURN 1; END$$;
+CREATE MATERIALIZED VIEW {place}.act AS SELECT {place}.run(statement) FROM {place}.step WITH NO DATA;
+CREATE TABLE {place}.admitted (role text, kind text, object text, privilege text);
+
+-- Let an owner make things where they were, and refer to what they referred to, until the dump's own privileges are restored.
+CREATE FUNCTION {place}.admit(role text, object text, kind text, privileges text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    privilege text;
+BEGIN
+    FOREACH privilege IN ARRAY privileges LOOP
+        CONTINUE WHEN CASE kind WHEN 'SCHEMA' THEN has_schema_privilege(role, object::regnamespace, privilege)
+            ELSE has_table_privilege(role, object::regclass, privilege) END;
+        EXECUTE format('GRANT %s ON %s %s TO %I', privilege, kind, object, role);
+        INSERT INTO {place}.admitted VALUES (role, kind, object, privilege);
+    END LOOP;
+END $$;
+CREATE FUNCTION {place}.admit_references(role text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM {place}.admit(role, c.oid::regclass::text, 'TABLE', '{{REFERENCES}}') FROM pg_class AS c
+    WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 AND c.relnamespace <> '{place}'::regnamespace;
+END $$;
+CREATE FUNCTION {place}.dismiss() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN SELECT * FROM {place}.admitted LOOP
+        EXECUTE format('REVOKE %s ON %s %s FROM %I', each.privilege, each.kind, each.object, each.role);
+    END LOOP;
+END $$;
+
+-- What an owner makes would get them besides what the dump says, and the dump has its own.
+CREATE FUNCTION {place}.forget_default_privileges() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    kept record;
+BEGIN
+    FOR kept IN
+        SELECT d.defaclacl AS acl, d.defaclnamespace = 0 AS everywhere, pg_get_userbyid(d.defaclrole) AS role,
+            format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', pg_get_userbyid(d.defaclrole),
+                CASE WHEN d.defaclnamespace <> 0 THEN format('IN SCHEMA %s', d.defaclnamespace::regnamespace) END) AS head,
+            CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES'
+                WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END AS kind
+        FROM pg_default_acl AS d
+    LOOP
+        EXECUTE string_agg(DISTINCT format('%s REVOKE ALL ON %s FROM %s', kept.head, kept.kind,
+                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END), ';')
+            FROM aclexplode(kept.acl) AS a;
+        CONTINUE WHEN NOT kept.everywhere;
+        EXECUTE format('%s GRANT ALL ON %s TO %I', kept.head, kept.kind, kept.role);
+        CONTINUE WHEN kept.kind NOT IN ('FUNCTIONS', 'TYPES');
+        EXECUTE format('%s GRANT ALL ON %s TO PUBLIC', kept.head, kept.kind);
+    END LOOP;
+END $$;
+SELECT {place}.forget_default_privileges();
+
+-- Whether reading a value of a type runs nobody's code. What else there is waits as text for its owner.
+CREATE FUNCTION {place}.is_plain(asked oid) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    found pg_type;
+BEGIN
+    SELECT * INTO STRICT found FROM pg_type AS t WHERE t.oid = asked;
+    RETURN CASE
+        WHEN asked < 16384 OR found.typtype = 'e' THEN true
+        WHEN found.typtype = 'b' THEN found.typelem = 0 OR {place}.is_plain(found.typelem)
+        WHEN found.typtype = 'r' THEN (
+            SELECT r.rngcanonical::oid < 16384 AND {place}.is_plain(r.rngsubtype) FROM pg_range AS r WHERE r.rngtypid = asked)
+        WHEN found.typtype = 'm' THEN (SELECT {place}.is_plain(r.rngtypid) FROM pg_range AS r WHERE r.rngmultitypid = asked)
+        WHEN found.typtype = 'c' THEN NOT EXISTS (
+            SELECT FROM pg_attribute AS a
+            WHERE a.attrelid = found.typrelid AND a.attnum > 0 AND NOT a.attisdropped AND NOT {place}.is_plain(a.atttypid))
+        ELSE false
+    END;
+END $$;
+CREATE FUNCTION {place}.waiting_type(asked oid, modifier integer) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    found pg_type;
+BEGIN
+    SELECT * INTO STRICT found FROM pg_type AS t WHERE t.oid = asked;
+    RETURN CASE
+        WHEN found.typtype = 'd' THEN {place}.waiting_type(found.typbasetype, found.typtypmod)
+        WHEN {place}.is_plain(asked) THEN format_type(asked, modifier)
+        ELSE 'text'
+    END;
+END $$;
+-- From a table and its columns in the step: a place where their rows wait, and the statement by which the owner takes them.
+CREATE FUNCTION {place}.receive() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    given jsonb := (SELECT s.statement::jsonb FROM {place}.step AS s);
+    target regclass := (given->>0)::regclass;
+    wanted record;
+BEGIN
+    SELECT string_agg(format('%I %s', c.name, {place}.waiting_type(a.atttypid, a.atttypmod)), ', ' ORDER BY c.number) AS made,
+        string_agg(format('%I', c.name), ', ' ORDER BY c.number) AS names,
+        string_agg(format('%I::%s', c.name, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY c.number) AS taken
+    INTO wanted
+    FROM jsonb_array_elements_text(given->1) WITH ORDINALITY AS c (name, number)
+        JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.name;
+    EXECUTE format('CREATE UNLOGGED TABLE {place}.waiting (%s)', wanted.made);
+    GRANT SELECT ON {place}.waiting TO PUBLIC;
+    UPDATE {place}.step SET statement = format(
+        'INSERT INTO %s %s SELECT %s FROM {place}.waiting', target, '(' || wanted.names || ') OVERRIDING SYSTEM VALUE', wanted.taken);
+END $$;
+"""
+
+
+@dataclass
+class Entry:
+    """A line of a dump's table of contents: its kind if that is inert, else none, and whose it is."""
+
+    line: str
+    catalogue: str
+    # Everything after the numbers: kind, schema, name and owner, by spaces that these may have too.
+    rest: str
+    kind: str
+    owner: str
+
+    def is_of(self, kind: str) -> bool:
+        return self.rest.startswith(f"{kind} ") and (self.catalogue == "0" or not kind.endswith(" DATA"))
+
+    @property
+    def schema(self) -> str:
+        """The one that it makes, if it does."""
+        return self.rest.removeprefix("SCHEMA - ").removesuffix(f" {self.owner}") if self.kind == "SCHEMA" else ""
+
+
 def restore(settings: Settings, path: str) -> None:
     """All of it or nothing. The schema is there already, made with the database and the privileges on it."""
     expected = read(f"{path}.sha256").split()[:1]
     if expected and expected[0] != checksum(path):
         raise BackupError(f"{path} is damaged: its SHA-256 is not the one in {path}.sha256.")
-    entries = output_of(["pg_restore", "--list", path], "pg_restore").splitlines(keepends=True)
-    made = re.compile(rf"\d+; \d+ \d+ SCHEMA - {re.escape(settings['schema'])} ")
-    chosen = os.path.join(settings["state_directory"], "restore.list")
-    write(chosen, "".join(entry for entry in entries if not made.match(entry)))
-    options = ["--single-transaction", "--exit-on-error", f"--use-list={chosen}"]
-    output_of(["pg_restore", *options, *connection(settings), path], "pg_restore", settings)
-    os.unlink(chosen)
+    roles = json.loads(ask(settings, "SELECT json_object_agg(rolname, rolsuper) FROM pg_roles"))
+    listed = output_of(["pg_restore", "--list", path], "pg_restore").split("\n")
+    entries = [read_entry(line, roles) for line in listed if line and not line.startswith(";")]
+    with Restoring(settings, path, roles) as restoring:
+        restoring.restore([entry for entry in entries if entry.schema != settings["schema"]])
+
+
+def read_entry(line: str, roles: dict[str, bool]) -> Entry:
+    """Names in a table of contents are not quoted, so what a line says of its owner is believed only where it cannot be misread."""
+    found = ENTRY.fullmatch(line)
+    if not found:
+        raise BackupError(f"The dump's table of contents has a line that cannot be read: {line.strip()}")
+    catalogue, rest = found.groups()
+    kind = next((kind for kind, number in INERT.items() if number == catalogue and rest.startswith(f"{kind} ")), "")
+    owners = [role for role in roles if rest.endswith(f" {role}")]
+    if not kind and len(owners) != 1:
+        reason = (
+            "this server has no role of its owner's name"
+            if not owners
+            else "its owner cannot be told from names of several roles"
+        )
+        raise BackupError(f"Nothing was restored, because of {rest.strip()}: {reason}.")
+    return Entry(f"{line}\n", catalogue, rest, kind, max(owners, key=len, default=""))
+
+
+class Restoring:
+    """A superuser's session in which everything is restored in one transaction, and what is an owner's by its owner."""
+
+    def __init__(self, settings: Settings, path: str, roles: dict[str, bool]) -> None:
+        self.settings, self.path, self.roles = settings, path, roles
+        # A name that nobody has taken.
+        self.place = f"mission_control_restore_{os.urandom(8).hex()}"
+        self.schemas: list[str] = []
+        self.stand_ins: dict[str, str] = {}
+
+    def __enter__(self) -> Restoring:
+        found = re.search(rb"^SET client_encoding = ('\w+');$", self.script([]), re.MULTILINE)
+        encoding = found[1].decode() if found else "DEFAULT"
+        self.said = tempfile.TemporaryFile()
+        command = ["psql", "-XAtq", "--set=ON_ERROR_STOP=1", *connection(self.settings)]
+        self.psql = start(
+            command, "psql", self.settings, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self.said
+        )
+        self.send(FIXED_PATH + EVENT_TRIGGERS + BEGIN_RESTORE.format(place=self.place, encoding=encoding))
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Without COMMIT the server takes everything back when the session ends."""
+        assert self.psql.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.psql.stdin.close()
+        code = self.psql.wait()
+        self.said.seek(0)
+        said = self.said.read().decode("utf-8", "replace")
+        self.said.close()
+        if code != 0:
+            raise BackupError(what_failed("psql", said, code)) from None
+
+    def restore(self, entries: list[Entry]) -> None:
+        last = [
+            entry
+            for entry in entries
+            if entry.kind == "EVENT TRIGGER" or entry.rest.startswith("COMMENT - EVENT TRIGGER ")
+        ]
+        refreshed = [entry for entry in entries if entry.is_of("MATERIALIZED VIEW DATA")]
+        passes = {"COMMENT": [], "SECURITY LABEL": [], "ACL": [], "DEFAULT ACL": []}  # type: dict[str, list[Entry]]
+        made: list[Entry] = []
+        for entry in entries:
+            if entry not in last and entry not in refreshed:
+                passes.get(entry.kind, made).append(entry)
+        self.schemas = [self.settings["schema"]]
+        for entry in made:
+            if entry.kind == "SCHEMA":
+                self.schemas.append(entry.schema)
+        self.in_turn(made)
+        self.send(f"SELECT {self.place}.dismiss();\n")
+        for owner, stand_in in self.stand_ins.items():
+            self.send(
+                f"REASSIGN OWNED BY {stand_in} TO {name(owner)}; DROP OWNED BY {stand_in}; DROP ROLE {stand_in};\n"
+            )
+        for group in passes.values():
+            self.in_turn(group)
+        # As PostgreSQL does, after the privileges that they may need.
+        self.in_turn([entry for entry in refreshed if not self.roles[entry.owner]])
+        for entry in refreshed:
+            if self.roles[entry.owner]:
+                print(f"Not filled, because it belongs to a superuser: {entry.rest.strip()}")
+        # Making one makes none run, but anything else might.
+        self.send(f"DROP SCHEMA {self.place} CASCADE;\n")
+        if last:
+            self.send(self.script(last))
+        self.send(f"{EVENT_TRIGGERS}COMMIT;\n")
+
+    def in_turn(self, entries: list[Entry]) -> None:
+        """Entries in their order, those that follow each other and have one owner together."""
+        for (alone, owner, kind), group in itertools.groupby(entries, self.together):
+            chosen = list(group)
+            if kind == "BLOBS":
+                # Numbers and bytes, and much of them.
+                for line in self.script(chosen, "--single-transaction").splitlines(keepends=True):
+                    if line not in (b"BEGIN;\n", b"COMMIT;\n"):
+                        self.send(line)
+            elif kind:
+                self.say(statements(self.script(chosen)))
+                self.send(f"SELECT {self.place}.run(statement) FROM {self.place}.step;\n{FIXED_PATH}")  # noqa: S608 - our name
+            elif alone and chosen[0].is_of("TABLE DATA"):
+                self.fill(chosen[0], owner)
+            else:
+                self.say(statements(self.script(chosen, "--no-owner")))
+                self.act(owner, chosen)
+
+    @staticmethod
+    def together(entry: Entry) -> tuple[str, str, str]:
+        alone = entry.is_of("TABLE DATA")
+        return (entry.line if alone else "", "" if entry.kind else entry.owner, entry.kind)
+
+    def fill(self, entry: Entry, owner: str) -> None:
+        """The rows of a table: they wait in one that has neither rules nor types of others, and the owner takes them from there."""
+        with reading(self.settings, self.path, [entry.line]) as lines:
+            before = b""
+            for line in lines:
+                before = before + line if before or line.startswith(b"COPY ") else before
+                found = (
+                    COPY.fullmatch(before.decode("utf-8", "surrogateescape"))
+                    if line.endswith(b"FROM stdin;\n")
+                    else None
+                )
+                if found:
+                    break
+            else:
+                raise BackupError(
+                    f"The rows of this table are not in a form that can be restored: {entry.rest.strip()}"
+                )
+            columns = [plain(each) for each in re.findall(IDENTIFIER, found[2] or "")]
+            self.say(json.dumps([found[1], columns], ensure_ascii=False).encode("utf-8", "surrogateescape"))
+            self.send(f"SELECT {self.place}.receive();\nCOPY {self.place}.waiting FROM stdin;\n")  # noqa: S608 - our name
+            for line in lines:
+                self.send(line)
+                if line == b"\\.\n":
+                    break
+            else:
+                raise BackupError(f"The rows of this table end too early: {entry.rest.strip()}")
+            for _ in lines:
+                pass
+        self.act(owner, [entry])
+        self.send(f"DROP TABLE {self.place}.waiting;\n")
+
+    def say(self, text: bytes) -> None:
+        """What the next act consists of."""
+        for character, escaped in ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"), (b"\t", b"\\t")):
+            text = text.replace(character, escaped)
+        self.send(f"DELETE FROM {self.place}.step;\nCOPY {self.place}.step FROM stdin;\n")  # noqa: S608 - our name
+        self.send(text + b"\n\\.\n")
+
+    def act(self, owner: str, entries: list[Entry]) -> None:
+        """Have the owner do it. For a superuser a role that may do nothing stands in until everything is made."""
+        if self.roles[owner]:
+            if owner not in self.stand_ins:
+                self.stand_ins[owner] = f"{self.place}_{len(self.stand_ins) + 1}"
+                self.send(f"CREATE ROLE {self.stand_ins[owner]};\n")
+            owner = self.stand_ins[owner]
+        for schema in self.schemas:
+            if any(f" {schema} " in entry.rest for entry in entries):
+                arguments = f"{literal(owner)}, {literal(name(schema))}"
+                self.send(f"SELECT {self.place}.admit({arguments}, 'SCHEMA', '{{USAGE,CREATE}}');\n")
+        if any(entry.is_of("FK CONSTRAINT") for entry in entries):
+            self.send(f"SELECT {self.place}.admit_references({literal(owner)});\n")
+        self.send(f"ALTER MATERIALIZED VIEW {self.place}.act OWNER TO {name(owner)};\n")
+        self.send(f"REFRESH MATERIALIZED VIEW {self.place}.act;\n")
+
+    def script(self, entries: list[Entry], *options: str) -> bytes:
+        with reading(self.settings, self.path, [entry.line for entry in entries], *options) as lines:
+            return b"".join(lines)
+
+    def send(self, text: str | bytes) -> None:
+        assert self.psql.stdin
+        try:
+            self.psql.stdin.write(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+        except BrokenPipeError:
+            # It ended, and why is said at the end.
+            raise BackupError("psql ended before the end.") from None
+
+
+@contextlib.contextmanager
+def reading(settings: Settings, path: str, chosen: list[str], *options: str) -> Iterator[Iterator[bytes]]:
+    """Lines of the SQL of some entries of a dump."""
+    command = ["pg_restore", "--use-list=/dev/stdin", "--file=-", *options, path]
+    with tempfile.TemporaryFile() as wanted, tempfile.TemporaryFile() as said:
+        wanted.write("".join(chosen).encode("utf-8", "surrogateescape"))
+        wanted.seek(0)
+        with start(command, "pg_restore", settings, stdin=wanted, stdout=subprocess.PIPE, stderr=said) as process:
+            yield iter(process.stdout or ())
+        said.seek(0)
+        if process.returncode != 0:
+            raise BackupError(what_failed("pg_restore", said.read().decode("utf-8", "replace"), process.returncode))
+
+
+def statements(script: bytes) -> bytes:
+    """A script without the two lines by which it tells psql to take no commands of its own from it; their key is in no other line."""
+    lines = script.splitlines(keepends=True)
+    key = next((line.split()[1] for line in lines if line.startswith(b"\\restrict ")), None)
+    commands = (b"\\restrict %s\n" % key, b"\\unrestrict %s\n" % key) if key else ()
+    return b"".join(line for line in lines if line not in commands)
+
+
+def name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def plain(identifier: str) -> str:
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
 
 
 def read(path: str) -> str:
@@ -278,26 +659,41 @@ def ask(settings: Settings, sql: str, **values: str) -> str:
     return output_of(command, "psql", settings, SESSION + sql).strip()
 
 
+def ask_tables(settings: Settings, sql: str, **values: str) -> str:
+    """The same of our tables, after a look whether they would run what others wrote: a view in their place, a trigger, an index."""
+    return ask(settings, f"BEGIN;\n{settings['table_guard']}{sql};\nCOMMIT;\n", **values)
+
+
 def output_of(command: list[str], name: str, settings: Settings | None = None, text: str = "") -> str:
     """What a program prints.
 
     Raises:
         BackupError: it failed; what it said last.
     """
+    process = start(command, name, settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = (
+        each.decode("utf-8", "surrogateescape") for each in process.communicate(text.encode("utf-8", "surrogateescape"))
+    )
+    if process.returncode == 0:
+        return output
+    raise BackupError(what_failed(name, errors + output, process.returncode))
+
+
+def start(command: list[str], name: str, settings: Settings | None, **files: Any) -> subprocess.Popen[bytes]:
+    """With an environment of its own: nothing that a caller has set chooses another server."""
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"}
     if settings:
         environment.update(settings["environment"])
     try:
-        done = subprocess.run(  # noqa: S603 - fixed programs; no shell reads their arguments
-            command, env=environment, cwd="/", input=text, capture_output=True, encoding="utf-8", check=False
-        )
+        return subprocess.Popen(command, env=environment, cwd="/", **files)  # noqa: S603 - fixed programs; no shell reads their arguments
     except OSError as error:
         raise BackupError(f"{name} cannot be started: {error.strerror}.") from None
-    if done.returncode == 0:
-        return done.stdout
-    said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    errors = [line for line in said if re.search(r"\b(ERROR|FATAL|error|fatal)\b", line)]
-    raise BackupError(f"{name} says: {(errors or said or [f'exit code {done.returncode}'])[0]}")
+
+
+def what_failed(name: str, said: str, code: int) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\b(ERROR|FATAL|error|fatal)\b", line)]
+    return f"{name} says: {(errors or lines or [f'exit code {code}'])[0]}"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who may see what: bearer tokens for programs, a signed cookie for browsers."""
+"""Who may see what: bearer tokens for programs, a cookie with the name of a session for browsers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Response, render_template, request
-from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .problems import ProblemError
+from .sessions import LIFETIME, Sessions
 from .tokens import LONGEST
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .metrics import RequestMetrics
 
 COOKIE = "mission_control_session"
-LIFETIME = 12 * 3600
 OFF = "No API token is configured, so API and page are off: put one into the file api-tokens and restart the service."
 _CHALLENGE = 'Bearer realm="mission-control"'
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
@@ -34,7 +33,7 @@ class Access:
     def __init__(self, configuration: Configuration, credentials: Credentials, metrics: RequestMetrics) -> None:
         self._tokens = credentials.tokens
         self._secure = configuration.cookie_secure
-        self._serializer = URLSafeTimedSerializer(credentials.cookie_key, salt="mission-control-page")
+        self._sessions = Sessions()
         self._metrics = metrics
 
     def require_on(self) -> None:
@@ -51,34 +50,36 @@ class Access:
                 401, "Send an API token: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": _CHALLENGE}
             )
         match = _BEARER.fullmatch(header)
-        if match is None or self._fingerprint(match[1]) is None:
+        if match is None or not self._knows(match[1]):
             challenge = f'{_CHALLENGE}, error="invalid_token"'
             raise ProblemError(401, "The API token is not known here.", headers={"WWW-Authenticate": challenge})
 
-    def _fingerprint(self, token: str) -> str | None:
-        found = self._tokens.fingerprint(token) if len(token) <= LONGEST else None
-        if found is None:
+    def _knows(self, token: str) -> bool:
+        known = len(token) <= LONGEST and self._tokens.know(token)
+        if not known:
             self._metrics.rejected_tokens.inc()
-        return found
+        return known
 
     def logged_in(self) -> bool:
-        """Whether the request has a cookie of ours that has not expired, and whose token is still known."""
-        try:
-            fingerprint = self._serializer.loads(request.cookies.get(COOKIE, ""), max_age=LIFETIME)
-        except BadData:
-            return False
-        return isinstance(fingerprint, str) and self._tokens.has_fingerprint(fingerprint)
+        """Whether the request has the cookie of a session that has not ended."""
+        return self._sessions.know(request.cookies.get(COOKIE, ""))
 
     def log_in(self, token: str) -> Response | None:
         """An answer that sets the cookie; None if the token is not known."""
-        fingerprint = self._fingerprint(token)
-        if fingerprint is None:
+        if not self._knows(token):
             return None
         answer = Response(status=303, headers={"Location": "/"})
-        value = self._serializer.dumps(fingerprint)
-        text = value if isinstance(value, str) else value.decode()
         secure = self._secure == "always" or (self._secure == "auto" and request.is_secure)
-        answer.set_cookie(COOKIE, text, max_age=LIFETIME, httponly=True, samesite="Strict", secure=secure, path="/")
+        answer.set_cookie(
+            COOKIE, self._sessions.begin(), max_age=LIFETIME, httponly=True, samesite="Strict", secure=secure, path="/"
+        )
+        return answer
+
+    def log_out(self) -> Response:
+        """End the session of the request here, not only in the browser: its cookie may have been copied."""
+        self._sessions.end(request.cookies.get(COOKIE, ""))
+        answer = Response(status=303, headers={"Location": "/login"})
+        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
         return answer
 
 
@@ -113,11 +114,13 @@ def register_login(app: Flask, access: Access) -> None:
     def log_out() -> Response:
         access.require_on()
         _require_own_form()
-        answer = Response(status=303, headers={"Location": "/login"})
-        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="Strict")
-        return answer
+        return access.log_out()
 
 
 def _require_own_form() -> None:
     if from_elsewhere():
-        raise ProblemError(403, "This form was sent from another site.")
+        raise ProblemError(
+            403,
+            "This form was sent from another site than this one, so it was refused: log in at the address that the browser shows. "
+            "A proxy before the service has to hand on the header Host.",
+        )

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from .access import Access, register_login
 from .health import Health, health_blueprint
+from .incoming import LARGEST_BODY
 from .inventory import inventory_blueprint
 from .json_values import JsonProvider
 from .metrics import RequestMetrics, metrics_blueprint
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from .database import Database
 
 API = "/api/v1"
-# The only body that means anything is the login form.
-_LARGEST_BODY = 16 * 1024
 _LONGEST_PATH = 2048
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -40,7 +39,8 @@ _HEADERS = {
     "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: a browser then sends our own forms with "Origin: null", which a form of a stranger may have too.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -53,7 +53,7 @@ def create_app(
 ) -> Flask:
     """The WSGI application. Nothing is connected and no thread is started before the first request."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.json = JsonProvider(app)
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
@@ -91,7 +91,7 @@ def _limit_requests(app: Flask) -> None:
         if "//" in request.path:
             # Flask would redirect to the address with one of them.
             raise ProblemError(404, "There is nothing at this address.")
-        if (request.content_length or 0) > _LARGEST_BODY:
+        if (request.content_length or 0) > LARGEST_BODY:
             raise ProblemError(413, "The body of the request is too large.")
 
     @app.after_request

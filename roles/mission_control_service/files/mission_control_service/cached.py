@@ -74,6 +74,11 @@ class Cached(Generic[T]):
                 self._changed.wait_for(lambda: self._running_since is None, timeout=max(0.0, left))
             return self._snapshot
 
+    def latest(self) -> Snapshot[T] | None:
+        """The value that there is, however old; nothing is begun."""
+        with self._changed:
+            return self._snapshot
+
     def refresh(self) -> None:
         """Begin to compute the value if it is time for that, and wait for nothing."""
         with self._changed:

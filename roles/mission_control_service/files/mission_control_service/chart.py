@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 WIDTH = 720
 HEIGHT = 240
-LEFT = 52
+# The label of a line may be long, and is written larger where the picture is small.
+LEFT = 16
+_CHARACTER = 12
 RIGHT = 8
-TOP = 12
+TOP = 24
 BOTTOM = 28
 _GAP = 3
 _LEAST_HEIGHT = 1.5
@@ -48,9 +50,9 @@ class Chart:
     bars: tuple[Bar, ...]
     lines: tuple[tuple[float, str], ...]
     labels: tuple[tuple[float, str], ...]
+    left: int
     width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
     right: int = WIDTH - RIGHT
     base: int = HEIGHT - BOTTOM
 
@@ -61,13 +63,17 @@ def cost_chart(costs: Mapping[datetime.date, Decimal], first: datetime.date, day
     step = _step(float(max((value for value in values if value), default=0)))
     top_value = step * max(1, math.ceil(float(max((value for value in values if value), default=0)) / step))
     scale = (HEIGHT - TOP - BOTTOM) / top_value
-    slot = (WIDTH - LEFT - RIGHT) / days
+    lines = []
+    for number in range(round(top_value / step) + 1):
+        lines.append((round(HEIGHT - BOTTOM - number * step * scale, 1), _amount(number * step, step)))
+    left = LEFT + _CHARACTER * max(len(label) for _y, label in lines)
+    slot = (WIDTH - left - RIGHT) / days
     bars = []
     labels = []
     for number, value in enumerate(values):
         day = first + datetime.timedelta(days=number)
         height = max(_LEAST_HEIGHT, float(value) * scale) if value else 0.0
-        x = LEFT + number * slot + _GAP / 2
+        x = left + number * slot + _GAP / 2
         bars.append(
             Bar(
                 round(x, 1),
@@ -81,10 +87,7 @@ def cost_chart(costs: Mapping[datetime.date, Decimal], first: datetime.date, day
         # Every seventh, counted back from the last one.
         if (days - 1 - number) % 7 == 0:
             labels.append((round(x + (slot - _GAP) / 2, 1), f"{day.day} {day:%b}"))
-    lines = []
-    for number in range(round(top_value / step) + 1):
-        lines.append((round(HEIGHT - BOTTOM - number * step * scale, 1), _amount(number * step, step)))
-    return Chart(tuple(bars), tuple(lines), tuple(labels))
+    return Chart(tuple(bars), tuple(lines), tuple(labels), left)
 
 
 def _step(most: float) -> float:

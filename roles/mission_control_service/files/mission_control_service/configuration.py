@@ -31,10 +31,11 @@ class Configuration:
     Attributes:
         bind: address and port to listen on, such as 127.0.0.1:3000 or [::1]:3000.
         environment: name of the environment, shown by /health and on the page.
-        secrets_directory: where `database.env`, `api-tokens` and `cookie-key` are; systemd's $CREDENTIALS_DIRECTORY goes
+        secrets_directory: where `database.env` and `api-tokens` are; systemd's $CREDENTIALS_DIRECTORY goes
             before it. None: no tokens, and the database as the client library finds it.
         health_cache_seconds: for how long the result of a health check is given to everybody who asks.
         threads: requests that are worked on at the same time.
+        connections_per_address: how many connections one address, or one IPv6 network, has at most at the same time.
         pool_size: connections to the database at most.
         statement_timeout: seconds after which the server cancels a statement of this service.
         graceful_timeout: seconds that a stop gives to requests that are being answered.
@@ -47,6 +48,7 @@ class Configuration:
     secrets_directory: str | None = None
     health_cache_seconds: float = 5
     threads: int = 8
+    connections_per_address: int = 256
     pool_size: int = 10
     statement_timeout: float = 5
     graceful_timeout: int = 20
@@ -73,6 +75,7 @@ class Configuration:
             secrets_directory=environ.get(CREDENTIALS_VARIABLE) or given.get("SECRETS_DIRECTORY"),
             health_cache_seconds=chosen.seconds("HEALTH_CACHE_SECONDS", cls.health_cache_seconds, 0, 300),
             threads=chosen.whole("THREADS", cls.threads, 2, 64),
+            connections_per_address=chosen.whole("CONNECTIONS_PER_ADDRESS", cls.connections_per_address, 8, 1000),
             pool_size=chosen.whole("POOL_SIZE", cls.pool_size, 3, 100),
             statement_timeout=chosen.seconds("STATEMENT_TIMEOUT", cls.statement_timeout, 0.1, 300),
             graceful_timeout=chosen.whole("GRACEFUL_TIMEOUT", cls.graceful_timeout, 1, 300),

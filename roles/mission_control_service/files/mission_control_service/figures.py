@@ -3,8 +3,8 @@
 """Figures about what is in the database, shared by metrics, summary and page.
 
 No figure is the result of a scan over a log that grows without end. Open runs and calls stand in partial indexes, runs and
-usage are counted from the beginning of the month over indexes on their time, and days that are over are added up seldom.
-Only the calls of the tools are counted whole, by a scan of an index; like everything here the seldomer the longer it takes.
+usage are counted from the beginning of the month over indexes on their time. Only the calls of the tools are counted whole,
+by a scan of an index; like everything here the seldomer the longer it takes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,30 @@ HOST_STATUSES = ("online", "offline", "degraded", "unknown")
 WORKLOAD_STATUSES = ("running", "stopped", "pending", "failed", "unknown")
 # Days of use that are shown, today included.
 DAYS_SHOWN = 30
+UNWELL_SHOWN = 20
+_UNWELL = (
+    "SELECT 'host' AS kind, name, status FROM hosts WHERE gone_at IS NULL AND status IN ('offline', 'degraded') "
+    "UNION ALL SELECT 'workload', name, status FROM workloads WHERE gone_at IS NULL AND status = 'failed' "
+    "ORDER BY kind, status DESC, name LIMIT %s"
+)
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """Numbers of hosts and workloads by status, and of services; without those that are gone."""
+    """Numbers of hosts and workloads by status, and of services; without those that are gone.
+
+    Attributes:
+        unwell: `kind`, `name` and `status` of the first UNWELL_SHOWN hosts and workloads that are not well.
+    """
 
     hosts: dict[str, int]
     workloads: dict[str, int]
     services: int
+    unwell: tuple[Row, ...] = ()
+
+    @property
+    def unwell_count(self) -> int:
+        return self.hosts["offline"] + self.hosts["degraded"] + self.workloads["failed"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,7 @@ def read_inventory(reader: Reader) -> Inventory:
             reader, "SELECT status, count(*) FROM workloads WHERE gone_at IS NULL GROUP BY status", WORKLOAD_STATUSES
         ),
         reader.row("SELECT count(*) FROM services WHERE gone_at IS NULL")["count"],
+        tuple(reader.rows(_UNWELL, [UNWELL_SHOWN])),
     )
 
 
@@ -154,30 +170,11 @@ class AuditReader:
         return Audit(report.head.sequence if report.head else 0, report.valid, report.problem)
 
 
-class UsageReader:
-    """Keeps the sums of days that are over, and reads those of yesterday and today again each time.
-
-    What is recorded late for an older day, or priced later, shows when the older days are added up again.
-    """
-
-    def __init__(self, clock: Any, history_for: float) -> None:
-        """`clock` gives seconds; the older days are added up again after `history_for` of them."""
-        self._clock = clock
-        self._history_for = history_for
-        self._history: list[Row] = []
-        self._history_from: datetime.date | None = None
-        self._read_at = 0.0
-
-    def read(self, reader: Reader) -> Usage:
-        today = reader.row(TODAY)["today"]
-        yesterday = today - datetime.timedelta(days=1)
-        first = min(today.replace(day=1), today - datetime.timedelta(days=DAYS_SHOWN - 1))
-        if self._history_from != first or self._clock() - self._read_at >= self._history_for:
-            rows = _usage_since(reader, first)
-            self._history, self._history_from, self._read_at = rows, first, self._clock()
-            return Usage(today, tuple(rows))
-        older = [row for row in self._history if row["day"] < yesterday]
-        return Usage(today, tuple(older + _usage_since(reader, yesterday)))
+def read_usage(reader: Reader) -> Usage:
+    """All days anew, since use of any of them may be recorded late, imported, or priced later."""
+    today = reader.row(TODAY)["today"]
+    first = min(today.replace(day=1), today - datetime.timedelta(days=DAYS_SHOWN - 1))
+    return Usage(today, tuple(_usage_since(reader, first)))
 
 
 def _usage_since(reader: Reader, first: datetime.date) -> list[Row]:

@@ -9,8 +9,6 @@ thread and not a process. gunicorn reads the names below; those that a release d
 from __future__ import annotations
 
 import os
-import socket
-import struct
 import sys
 from typing import Any
 
@@ -23,8 +21,6 @@ from .lifecycle import Lifecycle, notify_systemd
 from .port import check_port
 
 EX_CONFIG = 78
-# Seconds that a connection may be silent within a request. gunicorn 20 gives such a connection a thread for as long as it likes.
-_SILENCE = 10
 
 
 def _checked() -> Configuration:
@@ -46,13 +42,15 @@ wsgi_app = "mission_control_service.wsgi:application"
 proc_name = "mission-control-service"
 bind = [_configuration.bind]
 workers = 1
-worker_class = "gthread"
+worker_class = "mission_control_service.worker.ServiceWorker"
 threads = _configuration.threads
 graceful_timeout = _configuration.graceful_timeout
 keepalive = 5
 # The worker is killed and started anew if its accept loop does not turn for so long.
 timeout = 30
 preload_app = False
+# An answer is made whole before it is sent.
+sendfile = False
 loglevel = "warning"
 limit_request_line = 4094
 limit_request_fields = 50
@@ -65,9 +63,6 @@ control_socket_disable = True
 
 def post_worker_init(worker: Any) -> None:
     """Called by gunicorn in the worker process when the application is loaded."""
-    for listener in worker.sockets:
-        # Linux hands it on to the connections that are accepted.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _SILENCE, 0))
     Lifecycle(worker, worker.wsgi.extensions["mission_control_database"], graceful_timeout, notify_systemd).start()
 
 

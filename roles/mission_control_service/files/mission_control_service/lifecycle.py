@@ -41,6 +41,7 @@ class Lifecycle:
         self._notify = notify
         self._turn = monotonic()
         self._interval = watchdog_interval()
+        self._stopping = False
 
     def start(self) -> None:
         turn = self._worker.notify
@@ -48,14 +49,22 @@ class Lifecycle:
         def notify_and_note() -> None:
             self._turn = monotonic()
             turn()
+            if not self._worker.alive:
+                self._say_stopping()
 
-        # Called by the accept loop of every gunicorn at each turn, to tell its own master the same.
+        # Called by the accept loop at each turn, to tell gunicorn's master the same.
         self._worker.notify = notify_and_note
         threading.Thread(target=self._attend, name="lifecycle", daemon=True).start()
 
     def sound(self) -> bool:
         """Whether the accept loop has turned lately."""
         return monotonic() - self._turn < _LONGEST_TURN
+
+    def _say_stopping(self) -> None:
+        """Once, or at most twice: systemd takes no offence."""
+        if not self._stopping:
+            self._stopping = True
+            self._notify("STOPPING=1")
 
     def _attend(self) -> None:
         next_sign = 0.0
@@ -66,7 +75,7 @@ class Lifecycle:
                 self._notify("WATCHDOG=1")
                 next_sign = now + self._interval
             pause.wait(_PACE)
-        self._notify("STOPPING=1")
+        self._say_stopping()
         pause.wait(self._patience)
         # What has not ended by now is cancelled, and answered with a problem.
         logger.warning("The stop takes long: cancelling what still reads the database")

@@ -61,6 +61,7 @@ class ServiceCollector:
             "group",
             {name: int(value is not None) for name, value in found.items()},
         )
+        yield _gauge("figures_age_seconds", "Since the figures of a group were read.", "group", statistics.ages())
         for name, value in found.items():
             if value is not None:
                 yield from _FIGURES[name](value)

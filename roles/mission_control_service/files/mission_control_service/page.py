@@ -17,6 +17,8 @@ from .figures import DAYS_SHOWN, HOST_STATUSES
 from .health import NO_REPORT, public_check
 
 if TYPE_CHECKING:
+    from mission_control.health_report import HealthReport
+
     from .access import Access
     from .configuration import Configuration
     from .database import Database, Reader
@@ -49,6 +51,9 @@ def page_blueprint(
         usage = statistics.usage
         tools = statistics.tools
         now = datetime.datetime.now(zone)
+        ages = statistics.ages()
+        if report:
+            ages["health checks"] = max(0.0, (now - report.checked_at).total_seconds())
         return Response(
             render_template(
                 "page.html",
@@ -57,6 +62,8 @@ def page_blueprint(
                 health=health,
                 checks=[public_check(check) for check in report.checks] if report else [],
                 status=report.status if report else "fail",
+                verdict=_verdict(report),
+                ages={name: datetime.timedelta(seconds=age) for name, age in ages.items()},
                 no_report=None if report else NO_REPORT,
                 pool=database.pool_stats(),
                 environment=configuration.environment,
@@ -72,6 +79,19 @@ def page_blueprint(
         )
 
     return blueprint
+
+
+def _verdict(report: HealthReport | None) -> str:
+    """What the checks of the database say together. It speaks of nothing else, so it says what it speaks of."""
+    if report is None:
+        return "Database: no answer"
+    found: list[str] = [check.status for check in report.checks]
+    for status, one, many in (("fail", "check failed", "checks failed"), ("warn", "warning", "warnings")):
+        count = found.count(status)
+        if count:
+            return f"Database: {count} {one if count == 1 else many}"
+    passed = found.count("pass")
+    return f"Database: {'all' if passed == len(found) else f'{passed} of {len(found)}'} checks passed"
 
 
 def _read_runs(database: Database) -> tuple[datetime.tzinfo, list[dict[str, Any]] | None]:

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Answers that are errors: problem documents (RFC 9457)."""
+"""Answers that are errors: problem documents (RFC 9457), or a page where a browser asks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http import HTTPStatus
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, request
+from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from .database import UnavailableError
@@ -55,7 +55,10 @@ def problem(
     }
     if parameter is not None:
         content["parameter"] = parameter
-    answer = Response(json.dumps(content), status, mimetype=MEDIA_TYPE)
+    if request.accept_mimetypes.best_match((MEDIA_TYPE, "text/html")) == "text/html":
+        answer = Response(render_template("problem.html", problem=content), status)
+    else:
+        answer = Response(json.dumps(content), status, mimetype=MEDIA_TYPE)
     answer.headers.update(headers or {})
     return answer
 

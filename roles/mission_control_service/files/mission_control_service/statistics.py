@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import TYPE_CHECKING, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .cached import Cached
 from .database import UnavailableError
-from .figures import AuditReader, UsageReader, read_inventory, read_runs, read_tools
+from .figures import AuditReader, read_inventory, read_runs, read_tools, read_usage
 
 if TYPE_CHECKING:
     from .database import Database, Reader
@@ -20,7 +19,6 @@ _FRESH_FOR = 10.0
 _PATIENCE = 4.0
 # A figure takes at most a twentieth of the server's time.
 _REST_FACTOR = 20
-_HISTORY_FOR = 900.0
 # What is older is not shown any more.
 _STALE_AFTER = 300.0
 
@@ -33,16 +31,16 @@ class Statistics:
         self._fresh_for = fresh_for
         self._inventory = self._cached("inventory", read_inventory)
         self._runs = self._cached("runs", read_runs)
-        self._usage = self._cached("usage", UsageReader(monotonic, _HISTORY_FOR).read)
+        self._usage = self._cached("usage", read_usage)
         self._tools = self._cached("tools", read_tools)
         self._audit = self._cached("audit", AuditReader().read)
-        self._all: tuple[Cached[object], ...] = (
-            self._inventory,
-            self._runs,
-            self._usage,
-            self._tools,
-            self._audit,
-        )  # type: ignore[assignment]  # they are only told to begin
+        self._all: dict[str, Cached[Any]] = {
+            "inventory": self._inventory,
+            "runs": self._runs,
+            "usage": self._usage,
+            "tools": self._tools,
+            "audit": self._audit,
+        }
 
     def _cached(self, name: str, read: Callable[[Reader], T]) -> Cached[T]:
         def compute() -> T:
@@ -52,8 +50,13 @@ class Statistics:
 
     def refresh(self) -> None:
         """Begin with all that are due, so that whoever asks for one after the other waits for the longest alone."""
-        for each in self._all:
+        for each in self._all.values():
             each.refresh()
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since each figure that can be had was begun to be read; nobody waits for that."""
+        snapshots = {name: each.latest() for name, each in self._all.items()}
+        return {name: each.age for name, each in snapshots.items() if each is not None and each.age <= _STALE_AFTER}
 
     @property
     def inventory(self) -> Inventory | None:

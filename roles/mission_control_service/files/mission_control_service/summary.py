@@ -45,6 +45,7 @@ FIELDS: tuple[Field, ...] = (
     integer("requests_30d", "Requests to language models."),
     integer("unpriced_requests_30d", "Those of them whose cost is not known."),
     integer("tool_calls", "Null while they take the database too long to count.", null=True),
+    number("age_seconds", "Since the oldest of these figures was read."),
     number("tool_success_percent", "Of the calls that ran to an end; null if there is none.", null=True),
 )
 
@@ -61,7 +62,7 @@ def summary_blueprint(health: Health, statistics: Statistics, budget_usd: Decima
 
 
 def read_summary(health: Health, statistics: Statistics, budget_usd: Decimal | None) -> dict[str, Any]:
-    """The figures, each at most some seconds old.
+    """The figures, and how old the oldest of them is.
 
     Raises:
         UnavailableError: some of them cannot be had at the moment.
@@ -87,6 +88,7 @@ def read_summary(health: Health, statistics: Statistics, budget_usd: Decimal | N
         "runs_failed_24h": runs.last_24_hours["failed"],
         **_cost(usage, budget_usd),
         **_calls(tools),
+        "age_seconds": round(max(statistics.ages().values(), default=0.0), 1),
     }
 
 

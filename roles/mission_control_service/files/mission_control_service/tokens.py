@@ -49,28 +49,15 @@ class Tokens:
     def __repr__(self) -> str:
         return f"<{len(self._digests)} tokens>"
 
-    def fingerprint(self, token: str) -> str | None:
-        """A name for a known token that does not tell the token; None for one that is not known.
+    def know(self, token: str) -> bool:
+        """Whether it is one of them.
 
         Every known token is compared, each in constant time: how long it takes says neither which one it was nor how
         much of it was right.
         """
         given = _digest(token)
-        found = None
-        for digest in self._digests:
-            if hmac.compare_digest(digest, given):
-                found = digest
-        return None if found is None else _fingerprint(found)
-
-    def has_fingerprint(self, fingerprint: str) -> bool:
-        """Whether a token of this name is (still) known."""
-        given = fingerprint.encode("utf-8", "replace")
-        return sum(hmac.compare_digest(_fingerprint(digest).encode(), given) for digest in self._digests) > 0
+        return sum(hmac.compare_digest(digest, given) for digest in self._digests) > 0
 
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
-
-
-def _fingerprint(digest: bytes) -> str:
-    return hashlib.sha256(b"mission-control-session:" + digest).hexdigest()[:32]

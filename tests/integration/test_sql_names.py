@@ -1,0 +1,167 @@
+"""Names that a stranger has put into our schema: no function of ours ever finds one, however well its arguments fit.
+
+The traps are made from what the bodies call, so that a call which is added later is tried, too.
+"""
+
+import itertools
+import re
+
+import mission_control_database as layer
+import psycopg2
+import pytest
+from sample_rows import fill_every_table
+
+TYPES = ("text", "name", "bigint", "integer", "numeric", "timestamptz", "jsonb")
+OPERANDS = (*TYPES, "bytea", "boolean", "oid", "interval", "tstzrange", "tstzmultirange", "uuid")
+CAUGHT = "TRAP0"
+_BODY = "LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.caught'); RAISE EXCEPTION 'caught' USING ERRCODE = 'TRAP0'; END $$"
+_PLAN = """
+SELECT n.name, coalesce(array_agg(DISTINCT p.pronargs) FILTER (WHERE p.provariadic = 0), '{}') AS counts, bool_or(p.provariadic <> 0) AS any_number
+FROM unnest(%s) AS n (name) JOIN pg_proc AS p ON p.proname = n.name AND p.pronamespace = 'pg_catalog'::regnamespace
+GROUP BY n.name
+"""
+
+
+def called(admin):
+    """Names of functions and operators of PostgreSQL that the bodies of our functions and views hold."""
+    bodies = "\n".join(
+        admin.values(
+            "SELECT pg_get_functiondef(p.oid) FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang "
+            "WHERE p.pronamespace = 'public'::regnamespace AND l.lanname <> 'internal'"
+        )
+        + admin.values("SELECT definition FROM pg_views WHERE schemaname = 'public'")
+    )
+    code = re.sub(r"--[^\n]*", "", bodies)
+    names = set(re.findall(r"(?<![\w.])([a-z_]\w*)\s*\(", code.lower()))
+    signs = set(re.findall(r"[-+*/<>=~!@#%^&|?]+", code))
+    return sorted(names), admin.values(
+        "SELECT DISTINCT oprname FROM pg_operator WHERE oprname = ANY (%s)", sorted(signs)
+    )
+
+
+def signatures(functions, own):
+    """Argument lists that fit better than those of PostgreSQL's functions, or of ours where a call would not say each type."""
+    for function in functions:
+        counts = {count for count in function["counts"] if count <= 2} | ({1, 2} if function["any_number"] else set())
+        for count in counts - {0}:
+            for types in itertools.product(TYPES, repeat=count):
+                yield function["name"], types
+        if function["any_number"]:
+            for values in itertools.product(("text", "bigint", "timestamptz", "jsonb"), repeat=3):
+                yield function["name"], tuple(itertools.chain.from_iterable(("text", value) for value in values))
+                yield function["name"], values
+        for count in (count for count in function["counts"] if count in (3, 4)):
+            for types in itertools.product(("text", "name", "bigint"), repeat=count):
+                yield function["name"], types
+    for name, types in own:
+        for position, replacement in itertools.product(range(len(types)), TYPES):
+            yield name, (*types[:position], replacement, *types[position + 1 :])
+        for count in range(1, len(types)):
+            yield name, types[:count]
+
+
+@pytest.fixture(scope="module")
+def trapped(shared_database):
+    """A database in which a stranger with CREATE on the schema has set every trap, and which was provisioned again after that."""
+    admin = shared_database.session("admin")
+    names, signs = called(admin)
+    functions = admin.rows(_PLAN, names)
+    own = [
+        (row["proname"], tuple(row["types"].split(", ")))
+        for row in admin.rows(
+            "SELECT proname, oidvectortypes(proargtypes) AS types FROM pg_proc "
+            "WHERE pronamespace = 'public'::regnamespace AND pronargs > 0 AND prolang <> 12"
+        )
+    ]
+    assert {"jsonb_build_object", "now", "count", "octet_length", "sha256"} <= {row["name"] for row in functions}
+    assert {"=", "*", "||", "<", "->>", "&&"} <= set(signs)
+    admin.run("CREATE ROLE stranger")
+    admin.run("GRANT CREATE, USAGE ON SCHEMA public TO stranger")
+    admin.run("SET SESSION AUTHORIZATION stranger")
+    admin.run("CREATE SEQUENCE caught; GRANT ALL ON caught TO PUBLIC")
+    ours = set(own)
+    wanted = {entry for entry in signatures(functions, own) if entry not in ours}
+    admin.run(
+        ";\n".join(
+            f"CREATE FUNCTION public.{name}({', '.join(types)}) RETURNS text {_BODY}" for name, types in sorted(wanted)
+        )
+    )
+    for left, right in itertools.product(OPERANDS, OPERANDS):
+        function = f"public.operator_of_{left}_and_{right}"
+        admin.run(
+            f"CREATE FUNCTION {function}({left}, {right}) RETURNS boolean {_BODY};\n"
+            + ";\n".join(
+                f"CREATE OPERATOR public.{sign} (FUNCTION = {function}, LEFTARG = {left}, RIGHTARG = {right})"
+                for sign in signs
+            )
+        )
+    admin.run("RESET SESSION AUTHORIZATION")
+    layer.apply_repeatables(shared_database)
+    yield shared_database
+    admin.run("DROP OWNED BY stranger CASCADE")
+    admin.run("DROP ROLE stranger")
+
+
+def caught(admin):
+    return admin.value("SELECT is_called FROM public.caught")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["jsonb_build_object('before', now(), 'requests', 1::bigint, 'responses', 1::bigint)", "1::bigint * 2.5"],
+)
+def test_the_traps_catch_a_function_that_looks_into_our_schema(trapped, expression):
+    """Else the test below could not fail. This is how the functions were before."""
+    owner = trapped.session("owner")
+    owner.run(
+        "CREATE FUNCTION public.unprotected() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp "
+        f"AS $$ BEGIN PERFORM {expression}; END $$"
+    )
+    with pytest.raises(psycopg2.Error) as refused:
+        owner.run("SELECT public.unprotected()")
+    assert refused.value.pgcode == CAUGHT
+    assert caught(trapped.session("admin"))
+    trapped.session("admin").run(
+        "SELECT pg_catalog.setval('public.caught'::pg_catalog.regclass, 1, false); DROP FUNCTION public.unprotected()"
+    )
+
+
+def test_no_function_of_ours_runs_what_a_stranger_has_put_into_our_schema(trapped):
+    """Every function of the two owners is run, by a call or by a trigger, as whoever may."""
+    admin, application, owner = (trapped.session(role) for role in ("admin", "application", "owner"))
+    for session in (admin, application, owner):
+        session.run("SET search_path = pg_catalog, public, pg_temp")
+    rows = fill_every_table(admin)
+    application.run("UPDATE public.hosts SET status = 'offline'")
+    application.run("UPDATE public.token_usage SET project = 'p'")
+    application.run("UPDATE public.provider_pricing SET valid_to = '2300-01-01'")
+    application.run("SELECT public.fill_unpriced_token_usage()")
+    application.run("SELECT public.prune_llm_bodies('2020-01-01'::timestamptz)")
+    admin.run("UPDATE public.llm_requests SET occurred_at = '2019-01-01'")
+    assert application.value("SELECT public.prune_llm_bodies('2020-01-01'::timestamptz)") == 1
+    owner.run(
+        "SELECT public.shorten_task_events('test'::text, NULL::timestamptz, %s::bigint)", rows["task_events"]["id"]
+    )
+    owner.run("SELECT public.shorten_task_events('test'::text, pg_catalog.now()::timestamptz, NULL::bigint)")
+    owner.run(
+        'SELECT public.apply_provider_prices(\'[{"provider": "p", "model": "m", "input": 1, "output": 2}]\'::jsonb, \'user\'::text)'
+    )
+    for view in ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"):
+        application.rows(f"SELECT * FROM public.{view}")
+    for refused in (
+        "UPDATE public.task_events SET sequence = 9",
+        "UPDATE public.audit_entries SET actor = 'x'",
+        "INSERT INTO public.audit_links VALUES (99, 99, '\\x00')",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            admin.run(refused)
+    details = {"text": "x" * 40_000, "numbers": [1.5, 2]}
+    application.insert("audit_entries", actor="a", action="b", outcome="success", details=details)
+    application.insert("task_events", task_run_id=rows["task_runs"]["id"], sequence=7, type="log", payload=details)
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        application.insert("audit_entries", actor="a" * 2000, action="b", outcome="success")
+    report = application.row(
+        "SELECT * FROM public.verify_audit_chain(NULL::bigint, NULL::bytea, NULL::bigint, NULL::bytea)"
+    )
+    assert (report["valid"], report["problem"]) == (True, None)
+    assert not caught(admin)
