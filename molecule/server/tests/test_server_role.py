@@ -198,6 +198,37 @@ def test_what_starts_at_boot_is_put_right(host, provision):
     assert host.service("postgresql").is_enabled
 
 
+@pytest.mark.usefixtures("provisioned")
+def test_a_link_in_the_place_of_a_file_is_one_sentence_and_leads_root_nowhere(host, refusal):
+    drop_in = f"{CONFIGURATION}/conf.d/mission_control.conf"
+    host.check_output("echo 'port = 9' >/root/secret && chmod 0600 /root/secret")
+    host.check_output(f"runuser -u postgres -- ln --symbolic --force /root/secret {drop_in}")
+    assert f"{drop_in} (a link to /root/secret) cannot be read: Permission denied." in refusal()
+    assert host.check_output("cat /root/secret") == "port = 9"
+    host.check_output(f"rm {drop_in}")
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_the_administrators_own_way_in_stays(host, provision, refusal):
+    """Another operating-system user is let in as postgres, then nobody without a password."""
+    hba, ident = f"{CONFIGURATION}/pg_hba.conf", f"{CONFIGURATION}/pg_ident.conf"
+    host.check_output(f"cp --preserve {hba} {hba}.kept && cp --preserve {ident} {ident}.kept")
+    try:
+        host.check_output(f"sed -i -E 's/^local +all +postgres +peer$/& map=admins/' {hba}")
+        host.check_output(f"printf 'admins postgres postgres\\nadmins root postgres\\n' >>{ident}")
+        outcome = provision()
+        assert outcome.returncode == 0, outcome.output
+        assert provision().changed == 0
+        assert host.check_output("psql -U postgres -Atc 'SELECT 1'") == "1"
+        host.check_output(f"sed -i -E 's/^local +all +(postgres|all) .*/local all \\1 scram-sha-256/' {hba}")
+        host.check_output("pg_ctlcluster 17 main reload && sleep 1")
+        before = state(host)
+        assert "add the line 'local all postgres peer' before all others" in refusal()
+        assert state(host) == before
+    finally:
+        host.check_output(f"mv {hba}.kept {hba} && mv {ident}.kept {ident} && pg_ctlcluster 17 main reload")
+
+
 def test_a_creation_that_was_killed_is_done_again(host, provision):
     """What a kill in the middle of initdb leaves: a directory that is half filled, and the role's note."""
     host.check_output("pg_dropcluster --stop 17 main")
