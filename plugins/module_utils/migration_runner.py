@@ -58,6 +58,8 @@ _PLAIN_SESSION = (
     "SET default_transaction_read_only = off",
     "SET standard_conforming_strings = on",
     "SET transform_null_equals = off",
+    "SET quote_all_identifiers = off",
+    "SET array_nulls = on",
     "SET row_security = on",
     "SET check_function_bodies = on",
     # Large queries over small catalogues: compiling one takes longer than a run.

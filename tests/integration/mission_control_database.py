@@ -30,6 +30,10 @@ ROLES = {
 SETTINGS = RunnerSettings("public", ROLES["owner"], ROLES["audit"])
 
 psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
+# How the role begins each of its transactions.
+_BEGIN = yaml.safe_load((SQL.parents[1] / "roles/mission_control_database/vars/main.yml").read_text(encoding="utf-8"))[
+    "__mission_control_database_begin"
+]
 
 
 def read_sql(path):
@@ -210,6 +214,8 @@ def carry_out(connection, what, plans, stages):
     """Plan and carry out, as the database role does; returns the reasons of what was done."""
     connection.autocommit = False
     with connection, connection.cursor() as cursor:
+        for statement in ("SET TRANSACTION READ WRITE", *_BEGIN):
+            cursor.execute(statement)
         for name, value in (
             ("wanted", what),
             ("plans", [read_sql(plan) for plan in plans]),
