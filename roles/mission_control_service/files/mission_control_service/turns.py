@@ -20,10 +20,13 @@ class Turns(Generic[T]):
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
+        # How many wait or are worked on.
+        self.open = 0
 
     def put(self, group: str, item: T) -> None:
         with self._lock:
             self._waiting.setdefault(group, deque()).append(item)
+            self.open += 1
         self._tokens.put(None)
 
     def get(self) -> T:
@@ -35,3 +38,8 @@ class Turns(Generic[T]):
             if items:
                 self._waiting[group] = items
         return item
+
+    def done(self) -> None:
+        """One that was got is no longer worked on."""
+        with self._lock:
+            self.open -= 1

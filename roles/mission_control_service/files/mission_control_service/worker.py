@@ -104,7 +104,7 @@ class _Sink:
 
 
 class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
-    """One process: a loop in the main thread, threads that answer, and one that answers /live alone."""
+    """One process: a loop in the main thread, threads that answer, and one for /live when all of them are taken."""
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -265,7 +265,9 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         if request is not None:
             connection.request = request
             connection.state = _ANSWERED
-            turns = self._urgent if request[0].startswith(_URGENT) else self._requests
+            # The thread of /live is for when all others are taken.
+            urgent = self._requests.open >= self.cfg.threads and request[0].startswith(_URGENT)
+            turns = self._urgent if urgent else self._requests
             turns.put(connection.group, connection)
         elif connection.incoming.expects:
             connection.incoming.expects = False
@@ -313,6 +315,7 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         while True:
             connection = turns.get()
             answer, connection.keep = self._answer(connection)
+            turns.done()
             with connection.lock:
                 try:
                     sent = connection.socket.send(answer)
