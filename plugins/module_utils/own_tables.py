@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _PATH = "mission_control.search_path"
 # For this transaction alone. The first statement of it: each name in it has its schema, and there is no operator.
 BIND = (
-    f"SELECT pg_catalog.set_config('{_PATH}', pg_catalog.current_schemas(true)::pg_catalog.text, true), "
-    f"pg_catalog.set_config('search_path', '{BOUND_PATH}', true)"
+    f"SELECT pg_catalog.set_config('{_PATH}', pg_catalog.current_schemas(true)::pg_catalog.text, true) AS found, "
+    f"pg_catalog.set_config('search_path', '{BOUND_PATH}', true) AS bound"
 )
 # Parameters: names of tables, names of views. Of several with one name the reachable one comes last, and before it one in a
 # schema that this login may not use.
