@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import functools
 import json
 import os
 import re
@@ -228,11 +229,17 @@ def _connect_error(settings: Settings, reason: str) -> ConnectError:
 
 def _register_types(connection: Any) -> None:
     """Once for each connection and for it alone: what other users of psycopg2 in this process get stays as it is."""
+    for each in _types():
+        psycopg2.extensions.register_type(each, connection)
+
+
+@functools.cache
+def _types() -> list[Any]:
+    types = []
     for name, oids, array_oids, convert in _CONVERSIONS:
         one = psycopg2.extensions.new_type(oids, name, convert)
-        many = psycopg2.extensions.new_array_type(array_oids, f"{name}_ARRAY", one)
-        psycopg2.extensions.register_type(one, connection)
-        psycopg2.extensions.register_type(many, connection)
+        types += [one, psycopg2.extensions.new_array_type(array_oids, f"{name}_ARRAY", one)]
+    return types
 
 
 class _Unheld:

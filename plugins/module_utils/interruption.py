@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 # first may have come before the statement.
 _GRACE = 1.0
 _AGAIN = 0.1
+# A signal that is heard of so early may have come before the statement, which then is what a program does about it.
+_TOO_SOON = 0.02
+# To arm costs system calls, so it is done again only now and then, in case an event loop has taken the place and left it.
+_ARMED_FOR = 1.0
 _STOP = 0  # no signal has this number
 
 
@@ -32,9 +36,10 @@ class _Watch:
     """The statement of the main thread and who watches over it; one for the process."""
 
     def __init__(self) -> None:
-        self.main = threading.main_thread().ident
         self.session: Session | None = None
         self.number = 0
+        self.began = 0.0
+        self.arm_at = 0.0
         self.before = -1
         self.ended = threading.Event()
         self.ended.set()
@@ -51,6 +56,7 @@ class _Watch:
     def stop(self) -> None:
         """Before a fork, which is for processes of one thread. The next statement begins anew."""
         thread, self.thread = self.thread, None
+        self.arm_at = 0.0
         if thread is not None:
             os.write(self.writer, bytes((_STOP,)))
             thread.join(_GRACE)
@@ -67,7 +73,23 @@ class _Watch:
                 if number == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                     self._end()
 
+    def arm(self, began: float) -> int:
+        """Have signals written to the pipe. What was there before, to be put back after the statement; -1 where nothing was."""
+        if self.thread is None:
+            self.start()
+        try:
+            before = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
+        except ValueError:  # a main thread that gets no signals, as in an embedded interpreter
+            return -1
+        if before in (-1, self.writer):
+            self.arm_at = began + _ARMED_FOR
+            return -1
+        self.before = before
+        return before
+
     def _end(self) -> None:
+        if monotonic() - self.began < _TOO_SOON:
+            return
         self.ended.clear()
         session, number, deadline = self.session, self.number, monotonic() + _GRACE
         while session is not None and self.session is session and self.number == number:
@@ -85,39 +107,38 @@ class _Watch:
 
 
 _watch = _Watch()
+# The only thread in which Python handles signals: the caller looks, as a call for nothing costs each statement of the others.
+main_thread = threading.main_thread().ident
 
 
-def begin_statement(session: Session) -> int | None:
-    """Watch over a statement of the main thread from now on; to be handed to `end_statement`. None in another thread."""
-    if get_ident() != _watch.main:
-        return None
-    if _watch.thread is None:
-        _watch.start()
-    _watch.session = session
-    _watch.number += 1
-    try:
-        before = signal.set_wakeup_fd(_watch.writer, warn_on_full_buffer=False)
-    except ValueError:  # a main thread that gets no signals, as in an embedded interpreter
-        return None
-    # One of ours is left over where a signal came while a statement ended.
-    _watch.before = -1 if before == _watch.writer else before
-    return _watch.before
+def begin_statement(session: Session, began: float) -> int:
+    """Watch over a statement of the main thread from now on. What comes back is for `end_statement`."""
+    watch = _watch
+    watch.session = session
+    watch.number += 1
+    watch.began = began
+    return watch.arm(began) if began >= watch.arm_at else -1
 
 
 def end_statement(before: int) -> None:
     """The statement has ended. Where it was cancelled, wait until no request to do so is under way that would hit the next."""
-    _watch.session = None
-    signal.set_wakeup_fd(before)
-    if not _watch.ended.is_set():
-        _watch.ended.wait(_GRACE)
+    watch = _watch
+    watch.session = None
+    if before >= 0:
+        signal.set_wakeup_fd(before)
+        watch.before = -1
+    if not watch.ended.is_set():
+        watch.ended.wait(_GRACE)
 
 
 def _begin_anew() -> None:
     """In a forked child: what the parent reads from is not its own."""
-    global _watch
+    global _watch, main_thread
+    main_thread = get_ident()
     before, _watch = _watch, _Watch()
-    if before.session is not None:  # another thread than the main one forked
-        signal.set_wakeup_fd(-1)
+    others = signal.set_wakeup_fd(-1)
+    if others not in (-1, before.writer):
+        signal.set_wakeup_fd(others)
     for descriptor in (before.reader, before.writer):
         if descriptor >= 0:
             os.close(descriptor)

@@ -10,10 +10,12 @@ import random
 import re
 import select
 import socket
+from _thread import get_ident
 from logging import DEBUG, getLogger
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable
 
+from . import interruption
 from .driver import (
     DRIVER_ERRORS,
     IDLE,
@@ -128,7 +130,8 @@ class Session:
             adapted = adapt_parameters(parameters) if parameters else None
             if adapted is not None:
                 refuse_surplus(sql, adapted)
-            watched = begin_statement(self)
+            if get_ident() == interruption.main_thread:
+                watched = begin_statement(self, began)
             cursor.execute(sql if ready is None else ready, adapted)
         except DRIVER_ERRORS as error:
             problem = translate_error(error, self.connection, self._settings, sql)
@@ -157,9 +160,14 @@ class Session:
             rows = []
         else:
             columns = tuple([column.name for column in description])
-            if len(set(columns)) < len(columns):
+            if len(columns) > 1 and len(set(columns)) < len(columns):
                 raise RowCountError(name_twice(columns))
-            tuples = self._fetched(cursor, sql)
+            try:
+                tuples = cursor.fetchall()
+            except RESULT_ERRORS as error:
+                problem = result_error(error, cursor, sql)
+            if problem is not None:
+                raise problem
             rows = dict_rows(columns, tuples) if model is None else model_rows(model, columns, tuples)
             if row_count > _ROWS_HELD:
                 self._cursor = self.connection.cursor()
@@ -183,14 +191,6 @@ class Session:
             raise
         self.command("COMMIT")
         return result
-
-    def _fetched(self, cursor: Any, sql: str) -> list[tuple[Any, ...]]:
-        try:
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-        except RESULT_ERRORS as error:
-            problem = result_error(error, cursor, sql)
-        raise problem
 
     def command(self, sql: str) -> str:
         """Execute a statement of the library's own, and return the server's command tag."""

@@ -60,6 +60,7 @@ def wait_until(condition, process):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
+    time.sleep(0.1)  # as a person is slower than this
 
 
 @pytest.mark.parametrize("name", WORKS)
