@@ -51,9 +51,9 @@ FIRING = {
     "a function of the server that runs a text": """CREATE TABLE s.notes (t int CHECK (ts_rewrite('a'::tsquery,
         $q$SELECT 'a'::tsquery, 'b'::tsquery WHERE s.fire()$q$) IS NOT NULL)); INSERT INTO s.notes VALUES (1)""",
     "a cast that a foreign key uses": """CREATE TYPE s.colour AS ENUM ('red');
-        CREATE FUNCTION s.text_of(s.colour) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM s.trap(); RETURN 'red'; END$$;
-        CREATE CAST (s.colour AS text) WITH FUNCTION s.text_of(s.colour) AS IMPLICIT;
-        CREATE TABLE s.colours (c text PRIMARY KEY); INSERT INTO s.colours VALUES ('red');
+        CREATE FUNCTION s.number_of(s.colour) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM s.trap(); RETURN 1; END$$;
+        CREATE CAST (s.colour AS int) WITH FUNCTION s.number_of(s.colour) AS IMPLICIT;
+        CREATE TABLE s.colours (c int PRIMARY KEY); INSERT INTO s.colours VALUES (1);
         CREATE TABLE s.notes (c s.colour REFERENCES s.colours); INSERT INTO s.notes VALUES ('red')""",
 }
 # What it does not run, or only as the owner: none of these may begin to.

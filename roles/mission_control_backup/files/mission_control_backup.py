@@ -190,7 +190,7 @@ def dump(settings: Settings, began: datetime.datetime, head: str, backup: Backup
     partial, roles = f"{target}.partial", f"{target}.roles.sql"
     try:
         output_of(["pg_dump", "--format=custom", f"--file={partial}", *connection(settings)], "pg_dump", settings)
-        output_of(["pg_restore", "--list", partial], "pg_restore")
+        output_of(["pg_restore", "--list", partial], "pg_restore", settings)
         # Passwords are not among what the dump of the roles holds.
         globals_only = ["pg_dumpall", "--globals-only", "--no-role-passwords", f"--file={roles}", *server(settings)]
         globals_only.append(f"--database={settings['database']}")
@@ -412,7 +412,7 @@ def restore(settings: Settings, path: str) -> None:
     if expected and expected[0] != checksum(path):
         raise BackupError(f"{path} is damaged: its SHA-256 is not the one in {path}.sha256.")
     roles = json.loads(ask(settings, "SELECT json_object_agg(rolname, rolsuper) FROM pg_roles"))
-    listed = output_of(["pg_restore", "--list", path], "pg_restore").split("\n")
+    listed = output_of(["pg_restore", "--list", path], "pg_restore", settings).split("\n")
     entries = [read_entry(line, roles) for line in listed if line and not line.startswith(";")]
     with Restoring(settings, path, roles) as restoring:
         restoring.restore([entry for entry in entries if entry.schema != settings["schema"]])
@@ -506,7 +506,7 @@ class Restoring:
 
     def in_turn(self, entries: list[Entry]) -> None:
         """Entries in their order, those that follow each other and have one owner together."""
-        for (alone, owner, kind), group in itertools.groupby(entries, self.together):
+        for (rows, owner, kind), group in itertools.groupby(entries, self.together):
             chosen = list(group)
             if kind == "BLOBS":
                 # Numbers and bytes, and much of them.
@@ -516,47 +516,42 @@ class Restoring:
             elif kind:
                 self.say(statements(self.script(chosen)))
                 self.send(f"SELECT {self.place}.run(statement) FROM {self.place}.step;\n{FIXED_PATH}")  # noqa: S608 - our name
-            elif alone and chosen[0].is_of("TABLE DATA"):
-                self.fill(chosen[0], owner)
+            elif rows:
+                self.fill(chosen, owner)
             else:
                 self.say(statements(self.script(chosen, "--no-owner")))
                 self.act(owner, chosen)
 
     @staticmethod
-    def together(entry: Entry) -> tuple[str, str, str]:
-        alone = entry.is_of("TABLE DATA")
-        return (entry.line if alone else "", "" if entry.kind else entry.owner, entry.kind)
+    def together(entry: Entry) -> tuple[bool, str, str]:
+        return (entry.is_of("TABLE DATA"), "" if entry.kind else entry.owner, entry.kind)
 
-    def fill(self, entry: Entry, owner: str) -> None:
-        """The rows of a table: they wait in one that has neither rules nor types of others, and the owner takes them from there."""
-        with reading(self.settings, self.path, [entry.line]) as lines:
+    def fill(self, entries: list[Entry], owner: str) -> None:
+        """The rows of tables: they wait in one that has neither rules nor types of others, and the owner takes them from there."""
+        filled = 0
+        with reading(self.settings, self.path, [entry.line for entry in entries]) as lines:
             before = b""
             for line in lines:
                 before = before + line if before or line.startswith(b"COPY ") else before
                 found = (
-                    COPY.fullmatch(before.decode("utf-8", "surrogateescape"))
-                    if line.endswith(b"FROM stdin;\n")
-                    else None
+                    COPY.fullmatch(before.decode("utf-8", "surrogateescape")) if line.endswith(b" stdin;\n") else None
                 )
-                if found:
-                    break
-            else:
-                raise BackupError(
-                    f"The rows of this table are not in a form that can be restored: {entry.rest.strip()}"
-                )
-            columns = [plain(each) for each in re.findall(IDENTIFIER, found[2] or "")]
-            self.say(json.dumps([found[1], columns], ensure_ascii=False).encode("utf-8", "surrogateescape"))
-            self.send(f"SELECT {self.place}.receive();\nCOPY {self.place}.waiting FROM stdin;\n")  # noqa: S608 - our name
-            for line in lines:
-                self.send(line)
-                if line == b"\\.\n":
-                    break
-            else:
-                raise BackupError(f"The rows of this table end too early: {entry.rest.strip()}")
-            for _ in lines:
-                pass
-        self.act(owner, [entry])
-        self.send(f"DROP TABLE {self.place}.waiting;\n")
+                if not found:
+                    continue
+                before = b""
+                columns = [plain(each) for each in re.findall(IDENTIFIER, found[2] or "")]
+                self.say(json.dumps([found[1], columns], ensure_ascii=False).encode("utf-8", "surrogateescape"))
+                self.send(f"SELECT {self.place}.receive();\nCOPY {self.place}.waiting FROM stdin;\n")  # noqa: S608 - our name
+                for row in lines:
+                    self.send(row)
+                    # No row looks like it, since a backslash in one is doubled.
+                    if row == b"\\.\n":
+                        filled += 1
+                        break
+                self.act(owner, entries)
+                self.send(f"DROP TABLE {self.place}.waiting;\n")
+        if filled != len(entries):
+            raise BackupError("The rows of some tables are not in a form that can be restored.")
 
     def say(self, text: bytes) -> None:
         """What the next act consists of."""
