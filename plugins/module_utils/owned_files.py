@@ -92,7 +92,7 @@ def place_of(path: str, follow: bool) -> str:
     for each in (directory, path):
         if os.path.islink(each):
             raise OwnedFileError(
-                f"{_shown(each)} is a link to {os.path.realpath(each)}, which is not followed: put a directory or file of its own there."
+                f"{each} is a link to {os.path.realpath(each)}, which is not followed: put a directory or file of its own there."
             )
     return path
 

@@ -133,7 +133,7 @@ def test_nothing_is_emptied_through_a_link_that_comes_and_goes(tmp_path, emptyin
     swapping = threading.Thread(target=swap)
     swapping.start()
     try:
-        codes = {emptying(main).returncode for _ in range(150)}
+        codes = {emptying(main).returncode for _ in range(60)}
     finally:
         stop.set()
         swapping.join()
