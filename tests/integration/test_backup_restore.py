@@ -177,8 +177,15 @@ def test_everything_comes_back(lab, database):
     database.session().run("TRUNCATE backup_runs")
     with lab.empty("restored_whole") as restored:
         apply_privileges(restored)
+        restored.session().run(
+            "ALTER DATABASE restored_whole SET idle_in_transaction_session_timeout = 1; ALTER DATABASE restored_whole SET default_transaction_read_only = on;"
+            "ALTER DATABASE restored_whole SET search_path = nowhere; ALTER DATABASE restored_whole SET standard_conforming_strings = off"
+        )
+        restored.close()
         done = lab.restore(restored, path)
         assert (done.stderr, done.returncode) == ("", 0)
+        with contextlib.closing(Session(lab.cluster.connect())) as outside:
+            outside.run("ALTER DATABASE restored_whole RESET ALL")
         assert contents(lab, restored) == before
         assert restored.session().value("SELECT valid FROM verify_audit_chain()") is True
 

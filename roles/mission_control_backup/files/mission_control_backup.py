@@ -277,7 +277,11 @@ SET standard_conforming_strings = on;
 SET client_encoding = {encoding};
 SET client_min_messages = warning;
 SET lock_timeout = '10s';
-BEGIN;
+-- Whatever the database or the role sets. The third is not known before version 17.
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
+BEGIN READ WRITE;
 CREATE SCHEMA {place};
 GRANT USAGE ON SCHEMA {place} TO PUBLIC;
 CREATE TABLE {place}.step (statement text);
