@@ -162,9 +162,12 @@ def test_everything_comes_back(lab, database):
     )
     admin.run(
         """
-        CREATE TABLE public.superusers_own AS SELECT 1 AS a;
+        CREATE TABLE public.superusers_own (a int PRIMARY KEY, at timestamptz DEFAULT now(), CHECK (a > 0));
+        INSERT INTO public.superusers_own VALUES (1);
+        CREATE VIEW public.superusers_view AS SELECT t.title, public.tidy(t.title) FROM public.tasks AS t;
         SELECT lo_from_bytea(0, 'bytes');
         CREATE SCHEMA elsewhere;
+        GRANT USAGE ON SCHEMA elsewhere TO mission_control_owner;
         CREATE TABLE elsewhere.borrowed (shelf int REFERENCES public.shelves);
         INSERT INTO elsewhere.borrowed VALUES (1);
         ALTER TABLE elsewhere.borrowed OWNER TO mission_control_monitor;
@@ -208,6 +211,40 @@ def test_a_dump_that_cannot_be_restored_leaves_nothing(cluster, lab, mallory):
             "public",
             "information_schema",
         ]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE public.his (t text CHECK (s.leave())); INSERT INTO public.his VALUES ('a')",
+        "CREATE VIEW public.his AS SELECT '{a}'::s.d[] AS t",
+    ],
+    ids=["a check", "a view that is read"],
+)
+def test_a_superuser_gets_nothing_that_others_made_in_his_place(cluster, lab, mallory, made):
+    """What is his is made by a role without rights first; what runs meanwhile could leave a function with his rights behind."""
+    plant(
+        cluster,
+        mallory,
+        """GRANT USAGE ON SCHEMA s TO PUBLIC;
+        CREATE FUNCTION s.leave() RETURNS boolean LANGUAGE plpgsql AS $f$
+        BEGIN
+            CREATE OR REPLACE FUNCTION public.left_behind() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+                'BEGIN ALTER ROLE mallory SUPERUSER; END';
+            RETURN true;
+        EXCEPTION WHEN OTHERS THEN
+            RETURN true;
+        END $f$;
+        CREATE DOMAIN s.d AS text CHECK (s.leave())""",
+    )
+    mallory.session().run(made)
+    path = lab.dump(mallory)
+    with lab.empty("restored") as restored:
+        done = lab.restore(restored, path)
+        assert done.returncode == 1
+        assert "belongs to a superuser and uses" in done.stderr
+        assert "of mallory, whose code he would run: it is not restored" in done.stderr
+        assert restored.session().value("SELECT count(*) FROM pg_proc WHERE proname = 'left_behind'") == 0
 
 
 def test_an_owner_who_is_not_there_is_named(cluster, lab):

@@ -340,6 +340,40 @@ BEGIN
 END $$;
 SELECT {place}.forget_default_privileges();
 
+-- What a superuser owns is given to him at the end, and he must not get what somebody made while it was made for him. So nothing of it may
+-- have run what others wrote: what it uses is his own, a superuser's, or only read later on.
+CREATE FUNCTION {place}.refuse_what_others_ran(stand_in text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        WITH owned (classid, objid, owner) AS (
+            SELECT 'pg_class'::regclass::oid, c.oid, c.relowner FROM pg_class AS c
+            UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typowner FROM pg_type AS t
+            UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc AS p
+            UNION ALL SELECT 'pg_operator'::regclass, o.oid, o.oprowner FROM pg_operator AS o
+        ), parts (classid, objid, owner) AS (
+            TABLE owned
+            UNION ALL SELECT 'pg_constraint'::regclass, k.oid, o.owner FROM pg_constraint AS k
+                JOIN owned AS o ON (o.classid, o.objid) IN (('pg_class'::regclass, k.conrelid), ('pg_type'::regclass, k.contypid))
+            UNION ALL SELECT 'pg_attrdef'::regclass, a.oid, c.relowner FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid = a.adrelid
+            UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, c.relowner FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class
+            UNION ALL SELECT 'pg_trigger'::regclass, g.oid, c.relowner FROM pg_trigger AS g JOIN pg_class AS c ON c.oid = g.tgrelid
+            UNION ALL SELECT 'pg_policy'::regclass, p.oid, c.relowner FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
+            UNION ALL SELECT 'pg_statistic_ext'::regclass, x.oid, x.stxowner FROM pg_statistic_ext AS x
+        )
+        SELECT pg_describe_object(d.classid, d.objid, 0) AS thing, pg_describe_object(d.refclassid, d.refobjid, 0) AS used, r.rolname
+        FROM parts AS ours JOIN pg_depend AS d ON d.classid = ours.classid AND d.objid = ours.objid
+            JOIN owned AS theirs ON theirs.classid = d.refclassid AND theirs.objid = d.refobjid
+            JOIN pg_roles AS r ON r.oid = theirs.owner
+        WHERE ours.owner = stand_in::regrole AND NOT r.rolsuper AND NOT starts_with(r.rolname, '{place}')
+            -- A view is only read for the names of its types while it is made.
+            AND (d.classid <> 'pg_rewrite'::regclass OR d.refclassid = 'pg_type'::regclass)
+    LOOP
+        RAISE EXCEPTION '% belongs to a superuser and uses % of %, whose code he would run: it is not restored', found.thing, found.used, found.rolname;
+    END LOOP;
+END $$;
+
 -- Whether reading a value of a type runs nobody's code. What else there is waits as text for its owner.
 CREATE FUNCTION {place}.is_plain(asked oid) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -484,7 +518,9 @@ class Restoring:
         made: list[Entry] = []
         for entry in entries:
             if entry not in last and entry not in refreshed:
-                passes.get(entry.kind, made).append(entry)
+                # Who may use a schema may need it while other things are made.
+                early = entry.rest.startswith("ACL - SCHEMA ")
+                (made if early else passes.get(entry.kind, made)).append(entry)
         self.schemas = [self.settings["schema"]]
         for entry in made:
             if entry.kind == "SCHEMA":
@@ -493,6 +529,7 @@ class Restoring:
         self.send(f"SELECT {self.place}.dismiss();\n")
         for owner, stand_in in self.stand_ins.items():
             self.send(
+                f"SELECT {self.place}.refuse_what_others_ran({literal(stand_in)});\n"
                 f"REASSIGN OWNED BY {stand_in} TO {name(owner)}; DROP OWNED BY {stand_in}; DROP ROLE {stand_in};\n"
             )
         for group in passes.values():
@@ -517,6 +554,7 @@ class Restoring:
                 for line in self.script(chosen, "--single-transaction").splitlines(keepends=True):
                     if line not in (b"BEGIN;\n", b"COMMIT;\n"):
                         self.send(line)
+                self.send(FIXED_PATH)
             elif kind:
                 self.say(statements(self.script(chosen)))
                 self.send(f"SELECT {self.place}.run(statement) FROM {self.place}.step;\n{FIXED_PATH}")  # noqa: S608 - our name
@@ -552,7 +590,8 @@ class Restoring:
                     if row == b"\\.\n":
                         filled += 1
                         break
-                self.act(owner, entries)
+                # What the owner needs for it is the same for all of them.
+                self.act(owner, entries if filled == 1 else [])
                 self.send(f"DROP TABLE {self.place}.waiting;\n")
         if filled != len(entries):
             raise BackupError("The rows of some tables are not in a form that can be restored.")
