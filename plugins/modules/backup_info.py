@@ -194,11 +194,11 @@ def describe(module: AnsibleModule) -> dict[str, Any]:
             if params["configuration"]
             else nothing
         ),
-        **_of_user(params),
+        **of_user(params),
     }
 
 
-def _of_user(params: dict[str, Any]) -> dict[str, Any]:
+def of_user(params: dict[str, Any]) -> dict[str, Any]:
     """What lies in directories of the user that makes the backups, read with its rights: it may have put links there."""
     directory = params["data_directory"]
     if not user_exists(params["user"]):

@@ -51,9 +51,9 @@ FIRING = {
     "a function of the server that runs a text": """CREATE TABLE s.notes (t int CHECK (ts_rewrite('a'::tsquery,
         $q$SELECT 'a'::tsquery, 'b'::tsquery WHERE s.fire()$q$) IS NOT NULL)); INSERT INTO s.notes VALUES (1)""",
     "a cast that a foreign key uses": """CREATE TYPE s.colour AS ENUM ('red');
-        CREATE FUNCTION s.text_of(s.colour) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM s.trap(); RETURN 'red'; END$$;
-        CREATE CAST (s.colour AS text) WITH FUNCTION s.text_of(s.colour) AS IMPLICIT;
-        CREATE TABLE s.colours (c text PRIMARY KEY); INSERT INTO s.colours VALUES ('red');
+        CREATE FUNCTION s.number_of(s.colour) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM s.trap(); RETURN 1; END$$;
+        CREATE CAST (s.colour AS int) WITH FUNCTION s.number_of(s.colour) AS IMPLICIT;
+        CREATE TABLE s.colours (c int PRIMARY KEY); INSERT INTO s.colours VALUES (1);
         CREATE TABLE s.notes (c s.colour REFERENCES s.colours); INSERT INTO s.notes VALUES ('red')""",
 }
 # What it does not run, or only as the owner: none of these may begin to.
@@ -162,9 +162,12 @@ def test_everything_comes_back(lab, database):
     )
     admin.run(
         """
-        CREATE TABLE public.superusers_own AS SELECT 1 AS a;
+        CREATE TABLE public.superusers_own (a int PRIMARY KEY, at timestamptz DEFAULT now(), CHECK (a > 0));
+        INSERT INTO public.superusers_own VALUES (1);
+        CREATE VIEW public.superusers_view AS SELECT t.title, public.tidy(t.title) FROM public.tasks AS t;
         SELECT lo_from_bytea(0, 'bytes');
         CREATE SCHEMA elsewhere;
+        GRANT USAGE ON SCHEMA elsewhere TO mission_control_owner;
         CREATE TABLE elsewhere.borrowed (shelf int REFERENCES public.shelves);
         INSERT INTO elsewhere.borrowed VALUES (1);
         ALTER TABLE elsewhere.borrowed OWNER TO mission_control_monitor;
@@ -177,8 +180,15 @@ def test_everything_comes_back(lab, database):
     database.session().run("TRUNCATE backup_runs")
     with lab.empty("restored_whole") as restored:
         apply_privileges(restored)
+        restored.session().run(
+            "ALTER DATABASE restored_whole SET idle_in_transaction_session_timeout = 1; ALTER DATABASE restored_whole SET default_transaction_read_only = on;"
+            "ALTER DATABASE restored_whole SET search_path = nowhere; ALTER DATABASE restored_whole SET standard_conforming_strings = off"
+        )
+        restored.close()
         done = lab.restore(restored, path)
         assert (done.stderr, done.returncode) == ("", 0)
+        with contextlib.closing(Session(lab.cluster.connect())) as outside:
+            outside.run("ALTER DATABASE restored_whole RESET ALL")
         assert contents(lab, restored) == before
         assert restored.session().value("SELECT valid FROM verify_audit_chain()") is True
 
@@ -201,6 +211,40 @@ def test_a_dump_that_cannot_be_restored_leaves_nothing(cluster, lab, mallory):
             "public",
             "information_schema",
         ]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE public.his (t text CHECK (s.leave())); INSERT INTO public.his VALUES ('a')",
+        "CREATE VIEW public.his AS SELECT '{a}'::s.d[] AS t",
+    ],
+    ids=["a check", "a view that is read"],
+)
+def test_a_superuser_gets_nothing_that_others_made_in_his_place(cluster, lab, mallory, made):
+    """What is his is made by a role without rights first; what runs meanwhile could leave a function with his rights behind."""
+    plant(
+        cluster,
+        mallory,
+        """GRANT USAGE ON SCHEMA s TO PUBLIC;
+        CREATE FUNCTION s.leave() RETURNS boolean LANGUAGE plpgsql AS $f$
+        BEGIN
+            CREATE OR REPLACE FUNCTION public.left_behind() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+                'BEGIN ALTER ROLE mallory SUPERUSER; END';
+            RETURN true;
+        EXCEPTION WHEN OTHERS THEN
+            RETURN true;
+        END $f$;
+        CREATE DOMAIN s.d AS text CHECK (s.leave())""",
+    )
+    mallory.session().run(made)
+    path = lab.dump(mallory)
+    with lab.empty("restored") as restored:
+        done = lab.restore(restored, path)
+        assert done.returncode == 1
+        assert "belongs to a superuser and uses" in done.stderr
+        assert "of mallory, whose code he would run: it is not restored" in done.stderr
+        assert restored.session().value("SELECT count(*) FROM pg_proc WHERE proname = 'left_behind'") == 0
 
 
 def test_an_owner_who_is_not_there_is_named(cluster, lab):

@@ -42,7 +42,9 @@ def test_passwords_and_repositories_are_for_the_servers_user_alone(clusters):
 def test_nothing_is_restored_over_a_running_cluster(clusters, restore):
     for each in clusters:
         # As a restore of an earlier version left it, and as anybody could who is the server's user.
-        each.run("sh", "-c", "touch /var/lib/postgresql/*/main.mission_control-restoring")
+        each.run(
+            "sh", "-c", "for each in /var/lib/postgresql/[0-9]*; do touch $each/main.mission_control-restoring; done"
+        )
     run = restore(clusters)
     assert run.returncode != 0
     assert run.output.count("runs, and nothing is restored over it") >= 2

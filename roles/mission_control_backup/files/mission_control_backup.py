@@ -190,7 +190,7 @@ def dump(settings: Settings, began: datetime.datetime, head: str, backup: Backup
     partial, roles = f"{target}.partial", f"{target}.roles.sql"
     try:
         output_of(["pg_dump", "--format=custom", f"--file={partial}", *connection(settings)], "pg_dump", settings)
-        output_of(["pg_restore", "--list", partial], "pg_restore")
+        output_of(["pg_restore", "--list", partial], "pg_restore", settings)
         # Passwords are not among what the dump of the roles holds.
         globals_only = ["pg_dumpall", "--globals-only", "--no-role-passwords", f"--file={roles}", *server(settings)]
         globals_only.append(f"--database={settings['database']}")
@@ -277,7 +277,11 @@ SET standard_conforming_strings = on;
 SET client_encoding = {encoding};
 SET client_min_messages = warning;
 SET lock_timeout = '10s';
-BEGIN;
+-- Whatever the database or the role sets. The third is not known before version 17.
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
+BEGIN READ WRITE;
 CREATE SCHEMA {place};
 GRANT USAGE ON SCHEMA {place} TO PUBLIC;
 CREATE TABLE {place}.step (statement text);
@@ -335,6 +339,40 @@ BEGIN
     END LOOP;
 END $$;
 SELECT {place}.forget_default_privileges();
+
+-- What a superuser owns is given to him at the end, and he must not get what somebody made while it was made for him. So nothing of it may
+-- have run what others wrote: what it uses is his own, a superuser's, or only read later on.
+CREATE FUNCTION {place}.refuse_what_others_ran(stand_in text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        WITH owned (classid, objid, owner) AS (
+            SELECT 'pg_class'::regclass::oid, c.oid, c.relowner FROM pg_class AS c
+            UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typowner FROM pg_type AS t
+            UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc AS p
+            UNION ALL SELECT 'pg_operator'::regclass, o.oid, o.oprowner FROM pg_operator AS o
+        ), parts (classid, objid, owner) AS (
+            TABLE owned
+            UNION ALL SELECT 'pg_constraint'::regclass, k.oid, o.owner FROM pg_constraint AS k
+                JOIN owned AS o ON (o.classid, o.objid) IN (('pg_class'::regclass, k.conrelid), ('pg_type'::regclass, k.contypid))
+            UNION ALL SELECT 'pg_attrdef'::regclass, a.oid, c.relowner FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid = a.adrelid
+            UNION ALL SELECT 'pg_rewrite'::regclass, w.oid, c.relowner FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class
+            UNION ALL SELECT 'pg_trigger'::regclass, g.oid, c.relowner FROM pg_trigger AS g JOIN pg_class AS c ON c.oid = g.tgrelid
+            UNION ALL SELECT 'pg_policy'::regclass, p.oid, c.relowner FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
+            UNION ALL SELECT 'pg_statistic_ext'::regclass, x.oid, x.stxowner FROM pg_statistic_ext AS x
+        )
+        SELECT pg_describe_object(d.classid, d.objid, 0) AS thing, pg_describe_object(d.refclassid, d.refobjid, 0) AS used, r.rolname
+        FROM parts AS ours JOIN pg_depend AS d ON d.classid = ours.classid AND d.objid = ours.objid
+            JOIN owned AS theirs ON theirs.classid = d.refclassid AND theirs.objid = d.refobjid
+            JOIN pg_roles AS r ON r.oid = theirs.owner
+        WHERE ours.owner = stand_in::regrole AND NOT r.rolsuper AND NOT starts_with(r.rolname, '{place}')
+            -- A view is only read for the names of its types while it is made.
+            AND (d.classid <> 'pg_rewrite'::regclass OR d.refclassid = 'pg_type'::regclass)
+    LOOP
+        RAISE EXCEPTION '% belongs to a superuser and uses % of %, whose code he would run: it is not restored', found.thing, found.used, found.rolname;
+    END LOOP;
+END $$;
 
 -- Whether reading a value of a type runs nobody's code. What else there is waits as text for its owner.
 CREATE FUNCTION {place}.is_plain(asked oid) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -412,7 +450,7 @@ def restore(settings: Settings, path: str) -> None:
     if expected and expected[0] != checksum(path):
         raise BackupError(f"{path} is damaged: its SHA-256 is not the one in {path}.sha256.")
     roles = json.loads(ask(settings, "SELECT json_object_agg(rolname, rolsuper) FROM pg_roles"))
-    listed = output_of(["pg_restore", "--list", path], "pg_restore").split("\n")
+    listed = output_of(["pg_restore", "--list", path], "pg_restore", settings).split("\n")
     entries = [read_entry(line, roles) for line in listed if line and not line.startswith(";")]
     with Restoring(settings, path, roles) as restoring:
         restoring.restore([entry for entry in entries if entry.schema != settings["schema"]])
@@ -480,7 +518,9 @@ class Restoring:
         made: list[Entry] = []
         for entry in entries:
             if entry not in last and entry not in refreshed:
-                passes.get(entry.kind, made).append(entry)
+                # Who may use a schema may need it while other things are made.
+                early = entry.rest.startswith("ACL - SCHEMA ")
+                (made if early else passes.get(entry.kind, made)).append(entry)
         self.schemas = [self.settings["schema"]]
         for entry in made:
             if entry.kind == "SCHEMA":
@@ -489,6 +529,7 @@ class Restoring:
         self.send(f"SELECT {self.place}.dismiss();\n")
         for owner, stand_in in self.stand_ins.items():
             self.send(
+                f"SELECT {self.place}.refuse_what_others_ran({literal(stand_in)});\n"
                 f"REASSIGN OWNED BY {stand_in} TO {name(owner)}; DROP OWNED BY {stand_in}; DROP ROLE {stand_in};\n"
             )
         for group in passes.values():
@@ -506,57 +547,54 @@ class Restoring:
 
     def in_turn(self, entries: list[Entry]) -> None:
         """Entries in their order, those that follow each other and have one owner together."""
-        for (alone, owner, kind), group in itertools.groupby(entries, self.together):
+        for (rows, owner, kind), group in itertools.groupby(entries, self.together):
             chosen = list(group)
             if kind == "BLOBS":
                 # Numbers and bytes, and much of them.
                 for line in self.script(chosen, "--single-transaction").splitlines(keepends=True):
                     if line not in (b"BEGIN;\n", b"COMMIT;\n"):
                         self.send(line)
+                self.send(FIXED_PATH)
             elif kind:
                 self.say(statements(self.script(chosen)))
                 self.send(f"SELECT {self.place}.run(statement) FROM {self.place}.step;\n{FIXED_PATH}")  # noqa: S608 - our name
-            elif alone and chosen[0].is_of("TABLE DATA"):
-                self.fill(chosen[0], owner)
+            elif rows:
+                self.fill(chosen, owner)
             else:
                 self.say(statements(self.script(chosen, "--no-owner")))
                 self.act(owner, chosen)
 
     @staticmethod
-    def together(entry: Entry) -> tuple[str, str, str]:
-        alone = entry.is_of("TABLE DATA")
-        return (entry.line if alone else "", "" if entry.kind else entry.owner, entry.kind)
+    def together(entry: Entry) -> tuple[bool, str, str]:
+        return (entry.is_of("TABLE DATA"), "" if entry.kind else entry.owner, entry.kind)
 
-    def fill(self, entry: Entry, owner: str) -> None:
-        """The rows of a table: they wait in one that has neither rules nor types of others, and the owner takes them from there."""
-        with reading(self.settings, self.path, [entry.line]) as lines:
+    def fill(self, entries: list[Entry], owner: str) -> None:
+        """The rows of tables: they wait in one that has neither rules nor types of others, and the owner takes them from there."""
+        filled = 0
+        with reading(self.settings, self.path, [entry.line for entry in entries]) as lines:
             before = b""
             for line in lines:
                 before = before + line if before or line.startswith(b"COPY ") else before
                 found = (
-                    COPY.fullmatch(before.decode("utf-8", "surrogateescape"))
-                    if line.endswith(b"FROM stdin;\n")
-                    else None
+                    COPY.fullmatch(before.decode("utf-8", "surrogateescape")) if line.endswith(b" stdin;\n") else None
                 )
-                if found:
-                    break
-            else:
-                raise BackupError(
-                    f"The rows of this table are not in a form that can be restored: {entry.rest.strip()}"
-                )
-            columns = [plain(each) for each in re.findall(IDENTIFIER, found[2] or "")]
-            self.say(json.dumps([found[1], columns], ensure_ascii=False).encode("utf-8", "surrogateescape"))
-            self.send(f"SELECT {self.place}.receive();\nCOPY {self.place}.waiting FROM stdin;\n")  # noqa: S608 - our name
-            for line in lines:
-                self.send(line)
-                if line == b"\\.\n":
-                    break
-            else:
-                raise BackupError(f"The rows of this table end too early: {entry.rest.strip()}")
-            for _ in lines:
-                pass
-        self.act(owner, [entry])
-        self.send(f"DROP TABLE {self.place}.waiting;\n")
+                if not found:
+                    continue
+                before = b""
+                columns = [plain(each) for each in re.findall(IDENTIFIER, found[2] or "")]
+                self.say(json.dumps([found[1], columns], ensure_ascii=False).encode("utf-8", "surrogateescape"))
+                self.send(f"SELECT {self.place}.receive();\nCOPY {self.place}.waiting FROM stdin;\n")  # noqa: S608 - our name
+                for row in lines:
+                    self.send(row)
+                    # No row looks like it, since a backslash in one is doubled.
+                    if row == b"\\.\n":
+                        filled += 1
+                        break
+                # What the owner needs for it is the same for all of them.
+                self.act(owner, entries if filled == 1 else [])
+                self.send(f"DROP TABLE {self.place}.waiting;\n")
+        if filled != len(entries):
+            raise BackupError("The rows of some tables are not in a form that can be restored.")
 
     def say(self, text: bytes) -> None:
         """What the next act consists of."""
