@@ -127,7 +127,7 @@ def test_attack_traps_in_every_table_of_the_owner(steps):
         )
         assert {"hosts", "task_runs", "token_usage", "provider_pricing"} <= set(tables)
         for table in tables:
-            for sort in ("index expression", "statistics", "policy", "trigger", "rule", "constraint"):
+            for sort in ("index expression", "statistics", "policy", "trigger", "constraint"):
                 planted.append(traps.plant(session, sort, table))
         planted += [traps.plant(session, sort) for sort in traps.BY_NAME]
         lesser = {"mission_control_owner", session.value("SELECT session_user")}
@@ -142,7 +142,13 @@ def test_attack_traps_in_every_table_of_the_owner(steps):
         # The control: armed they were, all the time.
         admin = database.session("admin")
         admin.run("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC")
-        for trap in planted[:: max(1, len(planted) // 12)]:
+        armed = [
+            trap
+            for trap in planted
+            if "public.provider_pricing" in trap.control or ("{" not in trap.control and "public." not in trap.control)
+        ]
+        assert len(armed) >= 8
+        for trap in armed:
             traps.set_off(admin, trap)
             assert traps.fired(steps.cluster, trap, but=lesser), trap
     database.close()

@@ -178,15 +178,19 @@ def test_secrets_are_nowhere_to_be_read(lab):
         lab.run(*loud, **env_file, **given_password).succeeded(),
         lab.run(*loud, "--check", **{**env_file, **given_password, PASSWORD: "given-secret-2"}).succeeded(),
     ]
-    lab.query(
-        f"ALTER ROLE {lab.user} IN DATABASE {lab.name} SET default_transaction_read_only = on", database="postgres"
-    )
-    try:
-        failed = lab.run(*loud, **{PASSWORD: "given-secret-3", "mission_control_database_readonly_login": True})
-    finally:
-        lab.query(f"ALTER ROLE {lab.user} IN DATABASE {lab.name} RESET ALL", database="postgres")
+    # Another run that does not end: the lock is not to be had.
+    with contextlib.closing(lab.cluster.connect(lab.name)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended('mission_control: roles and privileges', 0))")
+        failed = lab.run(
+            *loud,
+            **{
+                PASSWORD: "given-secret-3",
+                "mission_control_database_readonly_login": True,
+                "mission_control_database_lock_wait": 1,
+            },
+        )
     assert failed.returncode != 0
-    assert "read-only transaction" in failed.sentence, failed.output
+    assert "lock timeout" in failed.sentence, failed.output
     outputs.append(failed)
 
     kept = [path.read_text(encoding="utf-8").strip() for path in (lab.home / "passwords").iterdir()]
