@@ -269,6 +269,16 @@ def test_attack_by_an_index_built_concurrently(provisioned, user):
         assert traps.fired(provisioned.cluster, trap) == LESSER
 
 
+def test_a_second_function_of_a_name_of_the_audit_log_is_named(provisioned):
+    """Whoever may only call the function could not verify the log any more: the call would not be unique."""
+    with traps.planter(provisioned) as session:
+        session.run(
+            "CREATE FUNCTION public.verify_audit_chain(bigint, bytea, bigint, bytea, integer DEFAULT 0) RETURNS text LANGUAGE sql AS 'SELECT NULL::text'"
+        )
+        said = attempt(provisioned, "postgres")
+    assert "DROP FUNCTION public.verify_audit_chain(bigint,bytea,bigint,bytea,integer)" in said
+
+
 def test_a_view_of_a_stranger_before_the_first_run(server):
     """The smallest input of all: a stranger may create in the schema, and has."""
     database = layer.create_database(server, "attacked_first")

@@ -280,6 +280,14 @@ AS $runner$
     FROM thing AS t
     JOIN stranger AS s ON s.oid = t.owner
     WHERE t.schema = (SELECT n.oid FROM schema AS n)
+    UNION ALL
+    -- A call of the other one would not be unique.
+    SELECT format('The schema %I holds the function %s of %I beside that of the audit log: DROP FUNCTION %s.',
+      p_schema, o.oid::regprocedure, p_owner, o.oid::regprocedure)
+    FROM pg_proc AS a
+    JOIN pg_proc AS o ON o.proname = a.proname AND o.pronamespace = a.pronamespace
+    WHERE a.pronamespace = (SELECT n.oid FROM schema AS n) AND a.proowner = to_regrole(quote_ident(p_audit))
+      AND o.proowner = to_regrole(quote_ident(p_owner)) AND a.proowner <> o.proowner
   ) AS r
 $runner$;
 
