@@ -144,5 +144,10 @@ def _begin_anew() -> None:
             os.close(descriptor)
 
 
+def _stop_before_fork() -> None:
+    # Looked up when it is called: a child has a watch of its own.
+    _watch.stop()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=lambda: _watch.stop(), after_in_child=_begin_anew)
+    os.register_at_fork(before=_stop_before_fork, after_in_child=_begin_anew)

@@ -178,10 +178,11 @@ def way_in_problem(content: str, wanted: dict[str, Any], encoding: str, asked: b
     method = administrators_method(content, wanted, encoding)
     # A block of an older version let the administrator in by itself.
     asked = asked and all(block.last is not None for block in _blocks(content))
-    if method.split(" ")[0] in UNASKED or (method and asked):
+    name = method.partition(" ")[0]
+    if name in UNASKED or (method and asked):
         return ""
     administrator = wanted["administrator"]
-    lets = f"only by {method.split(' ')[0]}" if method else "by no line"
+    lets = f"only by {name}" if method else "by no line"
     return (
         f"lets {administrator} in through the local socket {lets}, which the tasks cannot answer: add the line 'local all {administrator} peer' "
         "before all others, and reload the server."

@@ -183,7 +183,7 @@ class ServiceWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _accept(self, listener: Any) -> None:
         server = listener.getsockname()
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _attempt in range(_ACCEPTED_AT_ONCE):
             try:
                 accepted, client = listener.accept()
             except OSError:
