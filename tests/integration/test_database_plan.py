@@ -188,17 +188,17 @@ DRIFT = {
     "functions for all again": "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT EXECUTE ON FUNCTIONS TO PUBLIC",
 }
 
-# From PostgreSQL 16 on only a superuser can take away what he has granted.
-GRANTED_BY_A_SUPERUSER = (
-    "member of the owner",
-    "service is a reader",
-    "service is a monitor",
-    "application runs programs",
-    "reader is the application",
-    "owner reads everything",
-    "monitor passes on",
-    "member of a member of the owner",
-)
+# From PostgreSQL 16 on only a superuser can take away what he has granted: with these statements he does.
+GRANTED_BY_A_SUPERUSER = {
+    "member of the owner": "REVOKE {owner} FROM {application}",
+    "service is a reader": "REVOKE {readonly} FROM {service}",
+    "service is a monitor": "REVOKE pg_monitor FROM {service}",
+    "application runs programs": "REVOKE pg_execute_server_program FROM {application}",
+    "reader is the application": "REVOKE {application} FROM {readonly}",
+    "owner reads everything": "REVOKE pg_read_all_data FROM {owner}",
+    "monitor passes on": "REVOKE pg_monitor FROM {monitor}",
+    "member of a member of the owner": "DROP ROLE {database}_crew",
+}
 
 
 @pytest.fixture(scope="module", params=["postgres", "keeper"])
@@ -213,7 +213,8 @@ def drifting(cluster, tmp_path_factory, request):
 @pytest.mark.parametrize("name", DRIFT)
 def test_what_somebody_changed_by_hand_is_found_and_put_back(drifting, name):
     owns_grants = drifting.user != "postgres" and drifting.version >= 160000
-    change = DRIFT[name].format(database=drifting.name, administrator=drifting.user, **drifting.roles)
+    names = {"database": drifting.name, "administrator": drifting.user, **drifting.roles}
+    change = DRIFT[name].format(**names)
     if owns_grants and name == "member of the administrator":
         # The administrator is a member of the roles that it has made, and memberships have no circles.
         with pytest.raises(psycopg2.errors.InvalidGrantOperation):
@@ -228,12 +229,7 @@ def test_what_somebody_changed_by_hand_is_found_and_put_back(drifting, name):
     assert plan
     if owns_grants and name in GRANTED_BY_A_SUPERUSER:
         assert any(row[0] == "refuse" and "a superuser has to" in row[1] for row in plan)
-        drifting.query(
-            DRIFT[name]
-            .replace("GRANT", "REVOKE")
-            .replace(" TO ", " FROM ")
-            .format(administrator=drifting.user, **drifting.roles)
-        )
+        drifting.query(GRANTED_BY_A_SUPERUSER[name].format(**names))
         assert drifting.plan(drifting.wanted()) == []
         return
     assert "refuse" not in {row[0] for row in plan}
