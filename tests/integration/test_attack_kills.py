@@ -34,7 +34,7 @@ SITE_FILES = {
     "002_index.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS ix_shelves_label ON shelves (label);",
     "003_after.sql": "ALTER TABLE shelves ADD COLUMN note text NOT NULL DEFAULT '';",
 }
-OLD = 4  # an upgrade begins after so many of the collection's migrations
+OLD = 8  # an upgrade begins after so many of the collection's migrations
 LEFT_OVER = """
     SELECT 'session ' || pid || ' in state ' || state FROM pg_stat_activity WHERE application_name = 'mission_control migrations'
     UNION ALL SELECT 'advisory lock of ' || pid FROM pg_locks WHERE locktype = 'advisory'

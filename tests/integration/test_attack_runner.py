@@ -39,6 +39,10 @@ def provisioned(server, template):
     database = layer.create_database(server, "attacked_runner", template)
     with contextlib.closing(layer.Session(server.connect())) as admin:
         admin.run(f"ALTER DATABASE {database.name} OWNER TO {ADMINISTRATOR}")
+        version = admin.connection.server_version
+    if version < 150000:
+        # From 15 on the schema public belongs to whoever owns the database.
+        database.session("admin").run(f"ALTER SCHEMA public OWNER TO {ADMINISTRATOR}")
     MigrationRun(server, database.name, BUNDLE).run()
     database.session("admin").insert("hosts", name="host", type="vm")
     yield database
@@ -104,7 +108,8 @@ def test_attack_by_a_member_of_the_owner(provisioned, sort, table, user):
         assert traps.fired(provisioned.cluster, trap, but=lesser) != set()
 
 
-def test_what_stands_in_place_of_the_bookkeeping_is_named(provisioned):
+def test_attack_view_in_place_of_the_bookkeeping(provisioned):
+    """It is not read at all, and named."""
     with traps.planter(provisioned) as session:
         traps.plant(session, "view", "schema_migrations")
         said = attempt(provisioned, "postgres")
@@ -181,7 +186,7 @@ BODIES = {
     "a deferred exclusion by an operator of its own": (
         TRAP
         + """
-        CREATE FUNCTION site_same(integer, integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $t$ BEGIN PERFORM site_call(); RETURN true; END $t$;
+        CREATE FUNCTION site_same(integer, integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $t$ BEGIN PERFORM public.site_call(); RETURN true; END $t$;
         CREATE OPERATOR === (FUNCTION = site_same, LEFTARG = integer, RIGHTARG = integer, COMMUTATOR = ===);
         CREATE TABLE site_excluded (id integer);
         CREATE UNIQUE INDEX site_unique ON site_excluded (id);
@@ -189,7 +194,8 @@ BODIES = {
         INSERT INTO site_excluded VALUES (1);
         """.replace(
             "CREATE TABLE site_excluded",
-            "CREATE FUNCTION site_fixed() RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $t$ BEGIN RETURN site_call(); END $t$; CREATE TABLE site_excluded",
+            "CREATE FUNCTION site_fixed() RETURNS integer LANGUAGE plpgsql IMMUTABLE AS "
+            "$t$ BEGIN RETURN public.site_call(); END $t$; CREATE TABLE site_excluded",
         ),
         "on public.site_excluded",
     ),
@@ -238,7 +244,9 @@ def test_the_files_would_do_it_in_a_session_of_the_administrator(provisioned, ki
     admin.run("BEGIN; SET LOCAL ROLE mission_control_owner")
     admin.run(BODIES[kind][0])
     admin.run("RESET ROLE; COMMIT")
-    assert is_superuser(provisioned, STRANGER)
+    # From 18 on a deferred trigger runs as the role that has set it off.
+    expected = not (kind == "a deferred trigger" and admin.connection.server_version >= 180000)
+    assert is_superuser(provisioned, STRANGER) == expected
     admin.run(f"ALTER ROLE {STRANGER} NOSUPERUSER")
 
 

@@ -145,14 +145,14 @@ def test_no_secret_is_left_anywhere(cluster, place):
         lab.log_in(SECOND)
         verifiers.append(lab.verifier())
         assert lab.play(place / "modules.yml", **second) == 0, lab.outputs
-        # What fails: a login, a password that an env file cannot hold, a migration, a transaction that may not write.
+        # What fails: a login, a password that an env file cannot hold, a migration, a password whose lock is not to be had.
         assert lab.play("site.yml", **first, mission_control_postgresql_login_password=WRONG) != 0
         assert lab.play("site.yml", mission_control_database_password=WRONG) != 0
         (site / "001_fails.sql").write_text("SELECT 1 / 0;\n", encoding="utf-8")
         assert lab.play("site.yml", **second, mission_control_schema_site_directory=str(site)) != 0
-        lab.query(f"ALTER DATABASE {lab.name} SET default_transaction_read_only = on", database="postgres")
-        assert lab.play("site.yml", **first) != 0
-        lab.query(f"ALTER DATABASE {lab.name} RESET default_transaction_read_only", database="postgres")
+        with contextlib.closing(cluster.connect(lab.name)) as other, other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(hashtextextended('mission_control: roles and privileges', 0))")
+            assert lab.play("site.yml", **first, mission_control_database_lock_wait=1) != 0
         # The command line, by the env file and by variables.
         assert lab.mission_control("health", MISSION_CONTROL_ENV_FILE=str(lab.env_file)) in (0, 1, 2)
         url = f"postgresql://{lab.roles['application']}@127.0.0.1:{cluster.port}/{lab.name}"

@@ -35,6 +35,7 @@ SHOWN = {
     },
     "schema_migrations": ALL,
     "schema_repeatables": ALL,
+    "schema_objects": ALL,
     "backup_runs": {"id", "method", "type", "started_at", "finished_at", "outcome"},
     "audit_head": ALL,
     "active_task_runs": ALL,

@@ -52,7 +52,7 @@ def test_the_known_providers_are_those_with_seed_prices():
     [
         ("ALTER TABLE hosts ADD COLUMN rack text", "the model has"),
         ("ALTER TABLE hosts ADD COLUMN rack text", "CreateHost.rack: missing"),
-        ("ALTER TABLE hosts DROP COLUMN os", "the model has"),
+        ("ALTER TABLE hosts DROP COLUMN os CASCADE", "the model has"),
         ("ALTER TABLE hosts RENAME COLUMN os TO system", "CreateHost.system: missing"),
         ("ALTER TABLE hosts ALTER COLUMN cpu_cores TYPE bigint", "Host.cpu_cores: the type is"),
         ("ALTER TABLE hosts ALTER COLUMN address SET NOT NULL", "Host.address: the column is NOT NULL"),
