@@ -7,7 +7,16 @@ import itertools
 import mission_control_database as layer
 import psycopg2
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit import AuditHead
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import CHAIN_ROWS, recompute
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import (
+    CHAIN_ROWS,
+    CHAIN_TABLES,
+    recompute,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.foreign_code import (
+    FOREIGN_CODE_OF_READING,
+    SETTING,
+    relations_json,
+)
 from throwaway_cluster import ThrowawayCluster
 
 ENTRIES = 10
@@ -123,9 +132,16 @@ def found_inside(session, kept):
 
 
 def found_outside(session, kept):
-    """What the recomputation outside the database says against a kept head; None: nothing is wrong."""
+    """What the recomputation outside the database says against a kept head; None: nothing is wrong.
+
+    As recompute_audit_chain() does, within the transaction of the attack: tables that are no ordinary ones are not read.
+    """
     session.run("SAVEPOINT verification")
     try:
+        relations = relations_json({"schema": "public", "name": name} for name in CHAIN_TABLES)
+        session.run("SELECT set_config(%s, %s, true)", SETTING, relations)
+        for row in session.rows(FOREIGN_CODE_OF_READING):
+            return f"{row['name']} {row['problem']}"
         session.run("SET LOCAL search_path = public")
         return recompute(
             session.rows(CHAIN_ROWS.format(audit_links="audit_links", audit_entries="audit_entries")),

@@ -9,6 +9,7 @@ from attacks import DETECTED, DETECTED_BEFORE_16, DETECTED_SINCE_15, TAMPER, UNS
 _MIGHTY = {"audit": DETECTED, "superuser": DETECTED}
 _SUPERUSER = {"superuser": DETECTED}
 _OFF = "ALTER TABLE audit_entries DISABLE TRIGGER USER"
+_REWRITE = "ALTER TABLE audit_entries ALTER COLUMN outcome TYPE text USING 'denied'"
 _LIE = "LANGUAGE plpgsql AS $$ BEGIN valid := true; verified := 10; head_sequence := 10; END $$"
 _VERIFIER = """verify_audit_chain(
     p_expected_sequence bigint DEFAULT NULL, p_expected_digest bytea DEFAULT NULL,
@@ -78,10 +79,24 @@ GUARDS = [
     attack("move-the-table", "CREATE SCHEMA hidden;; ALTER TABLE audit_entries SET SCHEMA hidden", others=_SUPERUSER),
     attack("drop-a-column", "ALTER TABLE audit_entries DROP COLUMN details CASCADE", others=_MIGHTY),
     attack(
+        "rewrite-a-column-in-use",
+        _REWRITE,
+        # Of the owner and of a superuser, since a function is bound to the column.
+        others={"audit": "0A000", "superuser": "0A000"},
+    ),
+    attack(
         "rewrite-a-column",
-        """
-        DROP FUNCTION audit_digest(bytea, bigint, audit_entries);;
-        ALTER TABLE audit_entries ALTER COLUMN outcome TYPE text USING 'denied'
+        f"""
+        DO $$
+        DECLARE
+            message text := pg_get_functiondef('audit_message(audit_entries)'::regprocedure);
+            digest text := pg_get_functiondef('audit_digest(bytea, bigint, audit_entries)'::regprocedure);
+        BEGIN
+            DROP FUNCTION audit_message(audit_entries) CASCADE;
+            {_REWRITE};
+            EXECUTE message;
+            EXECUTE digest;
+        END $$
         """,
         others=_MIGHTY,
     ),
@@ -110,6 +125,22 @@ GUARDS = [
         """
         CREATE TABLE child () INHERITS (audit_entries);;
         INSERT INTO child SELECT * FROM audit_entries WHERE target_id = '4'
+        """,
+        others=_MIGHTY,
+    ),
+    attack(
+        "add-a-child-table-of-links",
+        """
+        CREATE TABLE child () INHERITS (audit_links);;
+        INSERT INTO child SELECT * FROM audit_links WHERE sequence = 5
+        """,
+        others=_MIGHTY,
+    ),
+    attack(
+        "add-a-child-table-of-the-head",
+        """
+        CREATE TABLE child () INHERITS (audit_head);;
+        INSERT INTO child SELECT true, 5, digest FROM audit_links WHERE sequence = 5
         """,
         others=_MIGHTY,
     ),

@@ -106,7 +106,8 @@ ON_TABLES = {
     ),
     "generated column": Sort(
         "ALTER TABLE {table} ADD COLUMN {tag}_column integer GENERATED ALWAYS AS ({still}) STORED;",
-        _ADD,
+        # Since PostgreSQL 18 it is computed only after the triggers, of which one of the audit log refuses.
+        "ALTER TABLE {table} DISABLE TRIGGER USER;" + _ADD,
     ),
     "trigger": Sort(
         "CREATE FUNCTION {schema}.{tag}_trigger() RETURNS trigger LANGUAGE plpgsql AS"

@@ -342,6 +342,8 @@ BEGIN
             THEN format('the checkpoint %s is not in the chain', start_sequence)
         WHEN first_bad_sequence IS NOT NULL THEN links.problem
         WHEN head_sequence IS NULL THEN 'the head is missing'
+        -- Another one through a table that inherits from ours; readers would see both.
+        WHEN (SELECT count(*) FROM our_schema.audit_head) > 1 THEN 'there is more than one head'
         WHEN (head_sequence, head_digest) IS DISTINCT FROM (links.last_sequence, links.last_digest)
             THEN format('the chain ends at %s, its head says %s', links.last_sequence, head_sequence)
         WHEN links.problem IS NOT NULL THEN links.problem
