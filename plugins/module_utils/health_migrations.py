@@ -11,7 +11,6 @@ from .health_schema import find_relations, read_tables, unreadable
 from .health_text import number
 from .migrations import BUNDLE, FILE_NAME, SITE
 from .object_definitions import DEFINITION_SETTINGS, DEFINITIONS, SCHEMA_SETTING
-from .sql_text import quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,18 +100,13 @@ def _changed_objects(probe: Probe) -> list[str] | None:
     found = probe.remember(find_relations).get("schema_objects")
     if found is None:
         return None
-    pinned = "; ".join(f"SET LOCAL {name} = {value}" for name, value in _PINNED.items())
+    pinned = "; ".join(f"SET LOCAL {name} = {value}" for name, value in DEFINITION_SETTINGS.items())
     rows = read_tables(
         probe, f"{pinned}; SELECT set_config('{SCHEMA_SETTING}', %(schema)s, true);{_CHANGED}", {"schema": found.schema}
     )
     if not rows or not all(row["comparable"] for row in rows):
         return None
     return [row["text"] for row in rows if row["differs"]]
-
-
-_PINNED = {
-    name: value if name == "search_path" else quote_literal(value) for name, value in DEFINITION_SETTINGS.items()
-}
 
 
 _KINDS = ("drifted", "out_of_order", "pending", "ahead")

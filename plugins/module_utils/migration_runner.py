@@ -46,10 +46,7 @@ _OUR_SCHEMA = re.compile(r"\bour_schema\.")
 
 _DEFINITIONS_BODY = f"BEGIN PERFORM set_config('{SCHEMA_SETTING}', p_schema, true); RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
 
-_DEFINITION_SETTINGS = " ".join(
-    f"SET {name} = {value if name == 'search_path' else quote_literal(value)}"
-    for name, value in DEFINITION_SETTINGS.items()
-)
+_DEFINITION_SETTINGS = " ".join(f"SET {name} = {value}" for name, value in DEFINITION_SETTINGS.items())
 # Before anything else, whatever the database, the role or the server has as its default: a literal is read as it is written here, and a
 # transaction may write. LOCAL would be too late for the first, as a whole script is read before its first statement runs; its literals
 # have no backslash that counts.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .migrations import SqlFile
 
 SCHEMA_SETTING = "mission_control.schema"
-# On these the text of a definition depends.
+# On these the text of a definition depends. Values as SQL.
 DEFINITION_SETTINGS: dict[str, str] = {
     "search_path": "pg_catalog, pg_temp",
-    "timezone": "UTC",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
+    "timezone": "'UTC'",
+    "datestyle": "'ISO, MDY'",
+    "intervalstyle": "'postgres'",
+    "bytea_output": "'hex'",
     "extra_float_digits": "1",
     "quote_all_identifiers": "off",
 }

@@ -104,46 +104,36 @@ $runner$;
 --   read directly     The bookkeeping is read by the administrator only after the catalogue has shown, under a lock, ordinary tables whose
 --                     planning and reading runs nothing but PostgreSQL's own code.
 
-CREATE FUNCTION pg_temp.temporary_objects()
-RETURNS text[]
-LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $runner$
-  SELECT ARRAY(
-    SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
-    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
-$runner$;
-
--- Run one text of SQL as a role, and return the value of its one row where it is asked for. The function is made anew for each call and
--- is gone before the commit: nobody else ever sees it, and what is run in it may only spoil its own. The name cannot be guessed.
-CREATE FUNCTION pg_temp.call_as(p_schema text, p_role name, p_sql text, p_returns_value boolean)
-RETURNS text
+-- Run a text of SQL as a role. The function is made anew for each call and is gone before the commit: nobody else ever sees it, and what is run
+-- in it may only spoil its own. The name cannot be guessed.
+CREATE FUNCTION pg_temp.call_as(p_schema text, p_role name, p_sql text)
+RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $runner$
 DECLARE
   v_name CONSTANT text := format('%I.%I', p_schema, 'mission_control_run_' || replace(gen_random_uuid()::text, '-', ''));
-  v_temporary CONSTANT text[] := pg_temp.temporary_objects();
+  v_temporary CONSTANT text[] := ARRAY(
+    SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid);
   v_function regprocedure;
-  v_result text;
 BEGIN
   PERFORM pg_temp.assume_role(p_role);
   EXECUTE format($sql$
-    CREATE FUNCTION %1$s(p_sql text, p_returns_value boolean) RETURNS text
+    CREATE FUNCTION %1$s(p_sql text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = %2$I, pg_temp
     AS %3$L $sql$, v_name, p_schema, format(
-    'DECLARE v_result text; BEGIN IF p_returns_value THEN EXECUTE p_sql INTO v_result; ELSE EXECUTE p_sql; END IF; '
-    'EXECUTE %L; RETURN v_result; END', format('DROP FUNCTION IF EXISTS %s(text, boolean)', v_name)));
-  EXECUTE format('GRANT EXECUTE ON FUNCTION %s(text, boolean) TO %I', v_name, session_user);
+    'BEGIN EXECUTE p_sql; EXECUTE %L; END', format('DROP FUNCTION IF EXISTS %s(text)', v_name)));
+  EXECUTE format('GRANT EXECUTE ON FUNCTION %s(text) TO %I', v_name, session_user);
   PERFORM pg_temp.leave_role(p_role);
-  v_function := v_name || '(text, boolean)';
+  v_function := v_name || '(text)';
   IF NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function AND p.prosecdef AND p.proowner = quote_ident(p_role)::regrole) THEN
     RAISE EXCEPTION 'the function that runs the file is not that of %', p_role;
   END IF;
-  EXECUTE format('SELECT %s($1, $2)', v_name) INTO v_result USING p_sql, p_returns_value;
+  EXECUTE format('SELECT %s($1)', v_name) USING p_sql;
   -- First of all: a SET in what was run would rule over every name from here on.
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
-  -- Before a function of ours is called again: there may be another one in its place. So this is the text of temporary_objects().
+  -- Before a function of ours is called again: there may be another one in its place.
   IF v_temporary IS DISTINCT FROM ARRAY(
     SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
@@ -153,7 +143,6 @@ BEGIN
   IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function) THEN
     RAISE EXCEPTION 'it changed the function that ran it';
   END IF;
-  RETURN v_result;
 END
 $runner$;
 
@@ -230,7 +219,7 @@ AS $runner$
 DECLARE
   v_before CONSTANT jsonb := pg_temp.session_state();
 BEGIN
-  PERFORM pg_temp.call_as(p_schema, p_role, p_sql, false);
+  PERFORM pg_temp.call_as(p_schema, p_role, p_sql);
   PERFORM pg_temp.restore_session(v_before, p_audit);
 END
 $runner$;
@@ -409,7 +398,7 @@ BEGIN
     IF v_object.kind = 'trigger' THEN
       SELECT format('TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass), pg_get_userbyid(c.relowner) INTO v_identity, v_owner
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE t.oid = v_object.oid;
-      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity, false);
+      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity);
       CONTINUE;
     END IF;
     v_owner := CASE v_object.made_by WHEN 'audit' THEN p_audit ELSE p_owner END;
@@ -422,7 +411,7 @@ BEGIN
       EXECUTE format('ALTER %s OWNER TO %I', v_identity, v_owner);
     END IF;
     BEGIN
-      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity, false);
+      PERFORM pg_temp.call_as(p_schema, v_owner, 'DROP ' || v_identity);
     EXCEPTION
       WHEN dependent_objects_still_exist THEN
         NULL;
@@ -692,7 +681,7 @@ BEGIN
   FROM pg_constraint AS c
   WHERE c.condeferrable AND c.contype <> 't' AND c.connamespace = to_regnamespace(quote_ident(p_schema));
   IF v_names IS NOT NULL THEN
-    PERFORM pg_temp.call_as(p_schema, p_role, 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE', false);
+    PERFORM pg_temp.call_as(p_schema, p_role, 'SET CONSTRAINTS ' || v_names || ' IMMEDIATE');
   END IF;
 END
 $runner$;
@@ -741,10 +730,10 @@ BEGIN
   FOR v_attempt IN 1..p_attempts LOOP
     BEGIN
       v_before := pg_temp.session_state();
-      PERFORM pg_temp.call_as(p_schema, p_role, p_body, false);
+      PERFORM pg_temp.call_as(p_schema, p_role, p_body);
       PERFORM pg_temp.check_deferred_constraints(p_schema, p_role);
       PERFORM pg_temp.call_as(
-        p_schema, p_owner, pg_temp.record_of(p_origin, p_version, p_name, p_checksum, v_started), false);
+        p_schema, p_owner, pg_temp.record_of(p_origin, p_version, p_name, p_checksum, v_started));
       PERFORM pg_temp.restore_session(v_before, p_audit);
       RETURN jsonb_build_object('outcome', 'applied', 'name', p_name);
     EXCEPTION
