@@ -10,23 +10,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import glob
-import ipaddress
 import json
 import os
 import re
 import subprocess
-import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .certificate_facts import fingerprints, served_certificate
 from .owned_files import OwnedFileError, acting_as, content_of, decoded, place_of
 from .server_files import whole_number
+from .sockets import listening_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-IPAddress = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 CONFIGURATION_ROOT = "etc/postgresql"
 DATA_ROOT = "var/lib/postgresql"
@@ -209,42 +206,6 @@ def _names(directory: str) -> list[str]:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError, ProcessLookupError):
         return []
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""  # closed meanwhile
-
-
-def listening_sockets(root: str = "/") -> Iterator[tuple[IPAddress, int, str]]:
-    """Yield the address, the TCP port and the inode of every socket that listens."""
-    for table in ("tcp", "tcp6"):
-        for line in (read_text(os.path.join(root, "proc/net", table)) or "").splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A":
-                address, port = fields[1].rsplit(":", 1)
-                # The kernel prints words of 32 bits in the order of the machine.
-                words = (int(address[start : start + 8], 16) for start in range(0, len(address), 8))
-                packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
-                yield ipaddress.ip_address(packed), int(port, 16), fields[9]
-
-
-def socket_holder(inodes: set[str], root: str = "/") -> dict[str, Any]:
-    """Return the id and name of the first process that has one of the sockets open."""
-    sockets = {f"socket:[{inode}]" for inode in inodes}
-    for pid in sorted(filter(str.isdigit, _names(os.path.join(root, "proc"))), key=int):
-        directory = os.path.join(root, "proc", pid, "fd")
-        if any(_link(os.path.join(directory, fd)) in sockets for fd in _names(directory)):
-            return {"pid": int(pid), "name": (read_text(os.path.join(root, "proc", pid, "comm")) or "?").strip()}
-    return {"pid": None, "name": "a process that is not visible from here"}
-
-
-def port_holder(port: int, root: str = "/") -> dict[str, Any] | None:
-    """Return the process that listens on the TCP port, None if none does."""
-    inodes = {inode for _address, held, inode in listening_sockets(root) if held == port}
-    return socket_holder(inodes, root) if inodes else None
 
 
 def postmaster(data_directory: str) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from .cluster_facts import listening_sockets, read_text, socket_holder
+from .cluster_facts import read_text
+from .sockets import listening_sockets, socket_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
