@@ -18,12 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # `as` with the same name says that it is handed on; pylint: disable=useless-import-alias
-    from .audit import AuditError as AuditError
-    from .audit import AuditHead as AuditHead
-    from .audit import ChainReport as ChainReport
-    from .client import Client as Client
-    from .client import Health as Health
-    from .driver import Json as Json
+    from .audit.log import AuditError as AuditError
+    from .audit.log import AuditHead as AuditHead
+    from .audit.log import ChainReport as ChainReport
+    from .client.client import Client as Client
+    from .client.client import Health as Health
+    from .client.transaction import Transaction as Transaction
+    from .database.driver import Json as Json
+    from .database.pool import PoolStats as PoolStats
+    from .database.results import QueryResult as QueryResult
+    from .database.settings import Secret as Secret
+    from .database.settings import Settings as Settings
     from .errors import ConnectError as ConnectError
     from .errors import ConnectionLostError as ConnectionLostError
     from .errors import ConstraintError as ConstraintError
@@ -42,16 +47,15 @@ if TYPE_CHECKING:
     from .errors import SettingsError as SettingsError
     from .errors import StatementCanceledError as StatementCanceledError
     from .errors import TransactionError as TransactionError
-    from .health import check_health as check_health
-    from .health_report import Check as Check
-    from .health_report import HealthReport as HealthReport
-    from .health_thresholds import Thresholds as Thresholds
-    from .ledger import LedgerError as LedgerError
-    from .ledger import LlmCall as LlmCall
-    from .manifest import ExpectedFile as ExpectedFile
-    from .manifest import ExpectedMigration as ExpectedMigration
-    from .manifest import Manifest as Manifest
-    from .manifest import ManifestError as ManifestError
+    from .health.check import check_health as check_health
+    from .health.report import Check as Check
+    from .health.report import HealthReport as HealthReport
+    from .health.thresholds import Thresholds as Thresholds
+    from .ledger.calls import LedgerError as LedgerError
+    from .ledger.calls import LlmCall as LlmCall
+    from .ledger.usage import TokenBuckets as TokenBuckets
+    from .ledger.usage import UsageError as UsageError
+    from .ledger.usage import normalise_usage as normalise_usage
     from .models import NOT_GIVEN as NOT_GIVEN
     from .models import ActiveTaskRun as ActiveTaskRun
     from .models import Artifact as Artifact
@@ -94,19 +98,15 @@ if TYPE_CHECKING:
     from .models import from_row as from_row
     from .models import insert as insert
     from .models import row_maker as row_maker
-    from .pool import PoolStats as PoolStats
-    from .results import QueryResult as QueryResult
-    from .settings import Secret as Secret
-    from .settings import Settings as Settings
-    from .transaction import Transaction as Transaction
-    from .usage import TokenBuckets as TokenBuckets
-    from .usage import UsageError as UsageError
-    from .usage import normalise_usage as normalise_usage
+    from .schema.manifest import ExpectedFile as ExpectedFile
+    from .schema.manifest import ExpectedMigration as ExpectedMigration
+    from .schema.manifest import Manifest as Manifest
+    from .schema.manifest import ManifestError as ManifestError
 
 _EXPORTS = {
-    "audit": ("AuditError", "AuditHead", "ChainReport"),
-    "client": ("Client", "Health"),
-    "driver": ("Json",),
+    "audit.log": ("AuditError", "AuditHead", "ChainReport"),
+    "client.client": ("Client", "Health"),
+    "database.driver": ("Json",),
     "errors": (
         "ConnectError",
         "ConnectionLostError",
@@ -127,11 +127,11 @@ _EXPORTS = {
         "StatementCanceledError",
         "TransactionError",
     ),
-    "health": ("check_health",),
-    "health_report": ("Check", "HealthReport"),
-    "health_thresholds": ("Thresholds",),
-    "ledger": ("LedgerError", "LlmCall"),
-    "manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
+    "health.check": ("check_health",),
+    "health.report": ("Check", "HealthReport"),
+    "health.thresholds": ("Thresholds",),
+    "ledger.calls": ("LedgerError", "LlmCall"),
+    "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
     "models": (
         "NOT_GIVEN",
         "ActiveTaskRun",
@@ -176,11 +176,11 @@ _EXPORTS = {
         "insert",
         "row_maker",
     ),
-    "pool": ("PoolStats",),
-    "results": ("QueryResult",),
-    "settings": ("Secret", "Settings"),
-    "transaction": ("Transaction",),
-    "usage": ("TokenBuckets", "UsageError", "normalise_usage"),
+    "database.pool": ("PoolStats",),
+    "database.results": ("QueryResult",),
+    "database.settings": ("Secret", "Settings"),
+    "client.transaction": ("Transaction",),
+    "ledger.usage": ("TokenBuckets", "UsageError", "normalise_usage"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

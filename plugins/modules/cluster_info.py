@@ -215,10 +215,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import cluster_facts as facts
-from ..module_utils import host_names
+from ..module_utils.provisioning.certificates.facts import describe_directory
+from ..module_utils.provisioning.facts import cluster as facts
+from ..module_utils.provisioning.facts import host_names
 from ..module_utils.sockets import port_holder
-from ..module_utils.certificate_facts import describe_directory
 
 
 def describe_host(module: AnsibleModule) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from ansible_collections.homelab.mission_control.plugins.module_utils import literals
-from ansible_collections.homelab.mission_control.plugins.module_utils.model_base import NotGiven
+from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums as literals
+from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NotGiven
 
 COLUMNS = """
     SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type, a.attnotnull AS not_null,

@@ -6,8 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import literals, models
-from ansible_collections.homelab.mission_control.plugins.module_utils.model_base import NOT_GIVEN
+from ansible_collections.homelab.mission_control.plugins.module_utils import models
+from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums as literals
+from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NOT_GIVEN
 from mission_control_database import seed_prices
 from model_comparison import Table, input_differences, model_differences
 

@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest, collection_version
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import (
+    Manifest,
+    collection_version,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = [

@@ -10,8 +10,8 @@ import socket
 
 import pytest
 import yaml
-from ansible_collections.homelab.mission_control.plugins.module_utils import cluster_facts as facts
-from ansible_collections.homelab.mission_control.plugins.module_utils import host_names
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import cluster as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import host_names
 from ansible_collections.homelab.mission_control.plugins.module_utils.sockets import port_holder
 from ansible_collections.homelab.mission_control.plugins.modules import cluster_info
 

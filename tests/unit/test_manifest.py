@@ -7,13 +7,13 @@ import shutil
 import zipfile
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import manifest as module
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema import manifest as module
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import (
     Manifest,
     ManifestError,
     collection_version,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     SITE,
     checksum,
     read_migrations,

@@ -10,13 +10,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import release_store as store
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
-from ansible_collections.homelab.mission_control.plugins.module_utils.release_archive import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases import store
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases.archive import (
     build_release,
     pack,
     read_package,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import Manifest
 
 ROOT = str(Path(__file__).resolve().parents[2])
 APPLICATION = f"{ROOT}/roles/mission_control_service/files/mission_control_service"

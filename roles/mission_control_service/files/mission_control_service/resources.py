@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from mission_control import literals
+from mission_control.models import enums as literals
 
 from .fields import Field, boolean, choice, integer, json_object, number, text, time, uuid_field
 from .parameters import Parameter
