@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .audit.log import AuditError as AuditError
     from .audit.log import AuditHead as AuditHead
     from .audit.log import ChainReport as ChainReport
+    from .audit.log import audit_head as audit_head
+    from .audit.log import verify_audit_chain as verify_audit_chain
+    from .audit.recompute import recompute_audit_chain as recompute_audit_chain
     from .client.client import Client as Client
     from .client.client import Health as Health
     from .client.transaction import Transaction as Transaction
@@ -104,9 +107,14 @@ if TYPE_CHECKING:
     from .schema.manifest import ManifestError as ManifestError
 
 _EXPORTS = {
-    "audit.log": ("AuditError", "AuditHead", "ChainReport"),
+    "audit.log": ("AuditError", "AuditHead", "ChainReport", "audit_head", "verify_audit_chain"),
+    "audit.recompute": ("recompute_audit_chain",),
     "client.client": ("Client", "Health"),
+    "client.transaction": ("Transaction",),
     "database.driver": ("Json",),
+    "database.pool": ("PoolStats",),
+    "database.results": ("QueryResult",),
+    "database.settings": ("Secret", "Settings"),
     "errors": (
         "ConnectError",
         "ConnectionLostError",
@@ -131,7 +139,7 @@ _EXPORTS = {
     "health.report": ("Check", "HealthReport"),
     "health.thresholds": ("Thresholds",),
     "ledger.calls": ("LedgerError", "LlmCall"),
-    "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
+    "ledger.usage": ("TokenBuckets", "UsageError", "normalise_usage"),
     "models": (
         "NOT_GIVEN",
         "ActiveTaskRun",
@@ -176,11 +184,7 @@ _EXPORTS = {
         "insert",
         "row_maker",
     ),
-    "database.pool": ("PoolStats",),
-    "database.results": ("QueryResult",),
-    "database.settings": ("Secret", "Settings"),
-    "client.transaction": ("Transaction",),
-    "ledger.usage": ("TokenBuckets", "UsageError", "normalise_usage"),
+    "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -117,7 +117,7 @@ def library(tmp_path, monkeypatch):
     """A copy of the library without anything around it."""
     directory = tmp_path / "collection" / "plugins" / "module_utils"
     directory.mkdir(parents=True)
-    monkeypatch.setattr(module, "__file__", str(directory / "manifest.py"))
+    monkeypatch.setattr(module, "__file__", str(directory / "schema" / "manifest.py"))
     return directory
 
 
@@ -127,8 +127,10 @@ def test_a_library_that_has_none_says_so(library):
 
 def test_a_library_within_an_archive_has_none(library, monkeypatch, tmp_path):
     with zipfile.ZipFile(tmp_path / "module.zip", "w") as archive:
-        archive.writestr("plugins/module_utils/manifest.py", "")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "module.zip" / "plugins" / "module_utils" / "manifest.py"))
+        archive.writestr("plugins/module_utils/schema/manifest.py", "")
+    monkeypatch.setattr(
+        module, "__file__", str(tmp_path / "module.zip" / "plugins" / "module_utils" / "schema" / "manifest.py")
+    )
     assert Manifest.built_in() is None
 
 

@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError
 from ..schema.manifest import Manifest
-from . import audit as command_audit
-from . import health as command_health
-from . import query as command_query
-from . import status as command_status
-from . import usage as command_usage
+from . import audit, health, query, status, usage
 from .output import Output
 from .parser import (
     EXIT_NO,
@@ -75,27 +71,27 @@ def _command(module: Any) -> _Command:
 
 
 _COMMANDS = {
-    "health": _command(command_health),
-    "status": _command(command_status),
-    "query": _command(command_query),
-    "usage": _command(command_usage),
+    "health": _command(health),
+    "status": _command(status),
+    "query": _command(query),
+    "usage": _command(usage),
 }
 _AUDIT_COMMANDS = {
     "verify": _Command(
-        command_audit.VERIFY_SUMMARY,
-        command_audit.VERIFY_DESCRIPTION,
-        command_audit.VERIFY_EXAMPLES,
-        command_audit.add_verify_options,
-        command_audit.prepare,
-        command_audit.run_verify,
+        audit.VERIFY_SUMMARY,
+        audit.VERIFY_DESCRIPTION,
+        audit.VERIFY_EXAMPLES,
+        audit.add_verify_options,
+        audit.prepare,
+        audit.run_verify,
     ),
     "head": _Command(
-        command_audit.HEAD_SUMMARY,
-        command_audit.HEAD_DESCRIPTION,
-        command_audit.HEAD_EXAMPLES,
-        command_audit.add_head_options,
-        command_audit.prepare,
-        command_audit.run_head,
+        audit.HEAD_SUMMARY,
+        audit.HEAD_DESCRIPTION,
+        audit.HEAD_EXAMPLES,
+        audit.add_head_options,
+        audit.prepare,
+        audit.run_head,
     ),
 }
 
@@ -107,16 +103,16 @@ def make_parser() -> CommandParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, command in _COMMANDS.items():
         _add(commands, name, command)
-    audit = commands.add_parser(
+    audit_parser = commands.add_parser(
         "audit",
-        help=command_audit.SUMMARY,
-        description=command_audit.DESCRIPTION,
-        epilog=f"{command_audit.VERIFY_EXAMPLES}\n  mission-control audit head > audit.head",
+        help=audit.SUMMARY,
+        description=audit.DESCRIPTION,
+        epilog=f"{audit.VERIFY_EXAMPLES}\n  mission-control audit head > audit.head",
     )
-    audit_commands = audit.add_subparsers(title="commands", metavar="COMMAND", dest="audit_command")
+    audit_commands = audit_parser.add_subparsers(title="commands", metavar="COMMAND", dest="audit_command")
     for name, command in _AUDIT_COMMANDS.items():
         _add(audit_commands, name, command)
-    audit.set_defaults(chosen=None)
+    audit_parser.set_defaults(chosen=None)
     return parser
 
 

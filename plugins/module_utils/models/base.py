@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What all models share: rows become instances, and inputs become INSERT statements.
 
-The models themselves stand in `models_*.py` and are imported from `models`.
+The models themselves stand in the modules beside this one and are imported from their package.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Manifest:
         Raises:
             ManifestError: there is one, but it is broken.
         """
-        directory = os.path.dirname(os.path.realpath(__file__))
+        directory = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
         text = _text(os.path.join(directory, FILE_NAME))
         if text is not None:
             return cls.from_json(text)

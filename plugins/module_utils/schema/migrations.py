@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Read the SQL files of the schema, compare them with what a database has recorded, and say what is to be done.
 
-Nothing here connects to a database: files and recorded history go in, a plan comes out, which `migration_runner`
+Nothing here connects to a database: files and recorded history go in, a plan comes out, which `runner`
 turns into statements.
 
 Two kinds of files:

@@ -12,6 +12,7 @@ import tarfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...schema.manifest import FILE_NAME, Manifest, collection_version
+from .imports import PACKAGE, imported_modules, needed_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ class Archive(NamedTuple):
 
 
 def build_release(application: str, collection: str, site_directory: str = "") -> Archive:
-    """Pack the application, the client library and the manifest of the schema that they expect.
+    """Pack the application, what it needs of the library and the manifest of the schema that they expect.
 
     Args:
         application: directory of the application's package.
@@ -42,12 +43,15 @@ def build_release(application: str, collection: str, site_directory: str = "") -
     """
     sql_directory = os.path.join(collection, "files/sql")
     manifest = Manifest.of_directory(sql_directory, collection_version(collection) or "", site_directory)
+    library = os.path.join(collection, "plugins/module_utils")
+    program = read_package(application, "mission_control_service")
+    modules = imported_modules(content.decode() for path, content in program.items() if path.endswith(".py"))
     return pack(
         {
-            **read_package(os.path.join(collection, "plugins/module_utils"), "mission_control"),
-            **read_package(application, "mission_control_service"),
-            # Beside the library's modules, where it looks for it.
-            f"mission_control/{FILE_NAME}": manifest.as_json().encode(),
+            **{f"{PACKAGE}/{path}": _read(os.path.join(library, path)) for path in needed_files(library, modules)},
+            **program,
+            # In the library's directory, where it looks for it.
+            f"{PACKAGE}/{FILE_NAME}": manifest.as_json().encode(),
         }
     )
 
