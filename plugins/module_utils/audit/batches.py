@@ -12,7 +12,7 @@ from ..schema.own_tables import own_tables
 from .log import AuditHead, ChainReport, read_head, verify_audit_chain
 
 if TYPE_CHECKING:
-    from ..client.queries import Queries
+    from ..database.executor import Reader
 
 BATCH = 50_000
 # Links that the first statement verifies, and the seconds that one may take before the next ones become shorter. Entries differ in size a
@@ -23,7 +23,7 @@ _GENESIS = AuditHead(0, bytes(32))
 
 
 def verify_in_batches(
-    client: Queries,
+    client: Reader,
     expected_head: AuditHead | None = None,
     checkpoint: AuditHead | None = None,
     batch: int = BATCH,

@@ -16,7 +16,7 @@ from ..models.enums import AuditOutcome
 from ..schema.own_tables import own_tables
 
 if TYPE_CHECKING:
-    from ..models.base import Executor
+    from ..database.executor import Executor
     from ..schema.own_tables import OwnTables
 
 # What an action was done to: a stored row, a kind and which one, or a kind alone.

@@ -18,7 +18,7 @@ from ..schema.own_tables import named, own_tables
 from .log import AuditHead, ChainReport, read_head
 
 if TYPE_CHECKING:
-    from ..client.client import Client
+    from ..database.executor import Reader
 
 _GENESIS = bytes(32)
 # Links after which the progress is told.
@@ -40,7 +40,7 @@ ORDER BY l.sequence, e.id
 
 
 def recompute_audit_chain(
-    client: Client,
+    client: Reader,
     expected_head: AuditHead | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ChainReport:

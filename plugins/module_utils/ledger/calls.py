@@ -23,7 +23,7 @@ from .content import json_object, stored_json, stored_text
 from .usage import TokenBuckets, normalise_usage, reported_billing_mode
 
 if TYPE_CHECKING:
-    from ..models.base import Executor
+    from ..database.executor import Executor
 
 M = TypeVar("M", bound=Model)
 

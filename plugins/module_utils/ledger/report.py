@@ -19,7 +19,7 @@ from ..errors import MissionControlError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..client.queries import Queries
+    from ..database.executor import Reader
 
 GROUPS = ("provider", "model", "project", "agent", "day", "month")
 COUNTS = (
@@ -144,7 +144,7 @@ class UsageReport:
 
 
 def usage_report(
-    client: Queries,
+    client: Reader,
     by: Sequence[str] = ("provider", "model"),
     since: datetime.date | None = None,
     until: datetime.date | None = None,
@@ -202,7 +202,7 @@ def usage_parameters(period: Period) -> dict[str, Any]:
     }
 
 
-def _known_time_zone(client: Queries, name: str) -> str:
+def _known_time_zone(client: Reader, name: str) -> str:
     """The name as the server writes it. AT TIME ZONE would also take what nobody means, such as Nowhere+5."""
     names = {row["name"].lower(): row["name"] for row in client.query_many("SELECT name FROM pg_timezone_names")}
     found = names.get(name.lower())

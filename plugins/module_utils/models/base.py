@@ -31,12 +31,7 @@ from uuid import UUID
 from ..errors import MissionControlError
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Executor(Protocol):
-        """A client or a transaction, as far as models, ledger and audit need it."""
-
-        def query_one(self, sql: str, parameters: Any = None, /) -> Mapping[str, Any] | None: ...
+    from ..database.executor import Executor
 
 
 class ModelError(MissionControlError, ValueError):

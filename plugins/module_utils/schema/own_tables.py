@@ -18,9 +18,10 @@ from .foreign_code import BOUND_PATH, FOREIGN_CODE_OF_READING, SETTING, quoted, 
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
-    from ..client.transaction import Transaction
     from ..database.driver import Parameters
+    from ..database.executor import Reader
 
 _PATH = "mission_control.search_path"
 # For this transaction alone. The first statement of it: each name in it has its schema, and there is no operator.
@@ -169,7 +170,7 @@ class _DoneError(Exception):
 class OwnTables:
     """Tables that have been found to be ordinary ones, in a read-only transaction that is rolled back at its end."""
 
-    def __init__(self, transaction: Transaction, relations: Mapping[str, Relation | None]) -> None:
+    def __init__(self, transaction: Reader, relations: Mapping[str, Relation | None]) -> None:
         self.transaction = transaction
         self.relations = relations
 
@@ -246,7 +247,7 @@ def own_tables(
         raise _DoneError
 
 
-def _transaction(executor: Any, isolation: str | None) -> Transaction:
+def _transaction(executor: Any, isolation: str | None) -> AbstractContextManager[Reader]:
     is_client = hasattr(executor, "borrow")
     begun = executor.transaction(isolation, read_only=True) if is_client else executor.transaction()
-    return cast("Transaction", begun)
+    return cast("AbstractContextManager[Reader]", begun)
