@@ -8,22 +8,33 @@ from setuptools.command.build_py import build_py
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 SQL = os.path.join(ROOT, "files", "sql")
+LIBRARY = os.path.join(ROOT, "plugins", "module_utils")
 sys.path.insert(0, os.path.join(ROOT, "plugins"))
 
-from module_utils.manifest import FILE_NAME, Manifest  # noqa: E402 - found by the line above
+from module_utils.provisioning.releases.imports import PACKAGE, needed_files  # noqa: E402 - found by the line above
+from module_utils.schema.manifest import FILE_NAME, Manifest  # noqa: E402
 
 # A collection may hold no module of this name: Galaxy refuses it.
 MAIN = '''"""`python -m mission_control`."""
 
-from .command_line import main
+from .cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())
 '''
 
 
+# What is exported, what the command needs, and nothing of what provisions hosts.
+FILES = needed_files(LIBRARY, ["", "cli.main"])
+PACKAGES = sorted({os.path.dirname(f"{PACKAGE}/{path}").replace("/", ".") for path in FILES})
+
+
 class BuildPackage(build_py):
     """Puts into the package what the collection does not have: a manifest of the SQL files, which stay behind, and __main__."""
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [each for each in found if os.path.relpath(each[2], LIBRARY) in FILES]
 
     def run(self):
         super().run()
@@ -39,7 +50,7 @@ class BuildPackage(build_py):
 
     @property
     def _made(self):
-        return [os.path.join(self.build_lib, "mission_control", name) for name in (FILE_NAME, "__main__.py")]
+        return [os.path.join(self.build_lib, PACKAGE, name) for name in (FILE_NAME, "__main__.py")]
 
 
-setup(cmdclass={"build_py": BuildPackage})
+setup(packages=PACKAGES, cmdclass={"build_py": BuildPackage})

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import (
     Manifest,
     ManifestError,
     collection_version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How the modules find the database; plugins/module_utils/connection_options.py reads it."""
+    """How the modules find the database; plugins/module_utils/database/connection_options.py reads it."""
 
     DOCUMENTATION = r"""
 notes:

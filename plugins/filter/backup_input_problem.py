@@ -30,7 +30,9 @@ _value:
 
 
 def backup_input_problem(inputs):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import input_problem
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.backup import (
+        input_problem,
+    )
 
     return input_problem(inputs)
 

@@ -41,7 +41,7 @@ _value:
 
 
 def backup_plan(info, clusters, wanted):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.backup_plan import plan_backup
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.backup import plan_backup
 
     return plan_backup(info, clusters, wanted)
 

@@ -35,7 +35,9 @@ _value:
 
 
 def backup_table_guard(schema, owner):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.backup_tables import table_guard
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.backup_tables import (
+        table_guard,
+    )
 
     return table_guard(schema, owner)
 

@@ -47,7 +47,10 @@ from typing import Any
 
 
 def client_authentication_without(content: str, database: str, encoding: str = "utf-8") -> dict[str, Any]:
-    from ansible_collections.homelab.mission_control.plugins.module_utils.server_hba import hba_databases, hba_without
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.server_hba import (
+        hba_databases,
+        hba_without,
+    )
 
     rest = hba_without(content, database, encoding)
     return {"content": rest, "databases": hba_databases(rest)}

@@ -34,7 +34,7 @@ from ansible.errors import AnsibleFilterError
 
 
 def env_file(values) -> str:
-    from ansible_collections.homelab.mission_control.plugins.module_utils.env_file import render
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.files.env_file import render
 
     try:
         return render(values)

@@ -42,7 +42,9 @@ from typing import Any
 
 
 def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import OLDEST_VERSION
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.server import (
+        OLDEST_VERSION,
+    )
 
     administrator = wanted["administrator"]
     place = f"{wanted['host'] or 'the local Unix socket'}, port {wanted['port']},"

@@ -40,7 +40,9 @@ _value:
 
 
 def given_certificate(certificate, private_key):
-    from ansible_collections.homelab.mission_control.plugins.module_utils import given_certificate as certificates
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.certificates import (
+        given as certificates,
+    )
 
     return certificates.given_certificate(certificate, private_key)
 

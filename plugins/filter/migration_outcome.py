@@ -43,7 +43,7 @@ _value:
 def migration_outcome(result):
     from dataclasses import asdict
 
-    from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import read_outcome
+    from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import read_outcome
 
     outcome = read_outcome(result)
     return {**asdict(outcome), "applied": list(outcome.applied)}

@@ -37,7 +37,9 @@ _value:
 
 
 def password_line(settings, password):
-    from ansible_collections.homelab.mission_control.plugins.module_utils import backup_input
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import (
+        backup as backup_input,
+    )
 
     return backup_input.password_line(
         settings["host"], settings["port"], settings["database"], settings["user"], password

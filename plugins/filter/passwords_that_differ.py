@@ -39,7 +39,7 @@ _value:
 
 
 def passwords_that_differ(logins, verifiers):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.scram import matches
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.scram import matches
 
     known = {str(each["name"]): str(each["verifier"]) for each in verifiers}
     return [

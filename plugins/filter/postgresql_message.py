@@ -32,7 +32,7 @@ _value:
 
 
 def postgresql_message(result):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.postgresql_message import short_message
+    from ansible_collections.homelab.mission_control.plugins.module_utils.schema.postgresql_message import short_message
 
     return short_message(result)
 

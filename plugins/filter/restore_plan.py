@@ -46,7 +46,7 @@ import time
 
 
 def restore_plan(info, server, wanted, choice=None):
-    from ansible_collections.homelab.mission_control.plugins.module_utils import restore_plan as plans
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans import restore as plans
 
     if wanted["method"] == "dump":
         return plans.choose_dump(info, wanted)

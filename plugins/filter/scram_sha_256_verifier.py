@@ -37,7 +37,9 @@ from ansible.errors import AnsibleFilterError
 
 
 def scram_sha_256_verifier(password: str) -> str:
-    from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.scram import (
+        make_verifier,
+    )
 
     try:
         return make_verifier(str(password))

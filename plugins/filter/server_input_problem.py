@@ -31,7 +31,9 @@ _value:
 
 
 def server_input_problem(inputs):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import input_problem
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.server import (
+        input_problem,
+    )
 
     return input_problem(inputs)
 

@@ -37,7 +37,7 @@ _value:
 
 
 def server_plan(info, wanted):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.server import plan_server
 
     return plan_server(info, wanted)
 

@@ -30,7 +30,9 @@ _value:
 
 
 def service_input_problem(inputs):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.service_input import input_problem
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.service import (
+        input_problem,
+    )
 
     return input_problem(inputs)
 

@@ -36,7 +36,7 @@ _value:
 
 
 def service_plan(info, wanted):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.service_plan import plan_service
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.service import plan_service
 
     return plan_service(info, wanted)
 

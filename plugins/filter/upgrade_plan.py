@@ -37,7 +37,7 @@ _value:
 
 
 def upgrade_plan(info, wanted):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.upgrade_plan import plan_upgrade
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.upgrade import plan_upgrade
 
     return plan_upgrade(info, wanted)
 

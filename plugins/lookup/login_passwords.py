@@ -70,7 +70,7 @@ _raw:
 """
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.login_passwords import decide
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.logins import decide
 
 _OPTIONS = ("given", "directory", "length", "generate", "write", "update")
 

@@ -108,7 +108,16 @@ import os
 import yaml
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
+    SITE,
+    PlanError,
+    applied_from_rows,
+    plan_migrations,
+    read_migrations,
+    read_repeatables,
+    status_table,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import (
     GRANTS,
     PriceList,
     RunnerSettings,
@@ -119,15 +128,6 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.migration_
     pending_repeatables,
     record_grants_statements,
     repeatable_script,
-)
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
-    SITE,
-    PlanError,
-    applied_from_rows,
-    plan_migrations,
-    read_migrations,
-    read_repeatables,
-    status_table,
 )
 
 

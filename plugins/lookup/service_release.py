@@ -48,8 +48,8 @@ import base64
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import ManifestError
-from ansible_collections.homelab.mission_control.plugins.module_utils.release_archive import build_release
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases.archive import build_release
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import ManifestError
 
 
 class LookupModule(LookupBase):

@@ -18,12 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # `as` with the same name says that it is handed on; pylint: disable=useless-import-alias
-    from .audit import AuditError as AuditError
-    from .audit import AuditHead as AuditHead
-    from .audit import ChainReport as ChainReport
-    from .client import Client as Client
-    from .client import Health as Health
-    from .driver import Json as Json
+    from .audit.log import AuditError as AuditError
+    from .audit.log import AuditHead as AuditHead
+    from .audit.log import ChainReport as ChainReport
+    from .audit.log import audit_head as audit_head
+    from .audit.log import verify_audit_chain as verify_audit_chain
+    from .audit.recompute import recompute_audit_chain as recompute_audit_chain
+    from .client.client import Client as Client
+    from .client.client import Health as Health
+    from .client.transaction import Transaction as Transaction
+    from .database.driver import Json as Json
+    from .database.pool import PoolStats as PoolStats
+    from .database.results import QueryResult as QueryResult
+    from .database.settings import Secret as Secret
+    from .database.settings import Settings as Settings
     from .errors import ConnectError as ConnectError
     from .errors import ConnectionLostError as ConnectionLostError
     from .errors import ConstraintError as ConstraintError
@@ -42,16 +50,15 @@ if TYPE_CHECKING:
     from .errors import SettingsError as SettingsError
     from .errors import StatementCanceledError as StatementCanceledError
     from .errors import TransactionError as TransactionError
-    from .health import check_health as check_health
-    from .health_report import Check as Check
-    from .health_report import HealthReport as HealthReport
-    from .health_thresholds import Thresholds as Thresholds
-    from .ledger import LedgerError as LedgerError
-    from .ledger import LlmCall as LlmCall
-    from .manifest import ExpectedFile as ExpectedFile
-    from .manifest import ExpectedMigration as ExpectedMigration
-    from .manifest import Manifest as Manifest
-    from .manifest import ManifestError as ManifestError
+    from .health.check import check_health as check_health
+    from .health.report import Check as Check
+    from .health.report import HealthReport as HealthReport
+    from .health.thresholds import Thresholds as Thresholds
+    from .ledger.calls import LedgerError as LedgerError
+    from .ledger.calls import LlmCall as LlmCall
+    from .ledger.usage import TokenBuckets as TokenBuckets
+    from .ledger.usage import UsageError as UsageError
+    from .ledger.usage import normalise_usage as normalise_usage
     from .models import NOT_GIVEN as NOT_GIVEN
     from .models import ActiveTaskRun as ActiveTaskRun
     from .models import Artifact as Artifact
@@ -94,19 +101,20 @@ if TYPE_CHECKING:
     from .models import from_row as from_row
     from .models import insert as insert
     from .models import row_maker as row_maker
-    from .pool import PoolStats as PoolStats
-    from .results import QueryResult as QueryResult
-    from .settings import Secret as Secret
-    from .settings import Settings as Settings
-    from .transaction import Transaction as Transaction
-    from .usage import TokenBuckets as TokenBuckets
-    from .usage import UsageError as UsageError
-    from .usage import normalise_usage as normalise_usage
+    from .schema.manifest import ExpectedFile as ExpectedFile
+    from .schema.manifest import ExpectedMigration as ExpectedMigration
+    from .schema.manifest import Manifest as Manifest
+    from .schema.manifest import ManifestError as ManifestError
 
 _EXPORTS = {
-    "audit": ("AuditError", "AuditHead", "ChainReport"),
-    "client": ("Client", "Health"),
-    "driver": ("Json",),
+    "audit.log": ("AuditError", "AuditHead", "ChainReport", "audit_head", "verify_audit_chain"),
+    "audit.recompute": ("recompute_audit_chain",),
+    "client.client": ("Client", "Health"),
+    "client.transaction": ("Transaction",),
+    "database.driver": ("Json",),
+    "database.pool": ("PoolStats",),
+    "database.results": ("QueryResult",),
+    "database.settings": ("Secret", "Settings"),
     "errors": (
         "ConnectError",
         "ConnectionLostError",
@@ -127,11 +135,11 @@ _EXPORTS = {
         "StatementCanceledError",
         "TransactionError",
     ),
-    "health": ("check_health",),
-    "health_report": ("Check", "HealthReport"),
-    "health_thresholds": ("Thresholds",),
-    "ledger": ("LedgerError", "LlmCall"),
-    "manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
+    "health.check": ("check_health",),
+    "health.report": ("Check", "HealthReport"),
+    "health.thresholds": ("Thresholds",),
+    "ledger.calls": ("LedgerError", "LlmCall"),
+    "ledger.usage": ("TokenBuckets", "UsageError", "normalise_usage"),
     "models": (
         "NOT_GIVEN",
         "ActiveTaskRun",
@@ -176,11 +184,7 @@ _EXPORTS = {
         "insert",
         "row_maker",
     ),
-    "pool": ("PoolStats",),
-    "results": ("QueryResult",),
-    "settings": ("Secret", "Settings"),
-    "transaction": ("Transaction",),
-    "usage": ("TokenBuckets", "UsageError", "normalise_usage"),
+    "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -67,16 +67,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.audit import AuditHead
-from ..module_utils.audit_recompute import recompute_audit_chain
-from ..module_utils.client import Client
-from ..module_utils.connection_options import (
+from ..module_utils.audit.log import AuditHead
+from ..module_utils.audit.recompute import recompute_audit_chain
+from ..module_utils.client.client import Client
+from ..module_utils.database.connection_options import (
     CONNECTION_MUTUALLY_EXCLUSIVE,
     CONNECTION_OPTIONS,
     login_from_options,
 )
 from ..module_utils.errors import ConnectError, MissionControlError
-from ..module_utils.own_tables import own_tables
+from ..module_utils.schema.own_tables import own_tables
 
 
 def verify(client: Client, required: list[AuditHead], later: list[AuditHead]) -> dict[str, Any]:

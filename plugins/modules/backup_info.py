@@ -167,10 +167,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import backup_facts as facts
-from ..module_utils import cluster_facts
-from ..module_utils.owned_files import acting_as
-from ..module_utils.service_facts import describe_file, user_exists, what_units_get
+from ..module_utils.provisioning.facts import backup as facts
+from ..module_utils.provisioning.facts import cluster as cluster_facts
+from ..module_utils.provisioning.facts.service import describe_file, user_exists, what_units_get
+from ..module_utils.provisioning.files.owned import acting_as
 
 
 def describe(module: AnsibleModule) -> dict[str, Any]:

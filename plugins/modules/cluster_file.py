@@ -86,7 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import owned_files as files
+from ..module_utils.provisioning.files import owned as files
 
 
 def problem_of(params: dict[str, Any]) -> str:

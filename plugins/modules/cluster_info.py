@@ -215,9 +215,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import cluster_facts as facts
-from ..module_utils import host_names
-from ..module_utils.certificate_facts import describe_directory
+from ..module_utils.provisioning.certificates.facts import describe_directory
+from ..module_utils.provisioning.facts import cluster as facts
+from ..module_utils.provisioning.facts import host_names
+from ..module_utils.sockets import port_holder
 
 
 def describe_host(module: AnsibleModule) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
         "packages": packages,
         "administrator_shell": facts.shell_of(params["administrator"]),
         "dpkg_interrupted": facts.dpkg_interrupted(),
-        "port_holder": facts.port_holder(params["port"]),
+        "port_holder": port_holder(params["port"]),
         "unregistered_data_directories": facts.unregistered_data_directories(clusters),
         "unfinished_creation": facts.unfinished_creation(params["creation_marker"]),
         "host_names": host_names.host_names(),

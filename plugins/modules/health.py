@@ -208,18 +208,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.client import Client
-from ..module_utils.connection_options import (
+from ..module_utils.client.client import Client
+from ..module_utils.database.connection_options import (
     CONNECTION_MUTUALLY_EXCLUSIVE,
     CONNECTION_OPTIONS,
     Login,
     login_from_options,
 )
 from ..module_utils.errors import ConnectError, MissionControlError
-from ..module_utils.health import NAMES, check_health
-from ..module_utils.health_report import Check, HealthReport
-from ..module_utils.health_thresholds import Thresholds
-from ..module_utils.manifest import Manifest
+from ..module_utils.health.check import NAMES, check_health
+from ..module_utils.health.report import Check, HealthReport
+from ..module_utils.health.thresholds import Thresholds
+from ..module_utils.schema.manifest import Manifest
 
 THRESHOLDS = {each.name: {"type": "float", "default": float(each.default)} for each in dataclasses.fields(Thresholds)}
 FAILS_ON = {"fail": ["fail"], "warn": ["fail", "warn"], "never": []}

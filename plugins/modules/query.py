@@ -182,13 +182,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.connection_options import (
+from ..module_utils.database.connection_options import (
     CONNECTION_MUTUALLY_EXCLUSIVE,
     CONNECTION_OPTIONS,
     login_from_options,
 )
 from ..module_utils.errors import ConnectError, MissionControlError
-from ..module_utils.statements import Statement, StatementError, StatementResult, run_statements
+from ..module_utils.query.statements import Statement, StatementError, StatementResult, run_statements
 
 # no_log keeps them out of the log of the host.
 ARGUMENTS: dict[str, dict[str, Any]] = {

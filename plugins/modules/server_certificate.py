@@ -87,9 +87,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import certificate_maker as maker
-from ..module_utils.certificate_facts import paths
-from ..module_utils.certificate_names import name_kind
+from ..module_utils.provisioning.certificates import maker
+from ..module_utils.provisioning.certificates.facts import paths
+from ..module_utils.provisioning.certificates.names import name_kind
 
 _MOST_DAYS = maker.AUTHORITY_DAYS // 2
 

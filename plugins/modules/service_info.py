@@ -145,8 +145,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import cluster_facts, release_store
-from ..module_utils import service_facts as facts
+from ..module_utils.provisioning.facts import cluster as cluster_facts
+from ..module_utils.provisioning.facts import service as facts
+from ..module_utils.provisioning.releases import store as release_store
 
 
 def describe(module: AnsibleModule) -> dict[str, Any]:

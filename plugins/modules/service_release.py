@@ -63,7 +63,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import release_store as store
+from ..module_utils.provisioning.releases import store
 
 
 def put_in_use(params: dict[str, Any]) -> tuple[bool, list[str]]:

@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT / "collections"), str(PROJECT / "tests/integration")]
 
 import mission_control_database as layer  # noqa: E402
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client  # noqa: E402
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 SQL = "SELECT 1 AS one"

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 import mission_control_database as layer
 import psycopg2
 import yaml
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import Manifest
 from playbook import ROOT, run_playbook
 from throwaway_cluster import ThrowawayCluster
 

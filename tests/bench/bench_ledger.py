@@ -14,8 +14,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests" / "integration")]
 
 import mission_control_database as layer  # noqa: E402
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger import record_llm_call  # noqa: E402
-from ansible_collections.homelab.mission_control.plugins.module_utils.usage import normalise_usage  # noqa: E402
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.calls import record_llm_call  # noqa: E402
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import normalise_usage  # noqa: E402
 from library_client import client_of  # noqa: E402
 from psycopg2.extras import Json  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402

@@ -6,13 +6,13 @@ import itertools
 
 import mission_control_database as layer
 import psycopg2
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit import AuditHead
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditHead
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.recompute import (
     CHAIN_ROWS,
     CHAIN_TABLES,
     recompute,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.foreign_code import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.foreign_code import (
     FOREIGN_CODE_OF_READING,
     SETTING,
     relations_json,

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_tables import table_guard
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.backup_tables import (
+    table_guard,
+)
 from mission_control_database import ROLES, Session, create_database
 from playbook import ROOT
 from throwaway_cluster import server_bindir

@@ -11,7 +11,7 @@ from mission_control_database import ROLES
 
 ROOT = pathlib.Path(__file__).parents[2]
 _LIBRARY = "ansible_collections.homelab.mission_control.plugins.module_utils"
-COMMAND = [sys.executable, "-c", f"from {_LIBRARY}.command_line import main; raise SystemExit(main())"]
+COMMAND = [sys.executable, "-c", f"from {_LIBRARY}.cli.main import main; raise SystemExit(main())"]
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 

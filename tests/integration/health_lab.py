@@ -5,10 +5,10 @@ import json
 import math
 import time
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_thresholds import Thresholds
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.thresholds import Thresholds
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import Manifest
 from mission_control_database import ROLES, SQL, Session
 
 # Every check by name, in the order of a report.

@@ -1,6 +1,6 @@
 """The library's client on a test's database."""
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from mission_control_database import ROLES
 
 

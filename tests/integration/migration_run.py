@@ -8,7 +8,13 @@ import uuid
 from dataclasses import dataclass, field
 
 import mission_control_database as layer
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
+    BUNDLE,
+    applied_from_rows,
+    plan_migrations,
+    read_repeatables,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import (
     GRANTS,
     PriceList,
     grants_checksum,
@@ -18,12 +24,6 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.migration_
     pending_repeatables,
     record_grants_statements,
     repeatable_script,
-)
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
-    BUNDLE,
-    applied_from_rows,
-    plan_migrations,
-    read_repeatables,
 )
 
 SESSION = layer.read_sql("runner/session.sql")

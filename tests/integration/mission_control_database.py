@@ -7,15 +7,15 @@ import pathlib
 import psycopg2
 import psycopg2.extras
 import yaml
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
+    read_migrations,
+    read_repeatables,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import (
     PriceList,
     RunnerSettings,
     migration_batches,
     repeatable_script,
-)
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
-    read_migrations,
-    read_repeatables,
 )
 
 SQL = pathlib.Path(__file__).parents[2] / "files" / "sql"

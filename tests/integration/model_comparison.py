@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from ansible_collections.homelab.mission_control.plugins.module_utils import literals
-from ansible_collections.homelab.mission_control.plugins.module_utils.model_base import NotGiven
+from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums
+from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NotGiven
 
 COLUMNS = """
     SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type, a.attnotnull AS not_null,
@@ -81,7 +81,7 @@ class Table:
         """The type a model has to give the column, without NULL and without its words."""
         type_name = self.columns[column]["type"]
         if type_name == "jsonb":
-            return literals.JsonObject if column in self.objects else literals.JsonValue
+            return enums.JsonObject if column in self.objects else enums.JsonValue
         return PYTHON_TYPES.get(type_name, f"no Python type for {type_name}")
 
 

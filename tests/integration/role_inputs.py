@@ -8,14 +8,16 @@ import pathlib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.homelab.mission_control.plugins.module_utils import (
-    backup_input,
-    database_input,
-    schema_input,
-    server_input,
-    service_input,
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import backup as backup_input
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import (
+    database as database_input,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import schema as schema_input
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import server as server_input
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import (
+    service as service_input,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.server import plan_server
 from hypothesis import reject
 
 ROOT = pathlib.Path(__file__).parents[2]

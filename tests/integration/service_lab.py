@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from mission_control.manifest import Manifest
+from mission_control.schema.manifest import Manifest
 from mission_control_database import ROLES
 from mission_control_service.app import create_app
 from mission_control_service.configuration import Configuration

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import mission_control_database as layer
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import SITE, read_migrations
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import SITE, read_migrations
 from migration_run import MigrationRun
 from processes import wait_for
 from restartable_cluster import RestartableCluster

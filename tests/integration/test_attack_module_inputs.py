@@ -5,7 +5,9 @@ import pwd
 
 import fingerprint
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.certificate_facts import describe_directory
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.certificates.facts import (
+    describe_directory,
+)
 from ansible_collections.homelab.mission_control.plugins.modules import cluster_info, health, query, server_certificate
 from bad_inputs import CARRIED_IN, ModuleRun, anything, changes_of, is_sentence, scalars, texts
 from hypothesis import HealthCheck, given, settings

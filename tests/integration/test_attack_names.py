@@ -5,9 +5,9 @@ import contextlib
 import mission_control_database as layer
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import history_statements
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import history_statements
 from attack_field import ENTRY
 from health_lab import MANIFEST, PATIENT
 

@@ -5,11 +5,11 @@ import contextlib
 import mission_control_database as layer
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import BUNDLE, MigrationFile
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import (
     LOCK_KEY,
     migration_batches,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import BUNDLE, MigrationFile
 from attack_field import ENTRY, LOGINS, refusal
 from attacks import ATTACKERS
 from test_attack_roles import assert_whole

@@ -10,15 +10,15 @@ import re
 import psycopg2
 import pytest
 import traps
-from ansible_collections.homelab.mission_control.plugins.module_utils import command_status
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_batches import verify_in_batches
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import recompute_audit_chain
-from ansible_collections.homelab.mission_control.plugins.module_utils.command_output import Output
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.batches import verify_in_batches
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.recompute import recompute_audit_chain
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli import status as command_status
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli.output import Output
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.session import Session
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import MissionControlError
-from ansible_collections.homelab.mission_control.plugins.module_utils.foreign_code import BOUND_PATH
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.schema_objects import TABLES, VIEWS
-from ansible_collections.homelab.mission_control.plugins.module_utils.session import Session
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.foreign_code import BOUND_PATH
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import TABLES, VIEWS
 from ansible_collections.homelab.mission_control.plugins.modules import audit_chain
 from health_lab import MANIFEST, PATIENT, login
 

@@ -9,7 +9,7 @@ import mission_control_database as layer
 import psycopg2
 import pytest
 import traps
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import SITE, read_migrations
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import SITE, read_migrations
 from migration_run import MigrationRun
 
 ADMINISTRATOR = "runner_administrator"

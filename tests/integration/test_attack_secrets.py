@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.scram import make_verifier
 from command import COMMAND, environment_of
 from database_lab import DatabaseLab
 from playbook import ROOT, playbook_command

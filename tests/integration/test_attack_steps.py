@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mission_control_database as layer
 import pytest
 import traps
-from ansible_collections.homelab.mission_control.plugins.module_utils.schema_objects import TABLES, VIEWS
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import TABLES, VIEWS
 from playbook import run_playbook
 from throwaway_cluster import ThrowawayCluster
 

@@ -3,14 +3,14 @@
 import datetime
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import (
     AuditError,
     AuditHead,
     audit,
     audit_head,
     verify_audit_chain,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import recompute_audit_chain
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.recompute import recompute_audit_chain
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConstraintError
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import CreateTask, insert
 from library_client import client_of

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import password_line
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.backup import password_line
 from backup_lab import BackupLab
 from mission_control_database import ROLES, Session
 from playbook import ROOT

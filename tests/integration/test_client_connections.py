@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
     ConnectError,
     ConnectionLostError,
@@ -320,7 +320,7 @@ def test_disconnecting_ends_work_that_does_not_end(make_client, admin):
 
 
 def test_disconnecting_cuts_what_cannot_even_be_cancelled(make_client, admin, monkeypatch):
-    from ansible_collections.homelab.mission_control.plugins.module_utils import pool, session
+    from ansible_collections.homelab.mission_control.plugins.module_utils.database import pool, session
 
     monkeypatch.setattr(pool, "_GRACE", 0.05)
     monkeypatch.setattr(session.Session, "interrupt", lambda self: None)

@@ -11,7 +11,7 @@ from command import environment_of
 
 BEGIN = """
 import signal, sys, threading, time
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 
 db = Client(application_name="interrupted", pool_size=1, slow_query=float("inf")).connect()
 def work():

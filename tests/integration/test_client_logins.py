@@ -5,8 +5,8 @@ import os
 
 import psycopg2.extensions
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.driver import _LIBPQ_VARIABLES
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.driver import _LIBPQ_VARIABLES
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConnectError
 from command import run_command
 from throwaway_cluster import ThrowawayCluster

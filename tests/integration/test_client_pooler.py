@@ -7,13 +7,13 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
     ConnectError,
     QueryError,
     StatementCanceledError,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
 from command import run_command
 from throwaway_cluster import ThrowawayCluster
 

@@ -11,8 +11,8 @@ import uuid
 import psycopg2
 import psycopg2.extras
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.driver import Json
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.driver import Json
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
     ConnectError,
     ConstraintError,

@@ -6,9 +6,9 @@ import logging
 import traceback
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import Settings
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConnectError, SettingsError
-from ansible_collections.homelab.mission_control.plugins.module_utils.settings import Settings
 
 PASSWORD = "pW-7/Qz%x@y z'q\"b\\s"
 QUOTED = "pW-7%2FQz%25x%40y%20z'q%22b%5Cs"

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConnectError
 from certificates import Authority
 from throwaway_cluster import ThrowawayCluster

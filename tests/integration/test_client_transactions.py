@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
     ConnectionLostError,
     ConstraintError,

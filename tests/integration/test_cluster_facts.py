@@ -9,7 +9,7 @@ import pwd
 
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import cluster_facts as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import cluster as facts
 from throwaway_cluster import ThrowawayCluster, server_bindir
 
 # What a stranger puts where names without a schema are looked up. Each of them notes who ran it.

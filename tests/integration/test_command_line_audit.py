@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit import AuditHead, verify_audit_chain
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_batches import verify_in_batches
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.batches import verify_in_batches
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditHead, verify_audit_chain
 from command import on_terminal, run_command
 from library_client import client_of
 

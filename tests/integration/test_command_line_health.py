@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_report import STATUSES
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.report import STATUSES
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import Manifest
 from command import on_terminal, run_command
 
 NAGIOS = {"pass": 0, "warn": 1, "fail": 2}

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.command_line import make_parser
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import make_parser
 from command import COMMAND, ROOT, environment_of
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")

@@ -114,7 +114,7 @@ def test_a_large_result_is_not_held_in_memory(database):
     """30 million characters of rows, in a process that may have little more than it needs for itself."""
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20)); "
-        "from ansible_collections.homelab.mission_control.plugins.module_utils.command_line import main; sys.exit(main())"
+        "from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import main; sys.exit(main())"
     )
     sql = "SELECT n, repeat(md5(n::text), 32) AS t FROM generate_series(1, 300000) AS n"
     with subprocess.Popen(

@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.usage_report import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.report import (
     ReportError,
     usage_parameters,
     usage_query,

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier, matches
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.scram import (
+    make_verifier,
+    matches,
+)
 from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, prepare_cluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

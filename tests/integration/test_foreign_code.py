@@ -3,7 +3,7 @@
 import psycopg2
 import pytest
 import traps
-from ansible_collections.homelab.mission_control.plugins.module_utils.foreign_code import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.foreign_code import (
     BOUND_PATH,
     FOREIGN_CODE,
     SETTING,

@@ -6,8 +6,8 @@ import math
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import SettingsError
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import NAMES, check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_thresholds import Thresholds
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import NAMES, check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.thresholds import Thresholds
 from health_lab import CHECKS, MANIFEST, PATIENT, health, login, statuses, text_of, wait_until_alone
 
 

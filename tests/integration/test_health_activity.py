@@ -6,7 +6,7 @@ import threading
 
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_thresholds import Thresholds
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.thresholds import Thresholds
 from health_lab import health, statuses, text_of
 
 # From the first moment on a warning, and never a failure.

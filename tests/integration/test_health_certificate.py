@@ -1,9 +1,9 @@
 """The certificate among the health checks: seen by who may read files of the server, and its end told in time."""
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_thresholds import Thresholds
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.thresholds import Thresholds
 from certificates import Authority
 from test_client_tls import PASSWORD, TlsCluster, _make_login
 from throwaway_cluster import ThrowawayCluster

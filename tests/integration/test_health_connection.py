@@ -5,9 +5,9 @@ import signal
 import socket
 import threading
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import NAMES, check_health
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_report import Check
-from ansible_collections.homelab.mission_control.plugins.module_utils.schema_objects import TABLES
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import NAMES, check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.report import Check
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import TABLES
 from health_lab import MANIFEST, PATIENT, health, login, statuses, text_of
 from restartable_cluster import RestartableCluster
 

@@ -6,8 +6,11 @@ import os
 import subprocess
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_thresholds import Thresholds
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import ExpectedFile, ExpectedMigration
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.thresholds import Thresholds
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import (
+    ExpectedFile,
+    ExpectedMigration,
+)
 from health_lab import MANIFEST, health, login, statuses
 from throwaway_cluster import ThrowawayCluster, server_bindir
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import mission_control_database as layer
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.schema_objects import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import (
     ALWAYS_TRIGGERS,
     TABLES,
     TRIGGERS,

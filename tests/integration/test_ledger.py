@@ -7,14 +7,14 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.bodies import stored_json
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConstraintError, SerializationError
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.calls import (
     LedgerError,
     fill_unpriced_usage,
     record_llm_call,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.model_base import parameter
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.content import stored_json
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import TokenBuckets, UsageError
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import (
     CreateProviderPrice,
     CreateTask,
@@ -22,7 +22,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.models imp
     CreateTokenUsage,
     insert,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.usage import TokenBuckets, UsageError
+from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import parameter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from library_client import client_of

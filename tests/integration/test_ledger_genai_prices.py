@@ -4,7 +4,7 @@ import random
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger import record_llm_call
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.calls import record_llm_call
 from genai_prices.data_snapshot import get_snapshot
 from library_client import client_of
 from mission_control_database import seed_prices

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins import module_utils
-from ansible_collections.homelab.mission_control.plugins.module_utils.health import NAMES
-from ansible_collections.homelab.mission_control.plugins.module_utils.settings import Settings
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import Settings
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import NAMES
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "library.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

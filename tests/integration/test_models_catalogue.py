@@ -6,8 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import literals, models
-from ansible_collections.homelab.mission_control.plugins.module_utils.model_base import NOT_GIVEN
+from ansible_collections.homelab.mission_control.plugins.module_utils import models
+from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums
+from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NOT_GIVEN
 from mission_control_database import seed_prices
 from model_comparison import Table, input_differences, model_differences
 
@@ -44,7 +45,7 @@ def test_an_input_takes_what_a_caller_may_set(catalogue, new):
 
 
 def test_the_known_providers_are_those_with_seed_prices():
-    assert {price["provider"] for price in seed_prices()} == set(typing.get_args(literals.Provider))
+    assert {price["provider"] for price in seed_prices()} == set(typing.get_args(enums.Provider))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def _changed(model, **changes):
         {"status": str},
         {"status": typing.Literal["online", "offline", "degraded"]},
         {"status": typing.Literal["online", "offline", "degraded", "unknown", "asleep"]},
-        {"labels": literals.JsonValue},
+        {"labels": enums.JsonValue},
         {"os": None},
     ],
 )

@@ -4,7 +4,7 @@ import mission_control_database as layer
 import permissions
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     BUNDLE,
     SITE,
     MigrationFile,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.settings import Settings
-from ansible_collections.homelab.mission_control.plugins.module_utils.statements import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import Settings
+from ansible_collections.homelab.mission_control.plugins.module_utils.query.changes import WrittenRows
+from ansible_collections.homelab.mission_control.plugins.module_utils.query.statements import (
     Statement,
     StatementError,
     run_statements,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.written import WrittenRows
 
 PREPARE = """
 CREATE TABLE plain (id integer PRIMARY KEY, note text);

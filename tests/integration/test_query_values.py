@@ -11,8 +11,8 @@ import math
 from decimal import Decimal
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.settings import Settings
-from ansible_collections.homelab.mission_control.plugins.module_utils.statements import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import Settings
+from ansible_collections.homelab.mission_control.plugins.module_utils.query.statements import (
     Statement,
     StatementError,
     StatementTextError,

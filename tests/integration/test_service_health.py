@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from mission_control.manifest import ExpectedMigration, Manifest
+from mission_control.schema.manifest import ExpectedMigration, Manifest
 from mission_control_service.health import public_check
 from service_lab import application, close_application
 
@@ -114,7 +114,7 @@ def test_checks_tell_numbers_and_no_names(serve):
 
 
 def test_a_refused_question_is_told_without_the_words_of_the_server():
-    from mission_control.health_report import Check
+    from mission_control.health.report import Check
 
     refused = Check("tables", "fail", 'relation "secret" does not exist', {"sqlstate": "42P01"})
     assert public_check(refused)["message"] == "The server refused the question."

@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from mission_control.cluster_facts import port_holder
+from mission_control.sockets import port_holder
 from mission_control_service import lifecycle
 from service_lab import AUTHORIZATION, Service
 

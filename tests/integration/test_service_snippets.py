@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from mission_control import Client
-from mission_control.manifest import Manifest
+from mission_control.schema.manifest import Manifest
 from mission_control_database import ROLES
 from mission_control_service.app import create_app
 from mission_control_service.configuration import Configuration

@@ -7,8 +7,8 @@ import contextlib
 import mission_control_database as layer
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import read_migrations
-from ansible_collections.homelab.mission_control.plugins.module_utils.object_definitions import DEFINITIONS
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.definitions import DEFINITIONS
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
 from migration_run import MigrationRun
 
 BUNDLE = read_migrations(str(layer.SQL / "migrations"))

@@ -7,9 +7,9 @@ import subprocess
 import mission_control_database as layer
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_batches import verify_in_batches
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_recompute import recompute_audit_chain
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.batches import verify_in_batches
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.recompute import recompute_audit_chain
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import QueryError
 from playbook import ROOT
 from sample_rows import TABLES, fill_every_table, sample

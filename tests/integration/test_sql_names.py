@@ -9,7 +9,7 @@ import re
 import mission_control_database as layer
 import psycopg2
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import read_repeatables
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_repeatables
 from sample_rows import fill_every_table
 
 TYPES = ("text", "name", "bigint", "integer", "numeric", "timestamp with time zone", "jsonb")

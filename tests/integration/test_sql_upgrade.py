@@ -5,7 +5,7 @@ import subprocess
 
 import mission_control_database as layer
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import read_migrations
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
 from sample_rows import TABLES, sample
 from throwaway_cluster import server_bindir
 

@@ -36,7 +36,7 @@ def settle() -> Path:
     os.environ.update(environment)
     os.umask(0o022)
     for library in _LIBRARIES:
-        for module in ("settings", "connection_options"):
+        for module in ("database.settings", "database.connection_options"):
             # For what is called in this process with an environment that a test has made.
             importlib.import_module(f"{library}.{module}").DEFAULT_ENV_FILE = str(home / "no.env")
     return home

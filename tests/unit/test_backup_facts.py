@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.homelab.mission_control.plugins.module_utils import backup_facts as facts
-from ansible_collections.homelab.mission_control.plugins.module_utils.cluster_facts import ProbeError
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import backup as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts.cluster import ProbeError
 from ansible_collections.homelab.mission_control.plugins.modules import backup_info
 
 ROLE = Path(__file__).parents[2] / "roles/mission_control_backup"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.backup import (
     input_problem,
     password_line,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_plan import plan_backup
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.backup import plan_backup
 
 DROP_IN = "archive_mode = on\n"
 FULL, INCREMENTAL, DUMP = (f"mission-control-backup-{kind}.timer" for kind in ("full", "incr", "dump"))

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.bodies import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.content import (
     MOST_CHARACTERS,
     MOST_JSON_CHARACTERS,
     as_json,

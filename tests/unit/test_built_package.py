@@ -4,9 +4,13 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest, collection_version
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import (
+    Manifest,
+    collection_version,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = [
@@ -62,6 +66,25 @@ def test_a_wheel_carries_the_manifest_of_the_files(sources, tmp_path):
     manifest = installed_manifest(build(sources, "wheel", tmp_path), tmp_path)
     assert manifest == Manifest.of_directory(str(ROOT / "files" / "sql"), collection_version(str(ROOT)))
     assert not (sources / "plugins" / "module_utils" / "manifest.json").exists()
+
+
+def test_a_wheel_holds_what_it_uses_and_nothing_that_provisions(sources, tmp_path):
+    """The same wheel comes of other provisioning; every module in it can be imported with nothing else of the checkout."""
+    before = build(sources, "wheel", tmp_path)
+    for path in (sources / "plugins/module_utils/provisioning").rglob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    (tmp_path / "again").mkdir()
+    after = build(sources, "wheel", tmp_path / "again")
+    with zipfile.ZipFile(before) as one, zipfile.ZipFile(after) as other:
+        names = set(one.namelist())
+        assert {name: one.read(name) for name in names} == {name: other.read(name) for name in other.namelist()}
+        one.extractall(tmp_path / "site")
+    assert {"mission_control/cli/main.py", "mission_control/query/rows.py", "mission_control/py.typed"} <= names
+    unused = ("provisioning/", "schema/runner.py", "database/connection_options.py")
+    assert not [name for name in names if name.startswith(tuple(f"mission_control/{each}" for each in unused))]
+    modules = [name[:-3].replace("/", ".") for name in names if name.endswith(".py")]
+    code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    run("-c", code, *modules, cwd=tmp_path / "site")
 
 
 def test_a_wheel_brings_the_command(sources, tmp_path):

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import certificate_facts as facts
-from ansible_collections.homelab.mission_control.plugins.module_utils import certificate_maker as maker
-from ansible_collections.homelab.mission_control.plugins.module_utils.given_certificate import given_certificate
-from ansible_collections.homelab.mission_control.plugins.module_utils.health_certificate import end_of_certificate
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.certificate import end_of_certificate
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.certificates import facts, maker
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.certificates.given import (
+    given_certificate,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa

@@ -1,7 +1,11 @@
 """Which INSERT may be sent for many rows at once, and how it is put together."""
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.bulk import PAGE_ROWS, insert_pages, split_insert
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.bulk import (
+    PAGE_ROWS,
+    insert_pages,
+    split_insert,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ParameterError
 
 

@@ -81,7 +81,7 @@ def test_every_model_and_every_error_of_what_is_exported_is_exported_too():
 
 
 def test_the_library_imports_neither_ansible_nor_itself_by_an_absolute_name():
-    for path in sorted(LIBRARY.glob("*.py")):
+    for path in sorted(LIBRARY.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -89,7 +89,7 @@ def test_the_library_imports_neither_ansible_nor_itself_by_an_absolute_name():
             bad = [
                 name for name in names if name.split(".")[0] in ("ansible", "ansible_collections", "mission_control")
             ]
-            assert not bad, f"{path.name} imports {bad}"
+            assert not bad, f"{path.relative_to(LIBRARY)} imports {bad}"
 
 
 def test_the_package_and_the_collection_have_one_version():
@@ -97,3 +97,11 @@ def test_the_package_and_the_collection_have_one_version():
     package = re.search(r'^version = "(.+?)"', (root / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     collection = re.search(r"^version: (.+)$", (root / "galaxy.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert package[1] == collection[1]
+
+
+def test_packages_are_sent_to_hosts_with_nothing_of_their_own():
+    """Ansible sends what an __init__ below the first one imports along with every module of its package."""
+    packages = {path.parent.name: path.read_text(encoding="utf-8") for path in LIBRARY.glob("*/**/__init__.py")}
+    assert len(packages) > 10
+    assert [name for name, content in packages.items() if content] == ["models"]
+    assert {path.parent for path in LIBRARY.rglob("*.py")} == {path.parent for path in LIBRARY.rglob("__init__.py")}

@@ -5,14 +5,14 @@ import threading
 import time
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import pool as pool_module
+from ansible_collections.homelab.mission_control.plugins.module_utils.database import pool as pool_module
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import Settings
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import (
     ConnectError,
     PoolClosedError,
     PoolFullError,
     PoolTimeoutError,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.settings import Settings
 
 IDLE, IN_TRANSACTION, UNKNOWN = 0, 2, 4
 

@@ -9,15 +9,15 @@ import pydoc
 
 import psycopg2.extensions
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import audit
-from ansible_collections.homelab.mission_control.plugins.module_utils.client import Client
-from ansible_collections.homelab.mission_control.plugins.module_utils.errors import SettingsError
-from ansible_collections.homelab.mission_control.plugins.module_utils.settings import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit import log as audit
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.client.transaction import Transaction
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import (
     DEFAULT_DATABASE,
     Secret,
     Settings,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.transaction import Transaction
+from ansible_collections.homelab.mission_control.plugins.module_utils.errors import SettingsError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +31,7 @@ def load(*args, environment=None, **options):
 
 @pytest.fixture(autouse=True)
 def no_default_file(monkeypatch, tmp_path):
-    from ansible_collections.homelab.mission_control.plugins.module_utils import settings
+    from ansible_collections.homelab.mission_control.plugins.module_utils.database import settings
 
     monkeypatch.setattr(settings, "DEFAULT_ENV_FILE", str(tmp_path / "none.env"))
 

@@ -10,8 +10,9 @@ import socket
 
 import pytest
 import yaml
-from ansible_collections.homelab.mission_control.plugins.module_utils import cluster_facts as facts
-from ansible_collections.homelab.mission_control.plugins.module_utils import host_names
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import cluster as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import host_names
+from ansible_collections.homelab.mission_control.plugins.module_utils.sockets import port_holder
 from ansible_collections.homelab.mission_control.plugins.modules import cluster_info
 
 
@@ -153,9 +154,9 @@ def test_port_holder_names_this_process():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        assert facts.port_holder(port) is None, "a socket that does not listen holds nothing"
+        assert port_holder(port) is None, "a socket that does not listen holds nothing"
         listener.listen()
-        assert facts.port_holder(port)["pid"] == os.getpid()
+        assert port_holder(port)["pid"] == os.getpid()
 
 
 def test_postmaster_says_where_it_listens(host):

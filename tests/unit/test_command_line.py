@@ -8,10 +8,10 @@ import os
 import stat
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit import AuditError, AuditHead
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit_head_file import AuditHeadFile
-from ansible_collections.homelab.mission_control.plugins.module_utils.command_line import main, make_parser
-from ansible_collections.homelab.mission_control.plugins.module_utils.command_output import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head_file import AuditHeadFile
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditError, AuditHead
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import main, make_parser
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli.output import (
     csv_line,
     display_width,
     printable,
@@ -19,12 +19,12 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.command_ou
     shortened,
     table,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.command_usage import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli.usage import (
     money,
     short_count,
     table_lines,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.usage_report import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.report import (
     COUNTS,
     Period,
     UsageReport,

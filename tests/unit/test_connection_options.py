@@ -6,8 +6,8 @@ import pwd
 import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.doc_fragments.connection import ModuleDocFragment
-from ansible_collections.homelab.mission_control.plugins.module_utils import connection_options
-from ansible_collections.homelab.mission_control.plugins.module_utils.connection_options import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.database import connection_options
+from ansible_collections.homelab.mission_control.plugins.module_utils.database.connection_options import (
     CONNECTION_OPTIONS,
     login_from_options,
 )

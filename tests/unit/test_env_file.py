@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.homelab.mission_control.plugins.filter.env_file import env_file
-from ansible_collections.homelab.mission_control.plugins.module_utils.env_file import render, value_problem
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.files.env_file import (
+    render,
+    value_problem,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.json_values import SCALARS, array_convert
+from ansible_collections.homelab.mission_control.plugins.module_utils.query.json_values import SCALARS, array_convert
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.filter.logins_of import logins_of
-from ansible_collections.homelab.mission_control.plugins.module_utils.kept_password import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.kept import (
     KeptPasswordError,
     make_password,
     password_problem,
     read_password,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.login_passwords import decide as decide_in
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import make_verifier
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.logins import (
+    decide as decide_in,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.scram import make_verifier
 
 NEW = {"key": "application", "name": "app", "can_log_in": None, "verifier_readable": True, "verifier": None}
 HIDDEN = {**NEW, "can_log_in": True, "verifier_readable": False}

@@ -7,13 +7,13 @@ import shutil
 import zipfile
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import manifest as module
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema import manifest as module
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import (
     Manifest,
     ManifestError,
     collection_version,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     SITE,
     checksum,
     read_migrations,
@@ -117,7 +117,7 @@ def library(tmp_path, monkeypatch):
     """A copy of the library without anything around it."""
     directory = tmp_path / "collection" / "plugins" / "module_utils"
     directory.mkdir(parents=True)
-    monkeypatch.setattr(module, "__file__", str(directory / "manifest.py"))
+    monkeypatch.setattr(module, "__file__", str(directory / "schema" / "manifest.py"))
     return directory
 
 
@@ -127,8 +127,10 @@ def test_a_library_that_has_none_says_so(library):
 
 def test_a_library_within_an_archive_has_none(library, monkeypatch, tmp_path):
     with zipfile.ZipFile(tmp_path / "module.zip", "w") as archive:
-        archive.writestr("plugins/module_utils/manifest.py", "")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "module.zip" / "plugins" / "module_utils" / "manifest.py"))
+        archive.writestr("plugins/module_utils/schema/manifest.py", "")
+    monkeypatch.setattr(
+        module, "__file__", str(tmp_path / "module.zip" / "plugins" / "module_utils" / "schema" / "manifest.py")
+    )
     assert Manifest.built_in() is None
 
 

@@ -3,14 +3,18 @@
 import json
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migration_runner import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
+    BUNDLE,
+    MigrationFile,
+    SqlFile,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import (
     PriceList,
     RunnerSettings,
     migration_batches,
     pending_repeatables,
     read_outcome,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import BUNDLE, MigrationFile, SqlFile
 
 SETTINGS = RunnerSettings(schema="public", owner_role="mission_control_owner", audit_role="mission_control_audit")
 

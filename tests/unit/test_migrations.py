@@ -1,7 +1,7 @@
 """Reading migration files and planning what to do with them."""
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     BUNDLE,
     SITE,
     AppliedMigration,

@@ -1,12 +1,12 @@
 """Which functions, views and triggers a set of files ends with."""
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.migrations import SqlFile
-from ansible_collections.homelab.mission_control.plugins.module_utils.object_definitions import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.definitions import (
     shipped_function_names,
     shipped_functions,
     shipped_triggers,
     shipped_views,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import SqlFile
 
 FIRST = SqlFile(
     "001_a.sql",

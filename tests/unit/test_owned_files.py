@@ -12,8 +12,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import cluster_facts as facts
-from ansible_collections.homelab.mission_control.plugins.module_utils import owned_files as files
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import cluster as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.files import owned as files
 from ansible_collections.homelab.mission_control.plugins.modules import cluster_file
 
 # Without root's rights all of this is one user's; what root must not do is then what nobody can.

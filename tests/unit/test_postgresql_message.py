@@ -1,7 +1,7 @@
 """PostgreSQL's words are found among the SQL and its arguments, and nothing else is shown."""
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.postgresql_message import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.postgresql_message import (
     short_message,
     whole_message,
 )

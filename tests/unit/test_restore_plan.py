@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.backup_input import moment
-from ansible_collections.homelab.mission_control.plugins.module_utils.restore_plan import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.backup import moment
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.restore import (
     choose_backup,
     choose_dump,
     plan_restore,

@@ -7,7 +7,7 @@ import hmac
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.homelab.mission_control.plugins.filter.scram_sha_256_verifier import scram_sha_256_verifier
-from ansible_collections.homelab.mission_control.plugins.module_utils.scram import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.passwords.scram import (
     make_verifier,
     matches,
     prepare_password,

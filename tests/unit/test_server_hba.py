@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import server_hba as hba
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans import server_hba as hba
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,7 +121,7 @@ def test_a_way_in_that_the_tasks_cannot_take_is_a_sentence_with_the_line_to_add(
 )
 @pytest.mark.parametrize("database", ["mission_control", "büro"])
 def test_every_byte_of_other_lines_is_kept(comment, database):
-    from ansible_collections.homelab.mission_control.plugins.module_utils.owned_files import decoded
+    from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.files.owned import decoded
 
     content = comment + DEBIAN.encode()
     wanted = {**WANTED, "database": database}

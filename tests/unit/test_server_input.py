@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_input import input_problem
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.server import input_problem
 
 PREFIX = "mission_control_postgresql_"
 INPUTS = {

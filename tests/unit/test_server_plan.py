@@ -6,8 +6,11 @@ import copy
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.filter.existing_server_problem import existing_server_problem
-from ansible_collections.homelab.mission_control.plugins.module_utils import server_files, server_hba
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans import server_hba
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans import (
+    server_settings as server_files,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.server import plan_server
 from hypothesis import given
 from hypothesis import strategies as st
 

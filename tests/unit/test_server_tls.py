@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.certificate_names import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.certificates.names import (
     from_openssl,
     missing_names,
     wanted_names,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.server_plan import plan_server
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.server import plan_server
 from test_server_plan import WANTED, cluster, host, provisioned, server
 
 DIRECTORY = "/etc/mission-control/postgresql"

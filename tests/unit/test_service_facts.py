@@ -10,7 +10,7 @@ import socket
 import threading
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import service_facts as facts
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import service as facts
 
 
 @contextlib.contextmanager

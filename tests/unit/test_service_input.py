@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.service_input import input_problem
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.service import input_problem
 
 TOKEN = "5f1c7e0d9a3b48e2"
 INPUTS = {

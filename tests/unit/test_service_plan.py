@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.service_plan import plan_service
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.service import plan_service
 
 SECRET = "POSTGRES_PASSWORD='the secret'\n"
 WANTED = {

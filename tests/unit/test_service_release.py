@@ -6,17 +6,20 @@ import gzip
 import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils import release_store as store
-from ansible_collections.homelab.mission_control.plugins.module_utils.manifest import Manifest
-from ansible_collections.homelab.mission_control.plugins.module_utils.release_archive import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases import store
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases.archive import (
     build_release,
     pack,
     read_package,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import Manifest
 
 ROOT = str(Path(__file__).resolve().parents[2])
 APPLICATION = f"{ROOT}/roles/mission_control_service/files/mission_control_service"
@@ -49,14 +52,70 @@ def test_what_python_and_editors_leave_behind_is_not_packed(tmp_path):
     assert list(read_package(str(tmp_path), "p")) == ["p/kept.py", "p/templates/page.html"]
 
 
-def test_the_release_holds_library_application_and_a_manifest_that_the_library_reads():
+def files_of(release):
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(release.content))) as archive:
+        return {name: archive.extractfile(name).read() for name in archive.getnames()}
+
+
+def test_the_release_holds_application_what_it_imports_and_a_manifest_that_the_library_reads():
     release = build_release(APPLICATION, ROOT)
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(release.content))) as archive:
         names = set(archive.getnames())
         manifest = Manifest.from_dict(json.load(archive.extractfile("mission_control/manifest.json")))
         assert {(member.mode, member.mtime, member.uid) for member in archive} == {(0o644, 0, 0)}
-    assert {"mission_control/client.py", "mission_control/py.typed", "mission_control_service/__init__.py"} <= names
+    assert {
+        "mission_control/client/client.py",
+        "mission_control/sockets.py",
+        "mission_control_service/__init__.py",
+    } <= names
     assert manifest == Manifest.built_in()
+
+
+def test_everything_in_the_release_can_be_imported_with_nothing_else_of_the_checkout(tmp_path):
+    for name, content in files_of(build_release(APPLICATION, ROOT)).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    code = """
+import importlib, pathlib, sys
+here = pathlib.Path.cwd()
+sys.path.insert(0, str(here))
+for path in sorted(here.rglob("*.py")):
+    if path.stem not in ("__main__", "wsgi"):  # these two start the service
+        module = importlib.import_module(".".join(path.relative_to(here).with_suffix("").parts))
+        assert pathlib.Path(module.__file__).is_relative_to(here), module
+import mission_control
+[getattr(mission_control, name) for name in mission_control.__all__]
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """A copy of what the release is made of."""
+    shutil.copytree(f"{ROOT}/files/sql", tmp_path / "files/sql")
+    shutil.copytree(f"{ROOT}/plugins/module_utils", tmp_path / "plugins/module_utils")
+    shutil.copy(f"{ROOT}/galaxy.yml", tmp_path)
+    return tmp_path
+
+
+def test_a_change_in_what_only_provisions_makes_no_other_release_and_one_in_what_the_service_imports_does(collection):
+    library = collection / "plugins/module_utils"
+    release = build_release(APPLICATION, str(collection))
+    assert release == build_release(APPLICATION, ROOT)
+    outside = [*(library / "provisioning").rglob("*.py"), *(library / "cli").rglob("*.py")]
+    assert len(outside) > 30
+    for path in outside:
+        path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    assert build_release(APPLICATION, str(collection)) == release
+    inside = [name for name in files_of(release) if name.startswith("mission_control/") and name.endswith(".py")]
+    assert len(inside) > 40
+    for name in inside:
+        path = library / name.partition("/")[2]
+        before = path.read_bytes()
+        path.write_bytes(before + b"# changed\n")
+        assert build_release(APPLICATION, str(collection)).checksum != release.checksum, name
+        path.write_bytes(before)
 
 
 def test_own_migrations_make_another_release(tmp_path):

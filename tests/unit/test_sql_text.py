@@ -1,7 +1,7 @@
 """Splitting and quoting SQL text."""
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.sql_text import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.sql_text import (
     concurrent_index,
     quote_identifier,
     quote_literal,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.upgrade_plan import plan_upgrade
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.upgrade import plan_upgrade
 
 WANTED = {"database": "mission_control", "upgrade_to": "17", "upgrade_confirm": "17"}
 

@@ -4,7 +4,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.usage import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import (
     MOST_TOKENS,
     TokenBuckets,
     UsageError,

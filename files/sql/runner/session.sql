@@ -1,5 +1,5 @@
 -- Functions of the migration runner. They live in the session's temporary schema, so that nothing of the runner stays in a database
--- and every run uses the version that it brought along. plugins/module_utils/migration_runner.py writes the calls.
+-- and every run uses the version that it brought along. plugins/module_utils/schema/runner.py writes the calls.
 --
 -- A file that fails does not raise an error to the client: its subtransaction is rolled back, and the outcome is returned as a row
 -- with SQLSTATE and message. So the caller can name file and cause in a sentence, in every language of the server, without searching

@@ -24,7 +24,7 @@ from .template_filters import register_filters
 from .usage_api import usage_blueprint
 
 if TYPE_CHECKING:
-    from mission_control.manifest import Manifest
+    from mission_control.schema.manifest import Manifest
 
     from .configuration import Configuration
     from .credentials import Credentials

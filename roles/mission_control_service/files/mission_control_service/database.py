@@ -18,14 +18,14 @@ from mission_control import (
     SettingsError,
     StatementCanceledError,
 )
-from mission_control.health_probe import cut_at
+from mission_control.health.probe import cut_at
 
 from .configuration import ConfigurationError
 
 if TYPE_CHECKING:
-    from mission_control.driver import Parameters
-    from mission_control.pool import PoolStats
-    from mission_control.session import Session
+    from mission_control.database.driver import Parameters
+    from mission_control.database.pool import PoolStats
+    from mission_control.database.session import Session
 
     from .configuration import Configuration
     from .credentials import Credentials

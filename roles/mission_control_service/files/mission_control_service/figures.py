@@ -13,7 +13,7 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mission_control.audit import AuditHead, verify_audit_chain
+from mission_control.audit.log import AuditHead, verify_audit_chain
 
 from .usage_api import DAY, SINCE, SUMS, TODAY
 

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from mission_control.manifest import Manifest, ManifestError
+from mission_control.schema.manifest import Manifest, ManifestError
 
 from .configuration import Configuration, ConfigurationError
 from .credentials import Credentials

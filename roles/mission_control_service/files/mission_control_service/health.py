@@ -9,14 +9,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify
-from mission_control.health import check_health
+from mission_control.health.check import check_health
 
 from .cached import Cached
 from .database import UnavailableError
 
 if TYPE_CHECKING:
-    from mission_control.health_report import Check, HealthReport
-    from mission_control.manifest import Manifest
+    from mission_control.health.report import Check, HealthReport
+    from mission_control.schema.manifest import Manifest
 
     from .configuration import Configuration
     from .database import Database

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from decimal import Decimal
 
-    from mission_control.health_report import HealthReport
+    from mission_control.health.report import HealthReport
     from prometheus_client.metrics_core import Metric
 
     from .figures import Audit, Inventory, Runs, Tools, Usage

@@ -17,7 +17,7 @@ from .figures import DAYS_SHOWN, HOST_STATUSES
 from .health import NO_REPORT, public_check
 
 if TYPE_CHECKING:
-    from mission_control.health_report import HealthReport
+    from mission_control.health.report import HealthReport
 
     from .access import Access
     from .configuration import Configuration

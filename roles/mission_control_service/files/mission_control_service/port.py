@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 
-from mission_control.cluster_facts import port_holder
+from mission_control.sockets import port_holder
 
 from .configuration import PREFIX, Configuration, ConfigurationError
 

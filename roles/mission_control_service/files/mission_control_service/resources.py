@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from mission_control import literals
+from mission_control.models import enums
 
 from .fields import Field, boolean, choice, integer, json_object, number, text, time, uuid_field
 from .parameters import Parameter
@@ -74,9 +74,9 @@ HOSTS = Resource(
     (
         uuid_field("id"),
         text("name"),
-        choice("type", literals.HostType),
+        choice("type", enums.HostType),
         text("cluster", "Cluster it belongs to; null if it stands alone.", null=True),
-        choice("status", literals.HostStatus),
+        choice("status", enums.HostStatus),
         text("address", "Address under which it is reached.", null=True),
         text("os", "Operating system.", null=True),
         number("cpu_cores", "Cores.", null=True, sql="cpu_cores::float8"),
@@ -87,8 +87,8 @@ HOSTS = Resource(
     ),
     (("name", "text"), ("id", "uuid")),
     filters=(
-        _one_of("status", literals.HostStatus, "Only those of this status."),
-        _one_of("type", literals.HostType, "Only those of this type."),
+        _one_of("status", enums.HostStatus, "Only those of this status."),
+        _one_of("type", enums.HostType, "Only those of this type."),
         Parameter("cluster", "Only those of this cluster.", condition="cluster = %s"),
         Parameter("name", "Only those of this name.", condition="name = %s"),
     ),
@@ -106,11 +106,11 @@ WORKLOADS = Resource(
     (
         uuid_field("id"),
         text("name"),
-        choice("type", literals.WorkloadType),
+        choice("type", enums.WorkloadType),
         text("namespace", "Namespace, Compose project or similar.", null=True),
         uuid_field("host_id", "Host it runs on; null if it is spread over several.", null=True),
         uuid_field("service_id", "Service it is a part of.", null=True),
-        choice("status", literals.WorkloadStatus),
+        choice("status", enums.WorkloadStatus),
         text("image", "Container image or guest template.", null=True),
         integer("replicas_wanted", "Copies asked for.", null=True),
         integer("replicas_ready", "Copies that are ready.", null=True),
@@ -120,8 +120,8 @@ WORKLOADS = Resource(
     ),
     (("id", "uuid"),),
     filters=(
-        _one_of("status", literals.WorkloadStatus, "Only those of this status."),
-        _one_of("type", literals.WorkloadType, "Only those of this type."),
+        _one_of("status", enums.WorkloadStatus, "Only those of this status."),
+        _one_of("type", enums.WorkloadType, "Only those of this type."),
         Parameter("namespace", "Only those of this namespace.", condition="namespace = %s"),
         Parameter("name", "Only those of this name.", condition="name = %s"),
         Parameter("host_id", "Only those on this host.", "uuid", "host_id = %s"),
@@ -192,7 +192,7 @@ TASK_RUNS = Resource(
         uuid_field("id"),
         uuid_field("task_id"),
         text("task_title", sql="(SELECT t.title FROM tasks AS t WHERE t.id = task_runs.task_id)"),
-        choice("status", literals.TaskRunStatus),
+        choice("status", enums.TaskRunStatus),
         text("user_prompt", "What the person asked for.", null=True),
         text("error", "Why it failed.", null=True),
         time("created_at", "When it was queued."),
@@ -202,7 +202,7 @@ TASK_RUNS = Resource(
     (("created_at", "date-time"), ("id", "uuid")),
     descending=True,
     filters=(
-        _one_of("status", literals.TaskRunStatus, "Only those of this status."),
+        _one_of("status", enums.TaskRunStatus, "Only those of this status."),
         Parameter("task_id", "Only those of this task.", "uuid", "task_id = %s"),
         Parameter("created_after", "Only those queued at this time or later.", "date-time", "created_at >= %s"),
         Parameter("created_before", "Only those queued before this time.", "date-time", "created_at < %s"),
@@ -224,13 +224,13 @@ TASK_EVENTS = Resource(
     "task_events",
     (
         integer("sequence", "Position within the run; there may be gaps."),
-        choice("type", literals.TaskEventType),
+        choice("type", enums.TaskEventType),
         time("occurred_at", "When it happened."),
         time("recorded_at", "When it was written."),
         time("payload_blanked_at", "When the payload was blanked because it held a secret.", null=True),
     ),
     (("sequence", "integer"),),
-    filters=(_one_of("type", literals.TaskEventType, "Only those of this type."),),
+    filters=(_one_of("type", enums.TaskEventType, "Only those of this type."),),
 )
 
 RESOURCES = (HOSTS, WORKLOADS, SERVICES, TASKS, TASK_RUNS, TASK_EVENTS)

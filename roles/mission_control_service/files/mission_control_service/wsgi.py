@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import os
 
-from mission_control.manifest import Manifest
+from mission_control.schema.manifest import Manifest
 
 from .app import create_app
 from .configuration import Configuration

@@ -1,0 +1,208 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The command line `mission-control`: health, migrations, queries, usage and the audit log of a database."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from ..errors import MissionControlError, SettingsError
+from ..schema.manifest import Manifest
+from . import audit, health, query, status, usage
+from .output import Output
+from .parser import (
+    EXIT_NO,
+    EXIT_OK,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    CommandError,
+    CommandParser,
+    UsageError,
+    add_connection_options,
+)
+from .runner import end_by_signal, run_interruptibly
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..client.client import Client
+
+    Prepare = Callable[[argparse.Namespace], Client]
+    Run = Callable[[argparse.Namespace, Client, Output], int]
+
+DESCRIPTION = "Health, migrations, queries, cost of language models and audit log of a Mission Control database."
+EXAMPLES = """\
+examples:
+  mission-control health
+  mission-control query "SELECT name, status FROM hosts"
+  mission-control usage --by day --days 7
+
+exit codes: 0 done, 1 the answer is no or the server refused the statement, 2 wrong usage or settings, 3 the database
+could not be asked; health has those of a Nagios plugin. See mission-control COMMAND --help."""
+
+
+class _Version(argparse.Action):
+    """Looked up only when it is asked for, as it may have to be read from files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any, **options: Any) -> None:
+        manifest = Manifest.built_in()
+        sys.stdout.write(f"mission-control {manifest.version if manifest else '(unknown version)'}\n")
+        parser.exit()
+
+
+class _Command(NamedTuple):
+    """What a module of commands says of one of them."""
+
+    summary: str
+    description: str
+    examples: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    prepare: Prepare
+    run: Run
+
+
+def _command(module: Any) -> _Command:
+    return _Command(module.SUMMARY, module.DESCRIPTION, module.EXAMPLES, module.add_options, module.prepare, module.run)
+
+
+_COMMANDS = {
+    "health": _command(health),
+    "status": _command(status),
+    "query": _command(query),
+    "usage": _command(usage),
+}
+_AUDIT_COMMANDS = {
+    "verify": _Command(
+        audit.VERIFY_SUMMARY,
+        audit.VERIFY_DESCRIPTION,
+        audit.VERIFY_EXAMPLES,
+        audit.add_verify_options,
+        audit.prepare,
+        audit.run_verify,
+    ),
+    "head": _Command(
+        audit.HEAD_SUMMARY,
+        audit.HEAD_DESCRIPTION,
+        audit.HEAD_EXAMPLES,
+        audit.add_head_options,
+        audit.prepare,
+        audit.run_head,
+    ),
+}
+
+
+def make_parser() -> CommandParser:
+    parser = CommandParser(prog="mission-control", description=DESCRIPTION, epilog=EXAMPLES)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    add_connection_options(parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name, command in _COMMANDS.items():
+        _add(commands, name, command)
+    audit_parser = commands.add_parser(
+        "audit",
+        help=audit.SUMMARY,
+        description=audit.DESCRIPTION,
+        epilog=f"{audit.VERIFY_EXAMPLES}\n  mission-control audit head > audit.head",
+    )
+    audit_commands = audit_parser.add_subparsers(title="commands", metavar="COMMAND", dest="audit_command")
+    for name, command in _AUDIT_COMMANDS.items():
+        _add(audit_commands, name, command)
+    audit_parser.set_defaults(chosen=None)
+    return parser
+
+
+def _add(commands: Any, name: str, command: _Command) -> None:
+    parser = commands.add_parser(name, help=command.summary, description=command.description, epilog=command.examples)
+    command.add_options(parser)
+    add_connection_options(parser)
+    parser.set_defaults(chosen=command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. A signal, a broken pipe among them, ends the program as it would."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell, with >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the program runs
+    # The library logs for programs; here every error is a sentence, and the rest is of no interest.
+    logging.getLogger("mission_control").addHandler(logging.NullHandler())
+    try:
+        try:
+            code = _run(words)
+        except SystemExit as ending:  # of --help and --version
+            code = int(ending.code or EXIT_OK)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough. Nothing may be written when Python closes the stream.
+        _discard_output()
+        end_by_signal(signal.SIGPIPE)
+    except OSError as error:
+        _discard_output()
+        code = EXIT_UNKNOWN if _is_health(words) else EXIT_NO
+        return _say(f"The output could not be written: {error.strerror or error}.", code)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    """The exit code of the command, with errors said in a sentence."""
+    wrong_usage = EXIT_UNKNOWN if _is_health(words) else EXIT_USAGE
+    client: Client | None = None
+    try:
+        parser = make_parser()
+        options = parser.parse_all(words)
+        command: _Command | None = getattr(options, "chosen", None)
+        if command is None:
+            parser.error("a command is needed" if options.command is None else "audit needs a command, verify or head")
+        client = command.prepare(options)
+        output = Output()
+        return run_interruptibly(lambda: _carry_out(command, options, client, output), lambda: _stop(client, output))
+    except (UsageError, SettingsError) as error:
+        return _say(str(error), wrong_usage)
+    except CommandError as error:
+        return _say(str(error), error.code)
+    except MissionControlError as error:
+        return _say(str(error), EXIT_UNKNOWN)
+    except OSError:
+        raise
+    except Exception as error:
+        # A fault of this program. What it says may hold anything, so only where it is.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)} line {trace.tb_lineno}" if trace else ""
+        return _say(f"An error of this program ({type(error).__name__}{where}). Please report it.", EXIT_UNKNOWN)
+
+
+def _carry_out(command: _Command, options: argparse.Namespace, client: Client, output: Output) -> int:
+    try:
+        return command.run(options, client, output)
+    finally:
+        client.disconnect(0)
+        output.flush()
+
+
+def _stop(client: Client, output: Output) -> None:
+    """Cancel the statement that the server works on, and let go of the connection."""
+    output.clear_progress()
+    client.disconnect(0)
+
+
+def _is_health(words: Sequence[str]) -> bool:
+    """Whether the command is health, as far as a command line that may be wrong can tell."""
+    return next((word for word in words if word in _COMMANDS or word == "audit"), None) == "health"
+
+
+def _say(sentence: str, code: int = EXIT_OK) -> int:
+    text = f"mission-control: {sentence}\n"
+    encoding = sys.stderr.encoding or "ascii"
+    sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    return code
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

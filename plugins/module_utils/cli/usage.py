@@ -1,0 +1,221 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""`mission-control usage`: tokens and cost of language models, with a bar for each row."""
+
+from __future__ import annotations
+
+import argparse
+import decimal
+from typing import TYPE_CHECKING
+
+from ..ledger.report import COUNTS, GROUPS, ReportError, UsageReport, UsageRow, usage_report
+from .output import csv_line, display_width, printable, share_bar, shortened, table
+from .parser import (
+    EXIT_OK,
+    UsageError,
+    add_format_options,
+    date_option,
+    make_client,
+    positive_option,
+)
+
+if TYPE_CHECKING:
+    from ..client.client import Client
+    from .output import Output
+
+SUMMARY = "tokens and cost of language models over a period"
+DESCRIPTION = """\
+Shows calls, tokens and cost of language models by provider and model, or by what --by names. Tokens are all
+input (cached or not) and all output (reasoning included); --json and --csv have every bucket and exact costs.
+Days are cut by the server in the reporting time zone, right on days on which the clocks change. Costs are in USD.
+Calls of a model without a price are counted and are in no cost."""
+EXAMPLES = """\
+examples:
+  mission-control usage                                  the last 30 days by provider and model
+  mission-control usage --by day --days 7                day by day
+  mission-control usage --by project,model --since 2026-03-01 --until 2026-03-31
+  mission-control usage --by day --time-zone Europe/Amsterdam --csv > usage.csv"""
+
+_LEAST_BAR = 10
+_LONGEST_BAR = 40
+_LEAST_LABEL = 8
+_NARROW = 80
+_WHOLE_LABELS = ("day", "month")
+_ZERO = decimal.Decimal(0)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--by",
+        metavar="COLUMNS",
+        type=_columns,
+        default=("provider", "model"),
+        help=f"what to group by, of {', '.join(GROUPS)}; several with commas (provider,model)",
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--since", metavar="DAY", type=date_option, help="first day, such as 2026-03-01")
+    start.add_argument(
+        "--days", metavar="NUMBER", type=positive_option, default=30, help="how many days, the last one included (30)"
+    )
+    parser.add_argument("--until", metavar="DAY", type=date_option, help="last day, included (today)")
+    parser.add_argument(
+        "--time-zone",
+        metavar="NAME",
+        help="time zone of the days, such as Europe/Amsterdam (the database's reporting_time_zone())",
+    )
+    add_format_options(parser, "json", "csv")
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    columns = tuple(part.strip() for part in text.split(","))
+    wrong = next((name for name in columns if name not in GROUPS), None)
+    if wrong is not None:
+        raise argparse.ArgumentTypeError(f"usage can be grouped by {', '.join(GROUPS)}, not by {wrong!r}")
+    if len(set(columns)) != len(columns):
+        raise argparse.ArgumentTypeError("each column is named once")
+    return columns
+
+
+def prepare(options: argparse.Namespace) -> Client:
+    return make_client(options)
+
+
+def run(options: argparse.Namespace, client: Client, output: Output) -> int:
+    try:
+        report = usage_report(client, options.by, options.since, options.until, options.days, options.time_zone)
+    except ReportError as error:
+        raise UsageError(str(error)) from None
+    if options.format == "json":
+        output.json(_as_json(report))
+    elif options.format == "csv":
+        _print_csv(report, output)
+    else:
+        _print_table(report, output)
+    return EXIT_OK
+
+
+def _as_json(report: UsageReport) -> object:
+    period = report.period
+    return {
+        "time_zone": period.time_zone,
+        "first_day": period.first_day,
+        "last_day": period.last_day,
+        "starts_at": period.starts_at,
+        "ends_at": period.ends_at,
+        "by": list(report.by),
+        "rows": [row.as_dict() for row in report.rows],
+        "total": report.total.as_dict(),
+    }
+
+
+def _print_csv(report: UsageReport, output: Output) -> None:
+    columns = [*report.by, *COUNTS, "cost_usd", "subscription_value_usd"]
+    output.data(csv_line(columns))
+    for row in report.rows:
+        values = row.as_dict()
+        output.data(csv_line(None if values[name] is None else _plain(values[name]) for name in columns))
+
+
+def _plain(value: object) -> str:
+    return f"{value:f}" if isinstance(value, decimal.Decimal) else str(value)
+
+
+def _print_table(report: UsageReport, output: Output) -> None:
+    period, total = report.period, report.total
+    days = "1 day" if period.first_day == period.last_day else f"{(period.last_day - period.first_day).days + 1} days"
+    output.line(f"{period.first_day} to {period.last_day}, {days} in {period.time_zone}")
+    if not total.counts["calls"]:
+        output.line("No usage was recorded in this time.")
+        return
+    output.line()
+    for text in table_lines(report, output.width, output.blocks):
+        output.line(text)
+    unpriced = total.counts["unpriced_calls"]
+    if unpriced:
+        calls = "1 call has" if unpriced == 1 else f"{unpriced:,} calls have"
+        output.line(f"\n{calls} no price and no part in the cost.")
+    if total.subscription_value_usd is not None:
+        output.line(f"Use under a subscription would have cost {money(total.subscription_value_usd)} USD more.")
+
+
+def table_lines(report: UsageReport, width: int | None, blocks: bool) -> list[str]:
+    """The table with its bars, not wider than the terminal as far as its numbers let it be."""
+    by = list(report.by)
+    with_unpriced = report.total.counts["unpriced_calls"] > 0
+    headings = ["calls", "input", "output", *(["unpriced"] if with_unpriced else []), "cost USD"]
+    numbers = [_numbers(row, with_unpriced) for row in (*report.rows, report.total)]
+    labels = [[_label(row, name) for name in by] for row in report.rows]
+    bar_width = _LONGEST_BAR // 2
+    if width is not None:
+        room = width - _width(headings, numbers)
+        # On a narrow terminal a bar is worth less than a label that can be read.
+        if width >= _NARROW or _width(by, labels) > room:
+            labels = _fitting(by, labels, room - _LEAST_BAR)
+        bar_width = min(_LONGEST_BAR, room - _width(by, labels))
+    labels.append(["total", *[""] * (len(by) - 1)])
+    most = max((row.cost_usd or _ZERO for row in report.rows), default=_ZERO)
+    bars = [_bar(row, most, bar_width, blocks) for row in report.rows]
+    right = range(len(by), len(by) + len(headings))
+    return table([*by, *headings, ""], [[*a, *b, c] for a, b, c in zip(labels, numbers, [*bars, ""])], right)
+
+
+def _width(headings: list[str], rows: list[list[str]]) -> int:
+    """Columns of the terminal that these columns of a table take, with the two blanks after each."""
+    return sum(max(display_width(row[column]) for row in (headings, *rows)) + 2 for column in range(len(headings)))
+
+
+def _fitting(headings: list[str], labels: list[list[str]], room: int) -> list[list[str]]:
+    """The labels, the longest of them shortened until they leave a bar its room or would say too little."""
+    while labels:
+        excess = _width(headings, labels) - room
+        # A day or a month that is shortened is every day.
+        widths = [
+            0 if name in _WHOLE_LABELS else max(display_width(row[column]) for row in labels)
+            for column, name in enumerate(headings)
+        ]
+        widest = max(widths)
+        column = widths.index(widest)
+        if excess <= 0 or widest <= max(_LEAST_LABEL, display_width(headings[column])):
+            break
+        # Not below the next longest at once, so that two long columns share the loss.
+        others = sorted(widths)[-2] if len(widths) > 1 else 0
+        limit = max(widest - excess, _LEAST_LABEL, display_width(headings[column]), min(others, widest - 1))
+        labels = [[shortened(cell, limit) if at == column else cell for at, cell in enumerate(row)] for row in labels]
+    return labels
+
+
+def _label(row: UsageRow, name: str) -> str:
+    value = row.group[name]
+    return printable(str(value)) if value is not None else f"(no {name})"
+
+
+def _numbers(row: UsageRow, with_unpriced: bool) -> list[str]:
+    counts = row.counts
+    unpriced = [f"{counts['unpriced_calls']:,}"] if with_unpriced else []
+    cost = "unpriced" if row.cost_usd is None else money(row.cost_usd)
+    return [f"{counts['calls']:,}", short_count(row.input_tokens), short_count(row.output_tokens), *unpriced, cost]
+
+
+def _bar(row: UsageRow, most: decimal.Decimal, width: int, blocks: bool) -> str:
+    if width < 1 or not row.cost_usd or not most:
+        return ""
+    return share_bar(float(row.cost_usd / most), width, blocks)
+
+
+def short_count(number: int) -> str:
+    """A number of tokens in four characters or so: 950, 1.23k, 45.6M."""
+    if number < 1000:
+        return str(number)
+    size = float(number)
+    for unit in ("k", "M", "G", "T"):
+        size /= 1000
+        if size < 999.5 or unit == "T":
+            break
+    return f"{size:.2f}{unit}" if size < 9.995 else f"{size:.1f}{unit}" if size < 99.95 else f"{size:,.0f}{unit}"
+
+
+def money(amount: decimal.Decimal) -> str:
+    """A cost with four decimals; a smaller one is not shown as nothing."""
+    if 0 < amount < decimal.Decimal("0.0001"):
+        return "<0.0001"
+    return f"{amount:,.4f}"

@@ -1,0 +1,66 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models of the views; there is nothing to insert."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import ClassVar, Optional
+from uuid import UUID
+
+from .base import Model
+from .enums import ProviderName, RiskLevel, TaskRunStatus
+
+
+@dataclass(frozen=True)
+class ActiveTaskRun(Model):
+    """A run that is queued, running or waiting for an approval."""
+
+    __table__: ClassVar[str] = "active_task_runs"
+    id: UUID
+    task_id: UUID
+    task_title: str
+    user_prompt: Optional[str]
+    status: TaskRunStatus
+    created_at: datetime
+    started_at: Optional[datetime]
+    age: timedelta
+    event_count: int
+    tool_call_count: int
+
+
+@dataclass(frozen=True)
+class RecentTokenUsage(Model):
+    """Use and cost of a model in the last 30 days. The total leaves out the unpriced requests."""
+
+    __table__: ClassVar[str] = "recent_token_usage_summary"
+    provider: ProviderName
+    model: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    reasoning_tokens: int
+    total_cost_usd: Optional[Decimal]
+    subscription_value_usd: Optional[Decimal]
+    unpriced_requests: int
+    last_used_at: datetime
+
+
+@dataclass(frozen=True)
+class ToolCallSuccess(Model):
+    """How the calls of a tool ended; the rate is between 0 and 1, and None for a tool that never ran to an end."""
+
+    __table__: ClassVar[str] = "tool_call_success_rate"
+    tool_id: UUID
+    tool_name: str
+    risk_level: RiskLevel
+    total_calls: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    denied: int
+    success_rate: Optional[Decimal]
+    average_duration_ms: Optional[Decimal]

@@ -1,0 +1,88 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the inputs of several roles are judged by. A check returns the end of a sentence, empty where nothing is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..passwords.kept import password_problem
+
+_NAME = re.compile(r"[a-z_][a-z0-9_$]{0,62}")
+_MOST_CHARACTERS = 1000
+_MOST_SHOWN = 200
+# PostgreSQL reads the first two as something else than a role; the others are made by initdb.
+_TAKEN = {"public", "none", "postgres", "template0", "template1", "information_schema"}
+
+
+def integer(value: Any) -> int | None:
+    """The number that Ansible would take a value for; a variable from the command line is a text."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return int(value) if isinstance(value, int) else int(str(value), 10)
+    except ValueError:
+        return None
+
+
+def number_problem(value: Any, least: int, most: int) -> str:
+    number = integer(value)
+    if number is None or not least <= number <= most:
+        return f"is {shown(value)}, but it must be a whole number from {least} to {most}"
+    return ""
+
+
+def text_problem(value: Any) -> str:
+    """Of a text, or a number that is meant as one: what no server, shell or file takes as it is."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return f"is {shown(value)}, but it must be a text; an empty one is written ''"
+    text = str(value)
+    if not text.isprintable():
+        return f"is {shown(text)}, which holds a character that cannot be printed"
+    if len(text) > _MOST_CHARACTERS:
+        return f"is {shown(text)} with {len(text)} characters, but {_MOST_CHARACTERS} are the most"
+    return ""
+
+
+def secret_problem(value: Any) -> str:
+    """Of a password; empty is none. The value is not shown."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return "is no text: quote it, and write '' for none"
+    text = str(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "holds half a surrogate pair, which is no character"
+    return password_problem(text) if text else ""
+
+
+def path_problem(value: Any, home: bool = False) -> str:
+    """Of a path, which must be absolute, or begin with `~` where `home` says so."""
+    problem = text_problem(value)
+    if problem:
+        return problem
+    if not str(value).startswith(("/", "~") if home else "/"):
+        return f"is {shown(value)}, but it must be an absolute path{' or begin with ~' if home else ''}"
+    return ""
+
+
+def name_problem(value: Any) -> str:
+    """Of a name for something that is made in PostgreSQL, so that nobody ever has to quote it."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        return (
+            f"is {shown(value)}, but a name has 1 to 63 lower-case letters, digits, underscores and dollar signs, "
+            "and begins with a letter or an underscore"
+        )
+    return ""
+
+
+def is_taken(name: str) -> bool:
+    """Whether PostgreSQL keeps a name for itself."""
+    return name.startswith("pg_") or name in _TAKEN
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: in quotes where it is a text, on one line, and never long."""
+    text = repr(str(value)) if isinstance(value, str) else " ".join(str(value).split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -1,0 +1,117 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Judge the inputs of the role mission_control_service before the host is looked at."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from ..files.env_file import value_problem
+from .checks import number_problem, secret_problem, shown, text_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PREFIX = "mission_control_service_"
+# As useradd of Debian takes it.
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+# What RFC 6750 allows in a bearer token, in the length that nobody guesses.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
+_LONGEST_ENVIRONMENT = 100
+_NUMBERS = {
+    "health_cache_seconds": (0, 300),
+    "threads": (2, 64),
+    "connections_per_address": (8, 1000),
+    "pool_size": (3, 100),
+    "statement_timeout": (1, 300),
+    "graceful_timeout": (1, 300),
+    "database_port": (1, 65535),
+}
+
+
+def input_problem(inputs: Mapping[str, Any]) -> str:
+    """The first thing that is wrong, as one sentence that names the variable; empty where all is well.
+
+    Args:
+        inputs: the role's variables by their names without the prefix. No sentence holds a token or a password.
+    """
+    return next(_problems(inputs), "")
+
+
+def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
+    yield from _address_problems(inputs)
+    for name, (least, most) in _NUMBERS.items():
+        problem = number_problem(inputs[name], least, most)
+        if problem:
+            yield f"{_PREFIX}{name} {problem}."
+    if not _USER.fullmatch(str(inputs["user"])) or inputs["user"] == "root":
+        yield (
+            f"{_PREFIX}user is {shown(inputs['user'])}, but it must be the name of a user of its own, with 1 to 32 lower-case letters, digits, "
+            "underscores and hyphens, that begins with a letter or an underscore."
+        )
+    if not _amount(inputs["budget_usd"]):
+        yield f"{_PREFIX}budget_usd is {shown(inputs['budget_usd'])}, but it must be an amount above 0 such as 25 or 12.50, or empty for no budget."
+    yield from _text_problems(inputs)
+    yield from _token_problems(inputs["api_tokens"])
+
+
+def _address_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
+    address = str(inputs["bind_address"])
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        yield f"{_PREFIX}bind_address is {shown(address)}, but it must be an IP address such as 127.0.0.1, 192.168.1.5, 0.0.0.0 or ::1."
+    problem = number_problem(inputs["port"], 1024, 65535)
+    if problem:
+        yield f"{_PREFIX}port {problem}, since the service has no right to open a lower one."
+
+
+def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
+    for name in (
+        "environment",
+        "database_host",
+        "database_name",
+        "database_user",
+        "database_ssl_mode",
+        "database_ca_cert",
+    ):
+        value = inputs[name]
+        problem = text_problem(value) or value_problem(str(value))
+        if name == "environment" and len(str(value)) > _LONGEST_ENVIRONMENT:
+            problem = f"is {shown(value)} with {len(str(value))} characters, but {_LONGEST_ENVIRONMENT} are the most"
+        elif value == "" and name != "database_ca_cert":
+            problem = "is empty, but it is needed"
+        if problem:
+            yield f"{_PREFIX}{name} {problem}."
+    password = inputs["database_password"]
+    problem = secret_problem(password) or value_problem(str(password))
+    if problem:
+        yield f"The password in {_PREFIX}database_password {problem}."
+
+
+def _token_problems(tokens: Any) -> Iterator[str]:
+    for number, token in enumerate(tokens, start=1):
+        which = f"Token {number} in {_PREFIX}api_tokens"
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            yield f"{which} may hold letters, digits and - . _ ~ + / only: take the output of openssl rand -hex 32."
+        elif not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN:
+            yield (
+                f"{which} has {len(token)} characters, but a token has {_SHORTEST_TOKEN} to {_LONGEST_TOKEN}: "
+                "take the output of openssl rand -hex 32."
+            )
+        elif token in tokens[: number - 1]:
+            yield f"{which} is there twice: remove one of them."
+
+
+def _amount(value: Any) -> bool:
+    if value in ("", None):
+        return True
+    try:
+        # In the form that the service reads: no exponent, six decimals at most.
+        return bool(re.fullmatch(r"\d{1,9}(\.\d{1,6})?", str(value), re.ASCII)) and Decimal(str(value)) > 0
+    except InvalidOperation:
+        return False

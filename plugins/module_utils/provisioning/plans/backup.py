@@ -1,0 +1,178 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Decide what a host needs so that its database is backed up as it is wanted, or the sentences that say why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .service import differs, must_write
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Info = Mapping[str, Any]
+
+_PREFIX = "mission_control_backup_"
+_OFF = ("", "(disabled)")
+# Debian enables this server for repositories of other hosts. Without its certificates it is started anew every second.
+PACKAGES_SERVER = "pgbackrest.service"
+
+
+def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dict[str, Any]:
+    """Compare a host with what is wanted.
+
+    Args:
+        info: what the module backup_info returned.
+        clusters: those of the module cluster_info, with our settings file as its `drop_in`; none in the server mode `existing`.
+        wanted: method, port, stanza, repositories (numbers), paths of the repositories, program, packages, directories, files, drop_in,
+            timers (name and calendar) and all_timers, as `vars/main.yml` of the role lists them.
+
+    Returns:
+        `problems`, sentences for each reason to do nothing; where there is none, `actions`, sentences, and the details of each.
+        It holds no text of a file. `ready` is false where no server runs yet that could be backed up.
+    """
+    pgbackrest = wanted["method"] == "pgbackrest"
+    cluster = find_cluster(clusters, wanted["port"]) if pgbackrest else None
+    problems = [
+        f"{_PREFIX}{name} is {calendar!r}, which is no calendar: {info['calendars'][calendar]}."
+        for name, calendar in wanted["calendars"].items()
+        if calendar in info["calendars"]
+    ]
+    if cluster:
+        problems += _cluster_problems(cluster, wanted) or _repository_problems(info, cluster, wanted)
+    if problems:
+        return {"problems": problems}
+
+    stanza, full = _stanza(info, cluster, wanted) if cluster else ("create" if pgbackrest else "", True)
+    if not pgbackrest:
+        full = not info["dumps"]
+    server = cluster["server"] if cluster else {}
+    write = [each["path"] for each in wanted["files"] if must_write(info, each)]
+    timers = [each["name"] for each in wanted["timers"]] if info["systemd"] else []
+    plan = {
+        "problems": [],
+        "ready": bool(cluster) or not pgbackrest,
+        "label": f"{cluster['version']}/{cluster['name']}" if cluster else "",
+        "control": ["pg_ctlcluster", cluster["version"], cluster["name"]] if cluster else [],
+        "drop_in": cluster["drop_in"] if cluster else "",
+        "drop_in_before": cluster["drop_in_content"] if cluster else None,
+        "owner": cluster["owner"] if cluster else "",
+        "packages": [name for name in wanted["packages"] if name not in info["packages"]],
+        "disable_packages_server": _fails(info["units"].get(PACKAGES_SERVER)),
+        "directories": [each["path"] for each in wanted["directories"] if _directory_differs(info, each)],
+        "write": write,
+        "stanza": stanza,
+        "write_drop_in": bool(pgbackrest and (not cluster or cluster["drop_in_content"] != wanted["drop_in"])),
+        "reload": bool(server and server["reload_pending"]),
+        "restart": server["pending_restart"] if server else [],
+        "enable": [name for name in timers if not (info["units"][name]["enabled"] and info["units"][name]["active"])],
+        "disable": [
+            name
+            for name in wanted["all_timers"]
+            if name not in timers and info["units"].get(name, {}).get("loaded", False)
+        ],
+        "read_units": info["systemd"]
+        and (
+            any(path.startswith("/etc/systemd/system/") for path in write)
+            or any(unit["needs_reload"] for unit in info["units"].values())
+        ),
+        "first": "" if not full else "full" if pgbackrest else "dump",
+    }
+    plan["check"] = pgbackrest and any(plan[name] for name in ("stanza", "write_drop_in", "reload", "restart"))
+    plan["actions"] = _actions(plan, wanted)
+    return plan
+
+
+def _fails(unit: Mapping[str, bool] | None) -> bool:
+    """Whether it is to run and does not."""
+    return bool(unit and unit["enabled"] and not unit["active"])
+
+
+def find_cluster(clusters: list[dict[str, Any]], port: int) -> dict[str, Any] | None:
+    """The cluster whose server listens on the port: after a move to a newer major version that is another one than before."""
+    return next((each for each in clusters if each["server"] and each["server"]["port"] == port), None)
+
+
+def _cluster_problems(cluster: dict[str, Any], wanted: Info) -> list[str]:
+    label = f"{cluster['version']}/{cluster['name']}"
+    others, server = cluster["settings"], cluster["server"]
+    if server["in_recovery"]:
+        return [f"The cluster {label} is a standby: back up its primary."]
+    if not cluster["reads_conf_d"]:
+        return [f"The postgresql.conf of {label} does not include conf.d: add the line include_dir = 'conf.d' to it."]
+    for name in ("archive_command", "archive_library"):
+        if others.get(name, "") not in _OFF:
+            return [
+                f"The cluster {label} archives its write-ahead log for somebody else already ({name} is {others[name]!r}): take that out, or set "
+                f"{_PREFIX}method to dump."
+            ]
+    if others.get("wal_level") == "minimal":
+        return [f"The wal_level of {label} is minimal, with which nothing can be archived: set it to replica."]
+    if server["overridden"]:
+        name = server["overridden"][0]
+        return [f"{name} is also set in a file of {label} that is read later and wins: remove it there."]
+    return []
+
+
+def _repository_problems(info: Info, cluster: dict[str, Any], wanted: Info) -> list[str]:
+    repositories = info["repositories"]
+    for path in wanted["repository_paths"]:
+        # Where it was in use, a directory that is gone is rather one that is not mounted.
+        if info["paths"].get(path) is None and cluster["drop_in_content"] is not None:
+            return [f"The repository {path} is in use and is not there: mount it, or make the directory anew."]
+    if repositories["problem"]:
+        return [f"The backups cannot be read: {repositories['problem']}."]
+    for number in wanted["repositories"]:
+        known = [each for each in repositories["clusters"] if each["repository"] == number]
+        if known and known[-1]["system"] != info["system_identifier"] and known[-1]["version"] == cluster["version"]:
+            return [
+                f"Repository {number} holds backups of another cluster of PostgreSQL {cluster['version']} under the name {wanted['stanza']}: restore "
+                f"them with playbooks/restore.yml, or set {_PREFIX}stanza to another name."
+            ]
+    return []
+
+
+def _stanza(info: Info, cluster: dict[str, Any], wanted: Info) -> tuple[str, bool]:
+    """Whether the stanza is to be created, or upgraded to a newer major version, and whether a full backup is due."""
+    clusters, backups = info["repositories"]["clusters"], info["repositories"]["backups"]
+    create = upgrade = full = False
+    for number in wanted["repositories"]:
+        known = [each for each in clusters if each["repository"] == number]
+        current = known[-1] if known else None
+        create = create or current is None
+        upgrade = upgrade or (current is not None and current["system"] != info["system_identifier"])
+        full = full or not any(
+            current and each["repository"] == number and each["cluster"] == current["id"] for each in backups
+        )
+    return ("create" if create else "upgrade" if upgrade else ""), full or create or upgrade
+
+
+def _directory_differs(info: Info, wanted: Info) -> bool:
+    if not wanted["keep_mode"]:
+        return differs(info, wanted, "directory")
+    # A mounted one may have a mode that cannot be set; that its owner is the right one is enough.
+    found = info["paths"][wanted["path"]]
+    return found is None or found["kind"] != "directory" or found["owner"] != wanted["owner"]
+
+
+def _actions(plan: Mapping[str, Any], wanted: Info) -> list[str]:
+    label = plan["label"] or "the cluster"
+    stanza = wanted["stanza"]
+    sentences = (
+        (plan["packages"], f"Install {', '.join(plan['packages'])}."),
+        (plan["disable_packages_server"], f"Disable {PACKAGES_SERVER}, which fails."),
+        (plan["directories"], f"Make {', '.join(plan['directories'])}."),
+        (plan["write"], f"Write {', '.join(plan['write'])}."),
+        (plan["stanza"] == "create", f"Make the repository ready for {stanza}."),
+        (plan["stanza"] == "upgrade", f"Make the repository ready for the new version of {stanza}."),
+        (plan["write_drop_in"], f"Have {label} archive its write-ahead log."),
+        (plan["reload"], f"Have {label} read its changed configuration."),
+        (plan["restart"], f"Restart {label}, which {', '.join(plan['restart'])} waits for."),
+        (plan["check"], "Check that the write-ahead log reaches the repository."),
+        (plan["disable"], f"Remove {', '.join(plan['disable'])}."),
+        (plan["enable"], f"Start {', '.join(plan['enable'])}."),
+        (plan["read_units"], "Have systemd read the changed units."),
+        (plan["first"], "Make the first backup."),
+    )
+    return [sentence for condition, sentence in sentences if condition]

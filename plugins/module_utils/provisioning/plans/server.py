@@ -1,0 +1,295 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be done to a host so that it runs the wanted PostgreSQL cluster, or the sentences that say why not.
+
+Pure functions: they take what the module cluster_info found and what the role was given, and decide; nothing is read or changed here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from .server_hba import hba_content, hba_problem, way_in_problem
+from .server_settings import memory_settings, setting_problems, settings_content, whole_number
+from .server_tls import listening_addresses, plan_tls, tls_actions, tls_notes, tls_problems
+
+Info = dict[str, Any]
+Wanted = dict[str, Any]
+
+# What initdb writes into postgresql.conf: a setting that still has this value was not chosen by anybody.
+INITIAL_SETTINGS = {"shared_buffers": "128MB"}
+
+
+def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
+    """Return what is to be done, in `actions` as sentences, or `problems`: then nothing may be done."""
+    platform = f"{info['distribution']['id']}-{info['distribution']['version']}"
+    if platform not in wanted["supported"]:
+        name = info["distribution"]["name"]
+        return {"problems": [f"{name} is not supported: install PostgreSQL yourself and use the mode 'existing'."]}
+    version = wanted["version"] or str(wanted["supported"][platform])
+    label = f"{version}/{wanted['cluster']}"
+    target = next(
+        (each for each in info["clusters"] if (each["version"], each["name"]) == (version, wanted["cluster"])), None
+    )
+    leftover = _leftover(info, version, wanted)
+    if leftover:
+        target = None
+    tls = plan_tls(info, wanted, target)
+    # The first group with a problem is enough: what follows is often only its consequence.
+    groups = (
+        _become_problems(info, wanted),
+        _other_holder_problems(info, wanted, label, target),
+        _package_problems(info, wanted, platform, version),
+        _memory_problems(info, wanted),
+        _target_problems(info, wanted, label, target),
+        tls_problems(info, wanted, label, target, tls),
+    )
+    problems = next(filter(None, groups), [])
+    if problems:
+        return {"problems": problems}
+
+    packages = [
+        name
+        for name in ("postgresql-common", f"postgresql-{version}", "python3-psycopg2")
+        if name not in info["packages"]
+    ]
+    drop_in = wanted_drop_in(info, wanted, target, tls["settings"])
+    old_hba = (target or {}).get("hba_content") or ""
+    encoding = (target or {}).get("hba_encoding", "utf-8")
+    hba = hba_content(old_hba, wanted, encoding)
+    server = (target or {}).get("server")
+    configuration = f"/etc/postgresql/{version}/{wanted['cluster']}"
+    plan = {
+        "problems": [],
+        "version": version,
+        "label": label,
+        # Hands over to systemctl where systemd runs and works where it does not.
+        "control": ["pg_ctlcluster", version, wanted["cluster"]],
+        "packages": packages,
+        "installs_server": f"postgresql-{version}" in packages,
+        "create": target is None,
+        "leftover": leftover,
+        "configuration_directory": configuration,
+        "drop_in_path": f"{configuration}/conf.d/mission_control.conf",
+        "hba_path": f"{configuration}/pg_hba.conf",
+        "drop_in": drop_in,
+        "drop_in_before": (target or {}).get("drop_in_content"),
+        "drop_in_encoding": (target or {}).get("drop_in_encoding", "utf-8"),
+        "write_drop_in": target is None or target["drop_in_content"] != drop_in,
+        "hba": hba,
+        "hba_before": old_hba,
+        "hba_encoding": encoding,
+        "write_hba": target is None or old_hba != hba,
+        "start": server is None,
+        "reload": bool(server and server["reload_pending"]),
+        "restart": server["pending_restart"] if server else [],
+        "enable": info["systemd"] and not info["service_enabled"],
+        "server": server,
+        "database_problem": server["database_problem"] if server else "",
+        "data_directory": (target or {}).get("data_directory", ""),
+        "owner": (target or {}).get("owner", "postgres"),
+        "log": (target or {}).get("log", ""),
+        "tls": tls,
+        "notes": tls_notes(wanted, label, target, tls),
+    }
+    steps = ("write_drop_in", "write_hba", "start", "reload", "restart", "enable")
+    for key, problem in (("write_drop_in", "drop_in_problem"), ("write_hba", "hba_problem")):
+        if target is not None and plan[key] and target[problem]:
+            return {"problems": [target[problem]]}
+    plan["configure"] = any(plan[key] for key in steps) or tls["make"] or bool(tls["obsolete"])
+    plan["actions"] = _actions(plan)
+    if "shared_buffers" not in wanted["settings"] and not wanted["memory_mb"]:
+        plan["notes"] += filter(None, [memory_note(plan)])
+    return plan
+
+
+def _actions(plan: dict[str, Any]) -> list[str]:
+    label = plan["label"]
+    sentences = (
+        (plan["packages"], f"Install {', '.join(plan['packages'])}."),
+        (plan["leftover"], f"Remove what an interrupted creation of {label} left."),
+        (plan["create"], f"Create the cluster {label}."),
+        *((True, sentence) for sentence in tls_actions(label, plan["tls"])),
+        (plan["write_drop_in"], f"Write the settings of {label}."),
+        (plan["write_hba"], f"Write the client authentication of {label}."),
+        (plan["start"], f"Start {label}."),
+        (plan["reload"], f"Have {label} read its changed configuration."),
+        (plan["restart"], f"Restart {label}, which {', '.join(plan['restart'])} waits for."),
+        (plan["enable"], "Start PostgreSQL when the host boots."),
+    )
+    return [sentence for condition, sentence in sentences if condition]
+
+
+def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tls: dict[str, Any]) -> str:
+    """Return the drop-in: what was asked for, and what is derived unless somebody else chose it on an adopted cluster."""
+    others = (target or {}).get("settings", {})
+    chosen = wanted["settings"]
+    connections = whole_number(chosen.get("max_connections")) or whole_number(others.get("max_connections")) or 100
+    derived: dict[str, Any] = {"listen_addresses": "localhost"}
+    if wanted["memory_mb"] != "0":
+        megabytes = int(wanted["memory_mb"] or 0) or info["memory_bytes"] // 2**20
+        derived.update(memory_settings(megabytes, connections))
+    kept = {name: others[name] for name in derived if name in others and others[name] != INITIAL_SETTINGS.get(name)}
+    settings = {name: value for name, value in derived.items() if name not in kept}
+    # The distribution's tools keep the port in postgresql.conf, and move it there when they move the cluster to a newer version.
+    if target is not None and whole_number(others.get("port", 5432)) != wanted["port"]:
+        settings["port"] = wanted["port"]
+    settings["password_encryption"] = "scram-sha-256"  # noqa: S105 - a method's name
+    if wanted["listen_addresses"]:
+        settings["listen_addresses"] = wanted["listen_addresses"]
+    settings.update(tls)
+    settings.update(chosen)
+    return settings_content(settings, {name: value for name, value in kept.items() if name not in settings})
+
+
+def _become_problems(info: Info, wanted: Wanted) -> list[str]:
+    """Return why the tasks cannot become the administrator."""
+    shell, user = info["administrator_shell"], wanted["become_user"]
+    if os.path.basename(shell) not in ("nologin", "false") or re.search(
+        r"(?:^|\s)(?:-\w*s|--shell)\b", wanted["su_flags"]
+    ):
+        return []
+    return [
+        f"The user {user} has no shell but {shell}, and su needs one: set ansible_su_flags to '-s /bin/sh' for this host, or use sudo."
+    ]
+
+
+def memory_note(plan: dict[str, Any]) -> str:
+    """Return how much of the host's memory the server takes for itself where the role chose that, as a sentence; else an empty text."""
+    chosen = re.search(r"^shared_buffers = '(\d+)MB'$", plan["drop_in"], re.MULTILINE)
+    if not chosen or not plan["write_drop_in"]:
+        return ""
+    return f"{plan['label']} takes {chosen[1]} MB of memory for shared_buffers: set mission_control_postgresql_memory_mb where the host has other work too."
+
+
+def _package_problems(info: Info, wanted: Wanted, platform: str, version: str) -> list[str]:
+    carried = str(wanted["supported"][platform])
+    if (
+        wanted["repository"] == "distribution"
+        and version != carried
+        and f"postgresql-{version}" not in info["packages"]
+    ):
+        return [
+            f"{info['distribution']['name']} carries PostgreSQL {carried}, not {version}: set mission_control_postgresql_repository to "
+            "pgdg, or to none if the host's own package sources have it."
+        ]
+    return []
+
+
+def _memory_problems(info: Info, wanted: Wanted) -> list[str]:
+    available = info["memory_bytes"]
+    problems = setting_problems(wanted["settings"], available)
+    megabytes = int(wanted["memory_mb"] or 0)
+    if megabytes and not 64 <= megabytes <= available // 2**20:
+        problems.append(
+            f"mission_control_postgresql_memory_mb is {megabytes}, but it must lie between 64 and the {available // 2**20} MB of this host."
+        )
+    return problems
+
+
+def _leftover(info: Info, version: str, wanted: Wanted) -> str:
+    unfinished = info["unfinished_creation"]
+    if (
+        unfinished
+        and not unfinished["started"]
+        and (unfinished["version"], unfinished["name"]) == (version, wanted["cluster"])
+    ):
+        return str(unfinished["data_directory"])
+    return ""
+
+
+def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, Any] | None) -> list[str]:
+    """Return why the cluster cannot be created, or adopted as it is."""
+    port, holder = wanted["port"], info["port_holder"]
+    server = (target or {}).get("server")
+    problems = []
+    if holder and (target is None or not target["running"] or (server and server["port"] != port)):
+        process = f"{holder['name']} (process {holder['pid']})" if holder["pid"] else holder["name"]
+        problems.append(
+            f"Port {port} is held by {process}: stop that, or set mission_control_postgresql_port to a free one."
+        )
+    if not problems and (target is None or target["port"] != port):
+        for other in info["clusters"]:
+            name = f"{other['version']}/{other['name']}"
+            if name != label and other["port"] == port and other["start"] == "auto":
+                problems.append(
+                    f"The cluster {name} is configured for port {port} too and starts when the host boots: choose another port."
+                )
+    if wanted["client_networks"] and set(listening_addresses(wanted, target)) <= {"localhost", "127.0.0.1", "::1"}:
+        problems.append(
+            "mission_control_postgresql_client_networks is given, but the server listens on this host only: set "
+            "mission_control_postgresql_listen_addresses too."
+        )
+    if target is None:
+        return problems
+    if not target["has_data"]:
+        return [
+            f"The data directory {target['data_directory']} of the cluster {label} is not there: mount it, or restore the database with "
+            "playbooks/restore.yml."
+        ]
+    if target["port"] != port and target["drop_in_content"] is None:
+        problems.append(
+            f"The cluster {label} was there before and has port {target['port']}, not {port}: set mission_control_postgresql_port to "
+            f"{target['port']}, since others may use it there."
+        )
+    if target["start"] == "disabled":
+        problems.append(f"The cluster {label} is disabled in its start.conf.")
+    if not target["reads_conf_d"]:
+        problems.append(
+            f"The postgresql.conf of {label} does not include conf.d: add the line include_dir = 'conf.d' to it."
+        )
+    way_in = way_in_problem(target["hba_content"] or "", wanted, target["hba_encoding"], asked=server is not None)
+    if way_in:
+        problems.append(f"{target['hba_file']} {way_in}")
+    elif target["running"] and server is None:
+        problems.append(f"The cluster {label} runs but cannot be asked: {target['server_problem']}.")
+    if server and server["in_recovery"]:
+        problems.append(f"The cluster {label} is a standby: provision its primary.")
+    if server and server["hba_file"] != target["hba_file"]:
+        problems.append(
+            f"The cluster {label} uses {server['hba_file']} instead of {target['hba_file']} for client authentication."
+        )
+    broken = [*server["configuration_errors"], *server["hba_errors"]] if server else []
+    if broken:
+        problems.append(f"The configuration of {label} has an error: {broken[0]}.")
+    lost = sorted(set(server["overridden"]) & {"port", *wanted["settings"]}) if server else []
+    if lost:
+        problems.append(f"{lost[0]} is also set in a file of {label} that is read later and wins: remove it there.")
+    unpaired = hba_problem(target["hba_content"] or "")
+    if unpaired:
+        problems.append(f"{target['hba_file']} {unpaired}")
+    return problems
+
+
+def _other_holder_problems(info: Info, wanted: Wanted, label: str, target: dict[str, Any] | None) -> list[str]:
+    """Return which other cluster holds, or may hold, the database: a second, empty one beside it would look like loss of data."""
+    database = wanted["database"]
+    if target and target["server"] and database in target["server"]["databases"]:
+        return []
+    settled = target is not None and target["drop_in_content"] is not None
+    problems = []
+    for other in info["clusters"]:
+        name = f"{other['version']}/{other['name']}"
+        if other is target or name == label or name in wanted["ignored_clusters"]:
+            continue
+        if other["server"] and database in other["server"]["databases"]:
+            problems.append(
+                f"The cluster {name} already holds the database {database}: set mission_control_postgresql_version and _cluster to it, "
+                "or move it with playbooks/upgrade_postgresql.yml."
+            )
+        elif other["server"] is None and not settled:
+            problems.append(
+                f"The cluster {name} cannot be looked into ({other['server_problem']}) and may hold the database {database}: start it, "
+                f"or name it in mission_control_postgresql_ignored_clusters."
+            )
+    if target is None:
+        leftover = (info["unfinished_creation"] or {}).get("data_directory")
+        for directory in info["unregistered_data_directories"]:
+            if directory != leftover and directory not in wanted["ignored_clusters"]:
+                problems.append(
+                    f"{directory} holds PostgreSQL data that belongs to no cluster: move it away, or name the directory in "
+                    "mission_control_postgresql_ignored_clusters."
+                )
+    return problems
