@@ -1,6 +1,6 @@
 """Photograph the service's page with the data of an invented homelab: docs/service-page.png (needs Chromium and PostgreSQL's server programs).
 
-    scripts/page_picture.py [WIDTH [FILE]]
+scripts/page_picture.py [WIDTH [HEIGHT [FILE]]]
 """
 
 import pathlib
@@ -17,7 +17,9 @@ from service_lab import Service  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 MODELS = {"claude-opus-5": "claude", "gpt-5.5": "openai", "gemini-4-argon": "gemini", "llama3.3": "ollama"}
-HOSTS = "pve1 pve2 nas k8s1 k8s2 k8s3 docker1 media1 backup1 router edge1".split()
+HOSTS = ["pve1", "pve2", "nas", "k8s1", "k8s2", "k8s3", "docker1", "media1", "backup1", "router", "edge1"]
+RUNS = {"Update the media stack": "running", "Rotate backups": "queued", "Restart Plex": "waiting_approval"}
+ENDED = {"succeeded": "now", "failed": "now"}
 TOOLS = {"list_containers": 96, "restart_deployment": 31, "read_logs": 140, "snapshot_vm": 12}
 
 
@@ -25,7 +27,6 @@ def fill(session):
     dice = random.Random(4)
     hosts = [session.insert("hosts", name=name, type="vm", status="online") for name in HOSTS]
     session.run("UPDATE hosts SET status = 'degraded' WHERE name = 'docker1'")
-    session.run("UPDATE hosts SET status = 'offline' WHERE name = 'edge1'")
     for name in ("photos", "media", "home-automation", "git"):
         session.insert("services", name=name, owner="me")
     for number in range(34):
@@ -40,9 +41,9 @@ def fill(session):
                 *(provider, model, dice.randrange(9_000, 190_000), dice.randrange(900, 19_000), days_ago, days_ago),
             )
     runs = []
-    for title, status in (("Update the media stack", "running"), ("Rotate backups", "queued"), ("Restart Plex", "waiting_approval")):
+    for title, status in (*RUNS.items(), *[("Nightly check", "succeeded")] * 19, ("Nightly check", "failed")):
         task = session.insert("tasks", title=title, created_by="me")
-        runs.append(session.insert("task_runs", task_id=task["id"], status=status))
+        runs.append(session.insert("task_runs", task_id=task["id"], status=status, finished_at=ENDED.get(status)))
         session.insert("task_events", task_run_id=runs[-1]["id"], sequence=1, type="log")
     for name, calls in TOOLS.items():
         tool = session.insert("tool_definitions", name=name, risk_level="SAFE_MUTATE")
@@ -55,7 +56,7 @@ def fill(session):
             )
 
 
-def main(width="1180", file=str(ROOT / "docs/service-page.png")):
+def main(width="1180", height="900", file=str(ROOT / "docs/service-page.png")):
     browser = next(lab.driver.__wrapped__())
     with ThrowawayCluster() as cluster, tempfile.TemporaryDirectory() as directory:
         layer.create_roles(cluster)
@@ -64,7 +65,8 @@ def main(width="1180", file=str(ROOT / "docs/service-page.png")):
         fill(database.session("admin"))
         with Service(directory, database, ENVIRONMENT="homelab", BUDGET_USD=60) as service:
             service.wait_for("/api/v1/summary", 200)
-            lab.look(browser, int(width), 1010)
+            lab.look(browser, int(width), int(height))
+            browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             browser.get(f"http://127.0.0.1:{service.port}/")
             lab.log_in(browser)
             lab.wait_for_page(browser)
