@@ -56,7 +56,7 @@ def fill(session):
             )
 
 
-def main(width="1180", height="900", file=str(ROOT / "docs/service-page.png")):
+def main(width="1180", height="915", file=str(ROOT / "docs/service-page.png")):
     browser = next(lab.driver.__wrapped__())
     with ThrowawayCluster() as cluster, tempfile.TemporaryDirectory() as directory:
         layer.create_roles(cluster)
