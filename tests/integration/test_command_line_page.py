@@ -1,6 +1,5 @@
 """The examples of docs/command-line.md run in a shell as they stand there; so do those of every --help."""
 
-import pathlib
 import re
 import shlex
 import subprocess
@@ -93,8 +92,3 @@ def test_the_page_names_only_options_that_there_are():
     known = set(options(make_parser()))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
     assert named - known == set()
-
-
-def test_the_page_is_linked():
-    readme = pathlib.Path(ROOT / "README.md").read_text(encoding="utf-8")
-    assert "docs/command-line.md" in readme

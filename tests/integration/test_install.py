@@ -128,12 +128,14 @@ def test_it_works_built_and_installed(tarball, tmp_path):
     provision(tmp_path / "collections", tmp_path)
 
 
-def test_the_readme_installs_it_from_a_checkout(tmp_path):
+def test_the_documentation_installs_it_from_a_checkout(tmp_path):
     """As written there, and again; what is built is nothing that git would take."""
     checkout, home = tmp_path / "checkout", tmp_path / "home"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
     command = re.search(
-        r"^ansible-galaxy collection build .*$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^ansible-galaxy collection build .*$",
+        (ROOT / "docs/installation.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )[0]
     environment = {**os.environ, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}"}
     for way in (command, command, "ansible-galaxy collection build"):

@@ -11,7 +11,7 @@ from ad_hoc import ad_hoc
 from ansible_collections.homelab.mission_control.plugins.modules import health, query
 from playbook import ROOT, run_playbook
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/modules.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -177,15 +177,15 @@ def test_parameters_are_in_no_output_and_in_no_log(shared_database, tmp_path):
 
 
 def readme_tasks():
-    """The block of the README with tasks for the modules."""
-    [block] = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "mission_control.query:" in text]
+    """The block of docs/modules.md with tasks for the modules."""
+    [block] = [text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "mission_control.query:" in text]
     return block
 
 
 @pytest.mark.parametrize(
     ("text", "changed"),
     [(query.EXAMPLES, 2), (health.EXAMPLES, 0), (readme_tasks(), 1)],
-    ids=["query", "health", "README"],
+    ids=["query", "health", "docs/modules.md"],
 )
 def test_the_examples_run(database, tmp_path, text, changed):
     """As they stand, but for the operating system's user, whom the test's server does not know."""

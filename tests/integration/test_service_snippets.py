@@ -1,4 +1,4 @@
-"""What docs/service.md says of Prometheus, Homepage and Uptime Kuma, tried with what the service answers."""
+"""What docs/monitoring.md says of Prometheus, Homepage and Uptime Kuma, tried with what the service answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mission_control_service.tokens import Tokens
 from playbook import ROOT
 from sample_rows import fill_every_table
 
-PAGE = (ROOT / "docs/service.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
 TOKEN = "a-token-for-homepage-0123456789"
 # What Homepage's widget knows to do with a value; the others take text.
 NUMERIC = {"number", "float", "percent"}

@@ -1,0 +1,79 @@
+"""Photograph the service's page with the data of an invented homelab: docs/service-page.png (needs Chromium and PostgreSQL's server programs).
+
+scripts/page_picture.py [WIDTH [HEIGHT [FILE]]]
+"""
+
+import pathlib
+import random
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / name) for name in ("collections", "tests/packages", "tests/integration")]
+
+import mission_control_database as layer  # noqa: E402
+import test_service_browser as lab  # noqa: E402
+from service_lab import Service  # noqa: E402
+from throwaway_cluster import ThrowawayCluster  # noqa: E402
+
+MODELS = {"claude-opus-5": "claude", "gpt-5.5": "openai", "gemini-4-argon": "gemini", "llama3.3": "ollama"}
+HOSTS = ["pve1", "pve2", "nas", "k8s1", "k8s2", "k8s3", "docker1", "media1", "backup1", "router", "edge1"]
+RUNS = {"Update the media stack": "running", "Rotate backups": "queued", "Restart Plex": "waiting_approval"}
+ENDED = {"succeeded": "now", "failed": "now"}
+TOOLS = {"list_containers": 96, "restart_deployment": 31, "read_logs": 140, "snapshot_vm": 12}
+
+
+def fill(session):
+    dice = random.Random(4)
+    hosts = [session.insert("hosts", name=name, type="vm", status="online") for name in HOSTS]
+    session.run("UPDATE hosts SET status = 'degraded' WHERE name = 'docker1'")
+    for name in ("photos", "media", "home-automation", "git"):
+        session.insert("services", name=name, owner="me")
+    for number in range(34):
+        status = "failed" if number == 7 else "running"
+        name = "plex" if number == 7 else f"app-{number}"
+        session.insert("workloads", name=name, type="docker-container", host_id=hosts[number % 9]["id"], status=status)
+    for days_ago in range(30):
+        for model, provider in MODELS.items():
+            session.run(
+                "INSERT INTO token_usage (provider, model, input_tokens, output_tokens, occurred_at)"
+                " VALUES (%s, %s, %s, %s, greatest(reporting_day_start(%s), now() - make_interval(days => %s)))",
+                *(provider, model, dice.randrange(9_000, 190_000), dice.randrange(900, 19_000), days_ago, days_ago),
+            )
+    runs = []
+    for title, status in (*RUNS.items(), *[("Nightly check", "succeeded")] * 19, ("Nightly check", "failed")):
+        task = session.insert("tasks", title=title, created_by="me")
+        runs.append(session.insert("task_runs", task_id=task["id"], status=status, finished_at=ENDED.get(status)))
+        session.insert("task_events", task_run_id=runs[-1]["id"], sequence=1, type="log")
+    for name, calls in TOOLS.items():
+        tool = session.insert("tool_definitions", name=name, risk_level="SAFE_MUTATE")
+        for number in range(calls):
+            status = "failed" if number % 40 == 7 else "succeeded"
+            session.run(
+                "INSERT INTO tool_call_records (task_run_id, tool_id, status, started_at, finished_at)"
+                " VALUES (%s, %s, %s, now(), now() + make_interval(secs => %s))",
+                *(runs[0]["id"], tool["id"], status, dice.uniform(0.05, 1.5)),
+            )
+
+
+def main(width="1180", height="915", file=str(ROOT / "docs/service-page.png")):
+    browser = next(lab.driver.__wrapped__())
+    with ThrowawayCluster() as cluster, tempfile.TemporaryDirectory() as directory:
+        layer.create_roles(cluster)
+        database = layer.create_database(cluster, "picture")
+        layer.provision(database)
+        fill(database.session("admin"))
+        with Service(directory, database, ENVIRONMENT="homelab", BUDGET_USD=60) as service:
+            service.wait_for("/api/v1/summary", 200)
+            lab.look(browser, int(width), int(height))
+            browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
+            browser.get(f"http://127.0.0.1:{service.port}/")
+            lab.log_in(browser)
+            lab.wait_for_page(browser)
+            browser.save_screenshot(file)
+        database.close()
+    browser.quit()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
