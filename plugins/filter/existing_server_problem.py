@@ -59,9 +59,12 @@ def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]
     if row["superuser"]:
         return ""
     if not row["may_create_roles"]:
-        return f"The administrator {administrator} of the server at {place} is no superuser and lacks CREATEROLE."
+        return f"The administrator {administrator} of the server at {place} is not a superuser and lacks CREATEROLE: grant it, or use another administrator."
     if not row["may_create_databases"] and not row["has_database"]:
-        return f"The administrator {administrator} of the server at {place} lacks CREATEDB, and the database does not exist yet."
+        return (
+            f"The administrator {administrator} of the server at {place} lacks CREATEDB, and the database does not exist yet: grant it, "
+            "or create the database."
+        )
     return ""
 
 
