@@ -250,8 +250,8 @@ def test_an_interrupted_creation_is_done_again_but_never_one_that_was_started():
         ({"version": "16"}, "Debian GNU/Linux 13 (trixie) ships PostgreSQL 17, not 16: set mission_control_postgresql_repository to pgdg, "
                             "or to none if the host's own package sources have it."),
         ({"memory_mb": "9000"}, "mission_control_postgresql_memory_mb is 9000, but it must be between 64 and the 8192 MB of this host."),
-        ({"settings": {"shared_buffers": "9GB"}}, "The setting shared_buffers is 9GB, but it must lie between 128kB and the 8192MB of this host."),
-        ({"settings": {"shared_buffers": 8}}, "The setting shared_buffers is 8, but it must lie between 128kB and the 8192MB of this host."),
+        ({"settings": {"shared_buffers": "9GB"}}, "The setting shared_buffers is 9GB, but it must be between 128kB and the 8192MB of this host."),
+        ({"settings": {"shared_buffers": 8}}, "The setting shared_buffers is 8, but it must be between 128kB and the 8192MB of this host."),
         ({"settings": {"work_mem": "lots"}}, "The setting work_mem is 'lots', but a size such as 512MB is needed."),
         ({"settings": {"max_connections": 0}}, "The setting max_connections is 0, but a number of connections is needed."),
         ({"settings": {"work mem": 1}}, "'work mem' in mission_control_postgresql_settings is no name of a setting."),
