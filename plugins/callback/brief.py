@@ -32,13 +32,17 @@ class CallbackModule(Default):
 
     CALLBACK_NAME = "homelab.mission_control.brief"
 
-    def v2_runner_on_ok(self, result: Any) -> None:
+    def _left_out(self, result: Any) -> bool:
+        """Whether a successful task is not worth a line."""
         computes = isinstance(result.task, TaskInclude) or result.task.action.rpartition(".")[2] in QUIET
-        if self._display.verbosity or not computes or result.is_changed():
+        return computes and not self._display.verbosity and not {"warnings", "deprecations"} & set(result.result)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        if result.is_changed() or not self._left_out(result):
             super().v2_runner_on_ok(result)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
-        if self._display.verbosity or result.task.action.rpartition(".")[2] not in QUIET:
+        if result.is_changed() or not self._left_out(result):
             super().v2_runner_item_on_ok(result)
 
     def v2_playbook_on_include(self, included_file: Any) -> None:

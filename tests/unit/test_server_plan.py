@@ -197,7 +197,10 @@ def test_a_whole_number(text, value):
 
 
 def test_how_much_memory_is_taken_is_told_once_and_only_where_nobody_chose_it():
-    told = "17/main reserves 2048 MB for shared_buffers, about a quarter of this host's memory: set mission_control_postgresql_memory_mb if the host does other work too."
+    told = (
+        "17/main reserves 2048 MB for shared_buffers, about a quarter of this host's memory: set mission_control_postgresql_memory_mb if the "
+        "host does other work too."
+    )
     assert plan_server(host(), WANTED)["notes"] == [told]
     assert plan_server(host(provisioned()), WANTED)["notes"] == []
     assert plan_server(host(), {**WANTED, "memory_mb": "1024"})["notes"] == []
@@ -419,8 +422,14 @@ REACH = {"host": "db", "port": 5432, "administrator": "admin"}
         ({"may_create_databases": False, "has_database": True}, ""),
         ({"version": "13.9", "version_number": 130009}, "is PostgreSQL 13.9, but 14 or newer is needed."),
         ({"in_recovery": True}, "is a standby"),
-        ({"may_create_roles": False}, "is not a superuser and lacks CREATEROLE: grant it, or use another administrator."),
-        ({"may_create_databases": False}, "lacks CREATEDB, and the database does not exist yet: grant it, or create the database."),
+        (
+            {"may_create_roles": False},
+            "is not a superuser and lacks CREATEROLE: grant it, or use another administrator.",
+        ),
+        (
+            {"may_create_databases": False},
+            "lacks CREATEDB, and the database does not exist yet: grant it, or create the database.",
+        ),
     ],
 )
 def test_an_existing_server_is_judged_by_version_and_rights(row, part):

@@ -76,7 +76,11 @@ def test_a_cluster_that_was_moved_before_needs_nothing():
         (host(cluster(server=server(reload_pending=True))), {}, "not in force yet"),
         (host(cluster(server=server(pending_restart=["port"]))), {}, "not in force yet"),
         (host(cluster()), {"upgrade_confirm": ""}, "set mission_control_postgresql_upgrade_confirm to 17 to proceed."),
-        (host(cluster()), {"upgrade_confirm": "yes"}, "set mission_control_postgresql_upgrade_confirm to 17 to proceed."),
+        (
+            host(cluster()),
+            {"upgrade_confirm": "yes"},
+            "set mission_control_postgresql_upgrade_confirm to 17 to proceed.",
+        ),
     ],
 )
 def test_every_refusal_is_one_sentence(info, wanted, part):
