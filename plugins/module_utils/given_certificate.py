@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a certificate that somebody gives says of itself, and whether a server could use it."""
+"""Read a given certificate, and check that a server could use it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to be done to a host so that it runs the wanted PostgreSQL cluster, or the sentences that say why not.
+"""Plan the changes after which a host runs the desired PostgreSQL cluster, or refuse with sentences that say why.
 
 Pure functions: they take what the module cluster_info found and what the role was given, and decide; nothing is read or changed here.
 """
@@ -18,12 +18,12 @@ from .server_tls import listening_addresses, plan_tls, tls_actions, tls_notes, t
 Info = dict[str, Any]
 Wanted = dict[str, Any]
 
-# What initdb writes into postgresql.conf: a setting that still has this value was not chosen by anybody.
+# What initdb writes into postgresql.conf: a setting that still has this value was chosen by nobody.
 INITIAL_SETTINGS = {"shared_buffers": "128MB"}
 
 
 def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
-    """Return what is to be done, in `actions` as sentences, or `problems`: then nothing may be done."""
+    """Return the plan, with the changes as sentences in `actions`; or `problems`, and then nothing may be changed."""
     platform = f"{info['distribution']['id']}-{info['distribution']['version']}"
     if platform not in wanted["supported"]:
         name = info["distribution"]["name"]
@@ -127,7 +127,7 @@ def _actions(plan: dict[str, Any]) -> list[str]:
 
 
 def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tls: dict[str, Any]) -> str:
-    """Return the drop-in: what was asked for, and what is derived unless somebody else chose it on an adopted cluster."""
+    """Return the drop-in: the settings of the inputs, and derived ones unless an adopted cluster sets them elsewhere."""
     others = (target or {}).get("settings", {})
     chosen = wanted["settings"]
     connections = whole_number(chosen.get("max_connections")) or whole_number(others.get("max_connections")) or 100
@@ -161,7 +161,7 @@ def _become_problems(info: Info, wanted: Wanted) -> list[str]:
 
 
 def memory_note(plan: dict[str, Any]) -> str:
-    """Return how much of the host's memory the server takes for itself where the role chose that, as a sentence; else an empty text."""
+    """Return a sentence with the memory that the server reserves if the role derived it; else an empty text."""
     chosen = re.search(r"^shared_buffers = '(\d+)MB'$", plan["drop_in"], re.MULTILINE)
     if not chosen or not plan["write_drop_in"]:
         return ""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which certificate the server shows: whether one has to be made, which of those on the host it uses, or why it cannot be used.
+"""Plan the certificate that the server presents: one of the host's, a new one, or a reason why it cannot be used.
 
 Pure functions of what the module cluster_info found and what the role was given.
 """
@@ -106,7 +106,7 @@ def _named_elsewhere(path: str, info: Info, target: dict[str, Any] | None) -> bo
 def tls_problems(
     info: Info, wanted: Wanted, label: str, target: dict[str, Any] | None, plan: dict[str, Any]
 ) -> list[str]:
-    """Return why the server cannot offer TLS as it is wanted."""
+    """Return why the server cannot offer TLS as the inputs say."""
     given = wanted["tls_given"] if plan["source"] == "given" else {}
     if given:
         problem = given["problem"] or _given_problem(given, plan["names"], wanted)
@@ -160,7 +160,7 @@ def tls_notes(wanted: Wanted, label: str, target: dict[str, Any] | None, plan: d
 
 
 def tls_actions(label: str, plan: dict[str, Any]) -> list[str]:
-    """Return what is to be done as sentences."""
+    """Return the changes as sentences."""
     sentences = []
     if plan["make"] and plan["source"] == "given":
         sentences.append(f"Install the given certificate for {label}.")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the cluster that holds the database can be moved to a newer major version, decided without touching it."""
+"""Plan the upgrade of the cluster that holds the database to a new major version, without touching it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .server_input import OLDEST_VERSION
 
 
 def plan_upgrade(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return `problems`, or `needed` and, if so, what has to be known to move the cluster."""
+    """Return `problems`, or `needed` and, if so, what the upgrade has to know of the cluster."""
     to, database = wanted["upgrade_to"], wanted["database"]
     if not re.fullmatch(r"[1-9]\d?", to) or int(to) < OLDEST_VERSION:
         return _refused(
