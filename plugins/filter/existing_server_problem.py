@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: existing_server_problem
-short_description: Say why a server that is already there cannot be used
+short_description: Explain why an existing server cannot be used
 version_added: "0.1.0"
 description:
-  - Judges what M(community.postgresql.postgresql_query) returned for the query in C(files/existing_server.sql) of the role
+  - Evaluates what M(community.postgresql.postgresql_query) returned for the query in C(files/existing_server.sql) of the role
     P(homelab.mission_control.mission_control_postgresql#role).
 positional: wanted
 options:
@@ -25,7 +25,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Stop if the server cannot be used
+- name: Refuse an unusable server
   ansible.builtin.assert:
     that: >-
       answer | homelab.mission_control.existing_server_problem({'host': 'db', 'port': 5432, 'administrator': 'postgres'}) == ''
@@ -61,9 +61,12 @@ def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]
     if row["superuser"]:
         return ""
     if not row["may_create_roles"]:
-        return f"The administrator {administrator} of the server at {place} is no superuser and lacks CREATEROLE."
+        return f"The administrator {administrator} of the server at {place} is not a superuser and lacks CREATEROLE: grant it, or use another administrator."
     if not row["may_create_databases"] and not row["has_database"]:
-        return f"The administrator {administrator} of the server at {place} lacks CREATEDB, and the database does not exist yet."
+        return (
+            f"The administrator {administrator} of the server at {place} lacks CREATEDB, and the database does not exist yet: grant it, "
+            "or create the database."
+        )
     return ""
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: given_certificate
-short_description: Say for whom and until when a given certificate is, and whether a server could use it
+short_description: Read the names and the end of a certificate, and check that a server could use it
 version_added: "0.1.0"
 description:
-  - Reads a certificate and its private key on the controller, so that one that cannot be used is refused before anything is changed. Needs the Python
+  - Reads a certificate and its private key on the controller, so that an unusable one is refused before anything is changed. Needs the Python
     library cryptography, which ansible-core brings along.
 positional: private_key
 options:
@@ -25,7 +25,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Say for whom a certificate is
+- name: Show the names in a certificate
   ansible.builtin.debug:
     msg: "{{ (certificate | homelab.mission_control.given_certificate(private_key)).names }}"
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: server_plan
-short_description: Decide what a host needs so that it runs the wanted PostgreSQL cluster
+short_description: Plan the changes after which a host runs the desired PostgreSQL cluster
 version_added: "0.1.0"
 description:
-  - Compares what M(homelab.mission_control.cluster_info) found with what is wanted.
+  - Compares what M(homelab.mission_control.cluster_info) found with the inputs of the role.
 positional: wanted
 options:
   _input:
@@ -24,7 +24,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Say what would be done
+- name: Show the plan
   ansible.builtin.debug:
     msg: "{{ (found | homelab.mission_control.server_plan(wanted)).actions }}"
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: upgrade_plan
-short_description: Decide whether the cluster that holds the database can be moved to a newer major version
+short_description: Plan the upgrade of the cluster that holds the database to a new major version
 version_added: "0.1.0"
 description:
-  - Judges what M(homelab.mission_control.cluster_info) found.
+  - Evaluates what M(homelab.mission_control.cluster_info) found.
 positional: wanted
 options:
   _input:
@@ -24,7 +24,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Say why not
+- name: Show why not
   ansible.builtin.debug:
     msg: "{{ (found | homelab.mission_control.upgrade_plan(wanted)).problems }}"
 """

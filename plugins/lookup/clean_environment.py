@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: clean_environment
-short_description: Keep the caller's settings for PostgreSQL clients away from a task
+short_description: Hide the caller's settings for PostgreSQL clients from a task
 version_added: "0.1.0"
 description:
   - Returns what the keyword C(environment) of a task or block has to be so that its modules and commands see no variable by which a PostgreSQL client

@@ -99,7 +99,7 @@ def problem_of(params: dict[str, Any]) -> str:
     if any(digit > "7" for digit in params["mode"]):
         return f"mode is {params['mode']!r}, but it must be octal digits such as 0644."
     if params["state"] == "present" and params["content"] is None:
-        return "content is needed for a file that is to be present."
+        return "content is required if state is present."
     try:
         (params["content"] or "").encode(params["encoding"])
     except UnicodeEncodeError:

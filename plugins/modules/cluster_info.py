@@ -268,21 +268,21 @@ def problem_of(params: dict[str, Any]) -> str:
     for name, values in texts.items():
         for value in values:
             if not value or not value.isprintable():
-                return f"{name} is {value!r}, but it must be a text that can be printed."
+                return f"{name} is {value!r}, but it must be printable text."
     if "/" in params["drop_in"] or params["drop_in"] in (".", ".."):
         return f"drop_in is {params['drop_in']!r}, but it must be the name of a file in conf.d."
     for pattern in params["packages"]:
         if pattern.startswith("-"):
-            return f"packages holds {pattern!r}, but the name of a package does not begin with a hyphen."
+            return f"packages holds {pattern!r}, but no package name begins with a hyphen."
     for network in params["networks"]:
         try:
             known = ipaddress.ip_network(network) and "%" not in network
         except ValueError:
             known = False
         if not known:
-            return f"networks holds {network!r}, which is no network such as 192.168.20.0/24."
+            return f"networks holds {network!r}, which is not a network such as 192.168.20.0/24."
     if not 1 <= params["port"] <= 65535:
-        return f"port is {params['port']}, but a port lies between 1 and 65535."
+        return f"port is {params['port']}, but it must be between 1 and 65535."
     return ""
 
 

@@ -99,16 +99,16 @@ def problem_of(params: dict[str, Any]) -> str:
     if not params["directory"].startswith("/") or not params["directory"].isprintable():
         return f"directory is {params['directory']!r}, but it must be an absolute path."
     if not 1 <= params["number"] < 10**9:
-        return f"number is {params['number']}, but it must lie between 1 and 999999999."
+        return f"number is {params['number']}, but it must be between 1 and 999999999."
     if not 1 <= params["days"] <= _MOST_DAYS:
-        return f"days is {params['days']}, but it must lie between 1 and {_MOST_DAYS}."
+        return f"days is {params['days']}, but it must be between 1 and {_MOST_DAYS}."
     if bool(params["certificate"]) != bool(params["private_key"]):
-        return "Give certificate and private_key together, or none of them."
+        return "Give certificate and private_key together, or neither of them."
     for text in ("certificate", "private_key"):
         if not params[text].isascii():
-            return f"The {text} is not in PEM form, which is of ASCII characters only."
+            return f"The {text} is not in PEM form: it has characters other than ASCII."
     if not params["certificate"] and not params["names"]:
-        return "names is empty, but a certificate is made for a name."
+        return "names is empty, but a certificate needs at least one name."
     for name in params["names"]:
         if not name_kind(name):
             return f"names holds {name!r}, which is neither the name of a host nor an IP address."
@@ -161,7 +161,7 @@ def main() -> None:
     except maker.CertificateError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"The certificate cannot be put in place: {error.filename}: {error.strerror}.")
+        module.fail_json(msg=f"The certificate cannot be installed: {error.filename}: {error.strerror}.")
     module.exit_json(changed=changed, certificate_file=certificate_file, key_file=key_file)
 
 

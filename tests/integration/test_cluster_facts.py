@@ -152,4 +152,4 @@ def test_the_owner_is_a_user_of_this_host(trapped):
         pwd.getpwnam(nobody.owner)
     answer, problem = facts.ask_server(nobody, facts.postmaster(nobody.data_directory), "/nowhere/mission_control.conf")
     assert answer is None
-    assert problem.startswith("psql cannot ask it")
+    assert problem.startswith("psql cannot query it")

@@ -209,7 +209,7 @@ def test_without_other_names_the_common_name_counts():
     [
         ("db.crt", pem(KEY), "is not in PEM form"),
         (own_certificate(KEY), "db.key", "has a key that is not in PEM form"),
-        (own_certificate(KEY), pem(OTHER), "does not belong to the key"),
+        (own_certificate(KEY), pem(OTHER), "does not match the key"),
         (own_certificate(KEY), pem(KEY, b"secret"), "has a key with a passphrase"),
         (own_certificate(KEY, begin=1), pem(KEY), "is not valid before"),
     ],

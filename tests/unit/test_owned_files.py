@@ -268,7 +268,7 @@ def test_what_the_judge_refuses_is_not_put_in_place(place):
         ({"path": "/a\nb"}, "path is"),
         ({"mode": "9"}, "mode is"),
         ({"mode": "u+w"}, "mode is"),
-        ({"content": None}, "content is needed"),
+        ({"content": None}, "content is required"),
         ({"content": "ü€", "encoding": "latin-1"}, "content cannot be written in latin-1"),
         ({"content": "\udcff"}, "content cannot be written in utf-8"),
         ({"owner": "no-such-user"}, "owner is"),

@@ -107,7 +107,7 @@ def test_the_administrators_way_in_is_what_the_other_lines_say(lines, method):
         ("local all all scram-sha-256\n", True, ""),
         ("local all all scram-sha-256\n", False, "only by scram-sha-256"),
         (f"{OLD}\nlocal all all scram-sha-256\n", True, "only by scram-sha-256"),
-        ("local all +dba peer\n", True, "by no line"),
+        ("local all +dba peer\n", True, "by no rule"),
     ],
 )
 def test_a_way_in_that_the_tasks_cannot_take_is_a_sentence_with_the_line_to_add(lines, asked, part):
@@ -144,7 +144,7 @@ def test_every_byte_of_other_lines_is_kept(comment, database):
     ],
 )
 def test_a_mark_without_its_partner_is_a_sentence(content):
-    assert "without its partner" in hba.hba_problem(content)
+    assert "without its counterpart" in hba.hba_problem(content)
     assert hba.hba_problem(hba.hba_content(DEBIAN, WANTED)) == ""
 
 

@@ -148,8 +148,8 @@ def test_without_systemd_nothing_is_enabled():
 @pytest.mark.parametrize(
     ("changes", "actions"),
     [
-        ({"reload_pending": True}, ["Have 17/main read its changed configuration."]),
-        ({"pending_restart": ["shared_buffers"]}, ["Restart 17/main, which shared_buffers waits for."]),
+        ({"reload_pending": True}, ["Reload 17/main."]),
+        ({"pending_restart": ["shared_buffers"]}, ["Restart 17/main to apply shared_buffers."]),
     ],
 )
 def test_a_killed_run_is_caught_up_with(changes, actions):
@@ -160,7 +160,7 @@ def test_a_stopped_cluster_is_adopted_and_started():
     plan = plan_server(host(stopped("17", port=5432)), WANTED)
     assert plan["actions"] == [
         "Write the settings of 17/main.",
-        "Write the client authentication of 17/main.",
+        "Write pg_hba.conf of 17/main.",
         "Start 17/main.",
     ]
 
@@ -200,7 +200,10 @@ def test_a_whole_number(text, value):
 
 
 def test_how_much_memory_is_taken_is_told_once_and_only_where_nobody_chose_it():
-    told = "17/main takes 2048 MB of memory for shared_buffers: set mission_control_postgresql_memory_mb where the host has other work too."
+    told = (
+        "17/main reserves 2048 MB for shared_buffers, about a quarter of this host's memory: set mission_control_postgresql_memory_mb if the "
+        "host does other work too."
+    )
     assert plan_server(host(), WANTED)["notes"] == [told]
     assert plan_server(host(provisioned()), WANTED)["notes"] == []
     assert plan_server(host(), {**WANTED, "memory_mb": "1024"})["notes"] == []
@@ -219,7 +222,7 @@ def test_how_much_memory_is_taken_is_told_once_and_only_where_nobody_chose_it():
 )
 def test_a_user_whom_su_cannot_become_is_refused_before_anything_is_changed(shell, flags, refused):
     problems = plan_server(host(administrator_shell=shell), {**WANTED, "su_flags": flags})["problems"]
-    assert [f"has no shell but {shell}" in each for each in problems] == [True] * refused
+    assert [f"The shell of the user postgres is {shell}" in each for each in problems] == [True] * refused
 
 
 def test_a_file_that_cannot_be_written_is_only_named_where_it_has_to_be():
@@ -250,17 +253,17 @@ def test_an_interrupted_creation_is_done_again_but_never_one_that_was_started():
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ({"version": "16"}, "Debian GNU/Linux 13 (trixie) carries PostgreSQL 17, not 16: set mission_control_postgresql_repository to pgdg, "
+        ({"version": "16"}, "Debian GNU/Linux 13 (trixie) ships PostgreSQL 17, not 16: set mission_control_postgresql_repository to pgdg, "
                             "or to none if the host's own package sources have it."),
-        ({"memory_mb": "9000"}, "mission_control_postgresql_memory_mb is 9000, but it must lie between 64 and the 8192 MB of this host."),
-        ({"settings": {"shared_buffers": "9GB"}}, "The setting shared_buffers is 9GB, but it must lie between 128kB and the 8192MB of this host."),
-        ({"settings": {"shared_buffers": 8}}, "The setting shared_buffers is 8, but it must lie between 128kB and the 8192MB of this host."),
+        ({"memory_mb": "9000"}, "mission_control_postgresql_memory_mb is 9000, but it must be between 64 and the 8192 MB of this host."),
+        ({"settings": {"shared_buffers": "9GB"}}, "The setting shared_buffers is 9GB, but it must be between 128kB and the 8192MB of this host."),
+        ({"settings": {"shared_buffers": 8}}, "The setting shared_buffers is 8, but it must be between 128kB and the 8192MB of this host."),
         ({"settings": {"work_mem": "lots"}}, "The setting work_mem is 'lots', but a size such as 512MB is needed."),
         ({"settings": {"max_connections": 0}}, "The setting max_connections is 0, but a number of connections is needed."),
         ({"settings": {"work mem": 1}}, "'work mem' in mission_control_postgresql_settings is no name of a setting."),
         ({"settings": {"log_line_prefix": "a\nport = 1"}}, "The setting log_line_prefix must be one value on one line."),
         ({"client_networks": ["10.0.0.0/24"]},
-         "mission_control_postgresql_client_networks is given, but the server listens on this host only: "
+         "mission_control_postgresql_client_networks is set, but the server listens on localhost only: "
          "set mission_control_postgresql_listen_addresses too."),
     ],
 )  # fmt: skip
@@ -273,20 +276,20 @@ def test_an_unsupported_distribution_is_one_sentence():
         distribution={"id": "debian", "version": "11", "codename": "bullseye", "name": "Debian GNU/Linux 11 (bullseye)"}
     )
     assert problem_of(info) == (
-        "Debian GNU/Linux 11 (bullseye) is not supported: install PostgreSQL yourself and use the mode 'existing'."
+        "Debian GNU/Linux 11 (bullseye) is not supported: install PostgreSQL yourself and set mission_control_postgresql_mode to existing."
     )
 
 
 def test_another_process_on_the_port_is_named():
     expected = (
-        "Port 5432 is held by nginx (process 42): stop that, or set mission_control_postgresql_port to a free one."
+        "Port 5432 is in use by nginx (process 42): stop it, or set mission_control_postgresql_port to a free port."
     )
     assert problem_of(host(port_holder={"pid": 42, "name": "nginx"})) == expected
 
 
 def test_an_adopted_cluster_keeps_its_port_and_ours_may_move():
     adopted = stopped("17", port=5433)
-    assert "has port 5433, not 5432" in problem_of(host(adopted))
+    assert "uses port 5433, not 5432" in problem_of(host(adopted))
     ours = provisioned()
     plan = plan_server(host(ours, port_holder=None), {**WANTED, "port": 5499})
     assert plan["actions"] == ["Write the settings of 17/main."]
@@ -295,7 +298,7 @@ def test_an_adopted_cluster_keeps_its_port_and_ours_may_move():
 def test_a_stopped_cluster_that_will_take_the_port_at_boot_is_named():
     rival = stopped(port=5432)
     assert problem_of(host(rival), ignored_clusters=["15/main"]) == (
-        "The cluster 15/main is configured for port 5432 too and starts when the host boots: choose another port."
+        "The cluster 15/main also uses port 5432 and starts at boot: set mission_control_postgresql_port to another port."
     )
     manual = {**rival, "start": "manual"}
     assert plan_server(host(manual), {**WANTED, "ignored_clusters": ["15/main"]})["problems"] == []
@@ -308,18 +311,18 @@ def test_a_stopped_cluster_that_will_take_the_port_at_boot_is_named():
         ({"reads_conf_d": False}, "does not include conf.d"),
         (
             {"has_data": False, "running": False, "server": None},
-            "is not there: mount it, or restore the database with playbooks/restore.yml.",
+            "does not exist: mount it, or restore the database with playbooks/restore.yml.",
         ),
         (
             {"hba_content": "local all postgres scram-sha-256\n", "server": None},
             "add the line 'local all postgres peer' before all others",
         ),
-        ({"server": None, "server_problem": "peer failed"}, "runs but cannot be asked: peer failed."),
+        ({"server": None, "server_problem": "peer failed"}, "runs but cannot be queried: peer failed."),
         ({"server": server(in_recovery=True)}, "is a standby"),
-        ({"server": server(hba_file="/etc/other")}, "uses /etc/other instead of"),
-        ({"server": server(hba_errors=["line 3: bad"])}, "has an error: line 3: bad."),
-        ({"server": server(configuration_errors=["a line 1: bad"])}, "has an error: a line 1: bad."),
-        ({"hba_content": f"{server_hba.BEGIN}\nlocal all all peer\n"}, "without its partner"),
+        ({"server": server(hba_file="/etc/other")}, "uses the hba_file /etc/other instead of"),
+        ({"server": server(hba_errors=["line 3: bad"])}, "has an error, correct it first: line 3: bad."),
+        ({"server": server(configuration_errors=["a line 1: bad"])}, "has an error, correct it first: a line 1: bad."),
+        ({"hba_content": f"{server_hba.BEGIN}\nlocal all all peer\n"}, "without its counterpart"),
     ],
 )
 def test_a_cluster_that_cannot_be_adopted_is_one_sentence(changes, part):
@@ -330,7 +333,7 @@ def test_a_setting_that_another_file_overrides_is_only_refused_if_it_was_asked_f
     info = host(provisioned(server=server(overridden=["work_mem"])))
     assert plan_server(info, WANTED)["problems"] == []
     assert problem_of(info, settings={"work_mem": "8MB"}) == (
-        "work_mem is also set in a file of 17/main that is read later and wins: remove it there."
+        "work_mem is also set in a file of 17/main that is read later and overrides it: remove it there."
     )
 
 
@@ -346,7 +349,7 @@ def test_the_holder_itself_is_not_held_up_by_a_copy_elsewhere():
 
 
 def test_a_cluster_that_cannot_be_looked_into_stops_the_run_until_it_is_named():
-    assert "15/main cannot be looked into (it is not running)" in problem_of(host(stopped()))
+    assert "15/main cannot be inspected (it is not running)" in problem_of(host(stopped()))
     assert plan_server(host(stopped()), {**WANTED, "ignored_clusters": ["15/main"]})["problems"] == []
 
 
@@ -422,8 +425,14 @@ REACH = {"host": "db", "port": 5432, "administrator": "admin"}
         ({"may_create_databases": False, "has_database": True}, ""),
         ({"version": "13.9", "version_number": 130009}, "is PostgreSQL 13.9, but 14 or newer is needed."),
         ({"in_recovery": True}, "is a standby"),
-        ({"may_create_roles": False}, "is no superuser and lacks CREATEROLE."),
-        ({"may_create_databases": False}, "lacks CREATEDB, and the database does not exist yet."),
+        (
+            {"may_create_roles": False},
+            "is not a superuser and lacks CREATEROLE: grant it, or use another administrator.",
+        ),
+        (
+            {"may_create_databases": False},
+            "lacks CREATEDB, and the database does not exist yet: grant it, or create the database.",
+        ),
     ],
 )
 def test_an_existing_server_is_judged_by_version_and_rights(row, part):

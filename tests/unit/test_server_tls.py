@@ -51,7 +51,7 @@ def test_nobody_from_elsewhere_no_certificate():
 
 def test_other_hosts_get_a_certificate_that_they_can_verify():
     made = plan(**OPEN)
-    assert made["actions"][:2] == ["Make a certificate authority for this host.", "Make a certificate for 17/main."]
+    assert made["actions"][:2] == ["Create a certificate authority for this host.", "Create a certificate for 17/main."]
     assert made["tls"]["names"] == NAMES
     assert f"ssl_cert_file = '{DIRECTORY}/server-1.crt'\nssl_key_file = '{DIRECTORY}/server-1.key'\n" in made["drop_in"]
     assert "\nssl = on\n" in made["drop_in"]
@@ -87,19 +87,19 @@ def test_a_provisioned_host_gets_nothing():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"days_left": 89}, "ends on 2028-01-01"),
-        ({"names": NAMES[:-1]}, "is not for 10.0.0.5"),
-        ({"key_matches": False}, "does not belong to its key"),
+        ({"days_left": 89}, "expires on 2028-01-01"),
+        ({"names": NAMES[:-1]}, "does not cover 10.0.0.5"),
+        ({"key_matches": False}, "does not match its key"),
         ({"trusted": False}, "is not signed by the authority of this host"),
-        ({"owner": ""}, "has a key that is not for postgres alone"),
-        ({"owner": "root"}, "has a key that is not for postgres alone"),
+        ({"owner": ""}, "has a key that is not private to postgres"),
+        ({"owner": "root"}, "has a key that is not private to postgres"),
     ],
 )
 def test_one_that_will_not_do_is_followed_by_another(changes, reason):
     made = settled(pair(3, **changes))
     assert made["actions"] == [
-        f"Make a certificate for 17/main, since the one that is there {reason}.",
-        "Remove server-3.crt, server-3.key, which will no longer be used.",
+        f"Create a certificate for 17/main, since the present one {reason}.",
+        "Remove the unused server-3.crt, server-3.key.",
         "Write the settings of 17/main.",
     ]
     assert made["tls"]["number"] == 4
@@ -114,7 +114,7 @@ def test_one_is_made_where_it_is_asked_for():
 
 
 def test_what_a_killed_run_made_is_used_and_what_it_left_is_removed():
-    removal = "Remove server-1.crt, server-1.key, which will no longer be used."
+    removal = "Remove the unused server-1.crt, server-1.key."
     assert settled(pair(2), pair(1), named=1)["actions"] == [removal, "Write the settings of 17/main."]
     assert settled(pair(2), pair(1), named=2)["actions"] == [removal]
     half_made = settled(pair(3, key_matches=False, fingerprints=[], owner=""), pair(2), named=2)
@@ -130,12 +130,12 @@ def test_what_another_cluster_uses_is_not_removed():
 
 def test_a_lost_authority_is_made_anew():
     made = plan(host(provisioned(), certificates=certificates(pair(), authority=None)), **OPEN)
-    assert "Make a certificate authority for this host." in made["actions"]
+    assert "Create a certificate authority for this host." in made["actions"]
 
 
 def test_a_given_one_is_put_in_place_once():
     given = {"tls": "given", "tls_given": GIVEN}
-    assert settled(**given)["actions"] == ["Put the given certificate of 17/main in place."]
+    assert settled(**given)["actions"] == ["Install the given certificate for 17/main."]
     assert settled(pair(fingerprints=["abc"], trusted=False, days_left=3, names=["db"]), **given)["actions"] == []
     assert settled(pair(fingerprints=["another"]), **given)["tls"]["number"] == 2
 
@@ -144,10 +144,10 @@ def test_a_given_one_is_put_in_place_once():
     ("changes", "wanted", "part"),
     [
         ({"problem": "is none"}, {}, "The certificate in mission_control_postgresql_tls_certificate is none."),
-        ({"days_left": -1}, {}, "ended on 2027-09-01: give a newer one."),
-        ({"names": ["web.home.arpa"]}, {}, "is for web.home.arpa and not for this host (db, db.home.arpa, 10.0.0.5)"),
-        ({"names": []}, {}, "is for no name and not for this host"),
-        ({}, {"tls_names": ["pg.home.arpa"]}, "is not for pg.home.arpa, which mission_control_postgresql_tls_names names, but for db."),
+        ({"days_left": -1}, {}, "expired on 2027-09-01: give a newer one."),
+        ({"names": ["web.home.arpa"]}, {}, "covers web.home.arpa but not this host (db, db.home.arpa, 10.0.0.5)"),
+        ({"names": []}, {}, "covers no name but not this host"),
+        ({}, {"tls_names": ["pg.home.arpa"]}, "does not cover pg.home.arpa of mission_control_postgresql_tls_names, but db."),
     ],
 )  # fmt: skip
 def test_a_given_one_that_clients_could_not_use_is_refused(changes, wanted, part):
@@ -172,16 +172,16 @@ def test_clients_that_must_use_tls_need_a_server_that_offers_it():
 def test_a_certificate_that_another_file_overrides_is_refused():
     info = host(cluster(server=server(overridden=["ssl_cert_file"])))
     assert problem(info, **OPEN) == (
-        "ssl_cert_file is also set in a file of 17/main that is read later and wins: remove it there."
+        "ssl_cert_file is also set in a file of 17/main that is read later and overrides it: remove it there."
     )
 
 
 @pytest.mark.parametrize(
     ("shown", "note"),
     [
-        ({"days_left": -3, "expires": "2026-01-01", "names": ["db"]}, "The certificate of 17/main ended on 2026-01-01."),
-        ({"days_left": 3, "expires": "2027-01-01", "names": ["db"]}, "The certificate of 17/main ends on 2027-01-01."),
-        ({"days_left": 999, "expires": "", "names": ["other"]}, "is for none of this host's names"),
+        ({"days_left": -3, "expires": "2026-01-01", "names": ["db"]}, "The certificate of 17/main expired on 2026-01-01."),
+        ({"days_left": 3, "expires": "2027-01-01", "names": ["db"]}, "The certificate of 17/main expires on 2027-01-01."),
+        ({"days_left": 999, "expires": "", "names": ["other"]}, "covers none of this host's names"),
         ({"days_left": 999, "expires": "", "names": ["db"]}, ""),
     ],
 )  # fmt: skip

@@ -65,18 +65,22 @@ def test_a_cluster_that_was_moved_before_needs_nothing():
     [
         (host(cluster()), {"upgrade_to": "new"}, "is 'new', but a major version of at least 14 is needed"),
         (host(cluster()), {"upgrade_to": "13"}, "is '13', but a major version of at least 14 is needed"),
-        (host(), {}, "No running cluster of this host holds the database mission_control."),
+        (host(), {}, "No running cluster of this host holds the database mission_control: start the one that does."),
         (host(cluster(server=None)), {}, "No running cluster"),
         (host(cluster("15"), cluster("16")), {}, "15/main and 16/main both hold the database"),
-        (host(cluster("18")), {}, "18/main is newer than PostgreSQL 17 already"),
-        (host(cluster(), cluster("17", server=None)), {}, "17/main exists already"),
+        (host(cluster("18")), {}, "18/main is already newer than PostgreSQL 17"),
+        (host(cluster(), cluster("17", server=None)), {}, "17/main already exists"),
         (host(cluster(), unregistered_data_directories=["/var/lib/postgresql/17/main"]), {}, "belongs to no cluster"),
         (host(cluster(server=server(in_recovery=True))), {}, "is a standby"),
-        (host(cluster(server=server(hba_errors=["line 1: bad"]))), {}, "has an error: line 1: bad."),
+        (host(cluster(server=server(hba_errors=["line 1: bad"]))), {}, "has an error, correct it first: line 1: bad."),
         (host(cluster(server=server(reload_pending=True))), {}, "not in force yet"),
         (host(cluster(server=server(pending_restart=["port"]))), {}, "not in force yet"),
-        (host(cluster()), {"upgrade_confirm": ""}, "set mission_control_postgresql_upgrade_confirm to 17 to do so."),
-        (host(cluster()), {"upgrade_confirm": "yes"}, "set mission_control_postgresql_upgrade_confirm to 17 to do so."),
+        (host(cluster()), {"upgrade_confirm": ""}, "set mission_control_postgresql_upgrade_confirm to 17 to proceed."),
+        (
+            host(cluster()),
+            {"upgrade_confirm": "yes"},
+            "set mission_control_postgresql_upgrade_confirm to 17 to proceed.",
+        ),
     ],
 )
 def test_every_refusal_is_one_sentence(info, wanted, part):

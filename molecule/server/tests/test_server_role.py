@@ -62,15 +62,15 @@ def provisioned(host, provision):
         ({"port": "many"}, "we were unable to convert to int"),
         ({"mode": "magic"}, "must be one of: package, existing, got: magic"),
         ({"version": "13"}, "mission_control_postgresql_version is 13, but PostgreSQL 14 or newer is needed."),
-        ({"version": "16"}, "carries PostgreSQL 17, not 16"),
-        ({"memory_mb": "99999999"}, "but it must lie between 64 and the"),
+        ({"version": "16"}, "ships PostgreSQL 17, not 16"),
+        ({"memory_mb": "99999999"}, "but it must be between 64 and the"),
         (
             {"settings": {"shared_buffers": "64kB"}},
-            "The setting shared_buffers is 64kB, but it must lie between 128kB and the",
+            "The setting shared_buffers is 64kB, but it must be between 128kB and the",
         ),
         (
             {"settings": {"no_such_setting": 1}},
-            'the earlier one is back: unrecognized configuration parameter "no_such_setting"',
+            'the previous one was restored: unrecognized configuration parameter "no_such_setting"',
         ),
         ({"settings": {"max_wal_size": "-5MB"}}, "is outside the valid range for parameter"),
         ({"client_networks": ["10.0.0.1/8"]}, "10.0.0.1/8 has host bits set."),
@@ -125,7 +125,7 @@ def test_a_port_that_something_else_holds_is_named(host, refusal):
     try:
         before = state(host)
         sentence = refusal(mission_control_postgresql_port=5499)
-        assert "Port 5499 is held by python3 (process" in sentence
+        assert "Port 5499 is in use by python3 (process" in sentence
         assert state(host) == before
     finally:
         host.check_output("systemctl stop holder")
@@ -134,7 +134,7 @@ def test_a_port_that_something_else_holds_is_named(host, refusal):
 def test_a_library_that_is_not_there_does_not_cost_the_server(host, refusal):
     before = state(host)
     sentence = refusal(mission_control_postgresql_settings={"shared_preload_libraries": "absent"})
-    assert 'the earlier one is back: could not access file "absent": No such file or directory' in sentence
+    assert 'the previous one was restored: could not access file "absent": No such file or directory' in sentence
     assert state(host)[1:] == before[1:]
     assert as_administrator(host, "SHOW shared_preload_libraries") == ""
 

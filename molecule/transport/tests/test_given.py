@@ -47,11 +47,11 @@ def test_one_that_clients_could_not_use_is_one_sentence_and_changes_nothing(serv
     before = state(server)
     certificate, key = make("server")
     refused = {
-        "ended on 2021-01-01: give a newer one.": make(
+        "expired on 2021-01-01: give a newer one.": make(
             "server", "-not_before", "20200101000000Z", "-not_after", "20210101000000Z"
         ),
-        "does not belong to the key in mission_control_postgresql_tls_key.": (certificate, make("server")[1]),
-        "is not for db.home.arpa, which mission_control_postgresql_tls_names names, but for server.": (
+        "does not match the key in mission_control_postgresql_tls_key.": (certificate, make("server")[1]),
+        "does not cover db.home.arpa of mission_control_postgresql_tls_names, but server.": (
             certificate,
             key,
         ),

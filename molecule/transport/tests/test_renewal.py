@@ -91,7 +91,7 @@ def test_a_certificate_is_renewed_under_load_without_a_restart(writers, provisio
         # It ends within the days that are the default, so the next run makes another one. A dry run says so.
         foreseen = provision("server", "--tags", "server", "--check", "--diff")
         assert foreseen.returncode == 0, foreseen.output
-        assert "since the one that is there ends on" in foreseen.output
+        assert "since the present one expires on" in foreseen.output
         assert serial() == before
         run = provision("server", "--tags", "server")
         assert run.returncode == 0, run.output

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a certificate that somebody gives says of itself, and whether a server could use it."""
+"""Read a given certificate, and check that a server could use it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def given_certificate(certificate: str, private_key: str) -> dict[str, Any]:
     try:
         chain = x509.load_pem_x509_certificates(certificate.encode())
     except ValueError:
-        return {**read, "problem": "is not in PEM form: give the text of the file, with its lines"}
+        return {**read, "problem": "is not in PEM form: give the whole text of its file"}
     first = chain[0]
     left = first.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
     read["fingerprints"] = [each.fingerprint(hashes.SHA256()).hex() for each in chain]
@@ -50,14 +50,14 @@ def _problem(certificate: x509.Certificate, private_key: str) -> str:
     try:
         key = serialization.load_pem_private_key(private_key.encode(), password=None)
     except TypeError:
-        return "has a key with a passphrase, which nobody could enter when the server starts: give it without one"
+        return "has a key with a passphrase, which nobody can enter when the server starts: give the key without one"
     except (ValueError, UnsupportedAlgorithm):
         return "has a key that is not in PEM form: give the text of its file in mission_control_postgresql_tls_key"
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
-        return "does not belong to the key in mission_control_postgresql_tls_key"
+        return "does not match the key in mission_control_postgresql_tls_key"
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _SHORTEST_RSA:
-        return f"has a key of {key.key_size} bits, but {_SHORTEST_RSA} are the fewest that clients take"
+        return f"has a key of {key.key_size} bits, but clients require at least {_SHORTEST_RSA}: make a new one"
     begins = certificate.not_valid_before_utc
     if begins > datetime.datetime.now(datetime.timezone.utc):
         return f"is not valid before {begins.strftime('%Y-%m-%d')}"

@@ -89,7 +89,11 @@ def issue(directory: str, number: int, owner: tuple[int, int], names: Sequence[s
     """Make a key and a certificate for these names, signed by the authority of the directory, which is made where it is missing."""
     refused = [name for name in names if not name_kind(name)]
     if refused or not names:
-        raise CertificateError(f"A certificate cannot be made for {refused[0]!r}." if refused else "There is no name.")
+        raise CertificateError(
+            f"A certificate cannot be created for {refused[0]!r}, which is neither a host name nor an IP address."
+            if refused
+            else "A certificate needs at least one name."
+        )
     path, key = facts.paths(directory, number)
     with _workplace(directory, names) as workplace:
         common_name = next(
@@ -112,7 +116,7 @@ def keep(directory: str, number: int, owner: tuple[int, int], certificate: str, 
         problem = facts.load_problem(draft.name, key)
     if problem:
         os.unlink(key)
-        raise CertificateError(f"A server could not use the given certificate with its key: {problem}.")
+        raise CertificateError(f"PostgreSQL could not use the given certificate with its key: {problem}.")
     _write(path, certificate, 0o644)
 
 

@@ -84,7 +84,7 @@ def memory_bytes(root: str = "/") -> int:
     meminfo = read_text(os.path.join(root, "proc/meminfo")) or ""
     total = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
     if total is None:
-        raise ProbeError("/proc/meminfo does not tell how much memory there is.")
+        raise ProbeError("/proc/meminfo does not contain MemTotal.")
     return min([int(total.group(1)) * 1024, *_cgroup_limits(root)])
 
 
@@ -140,7 +140,7 @@ def parse_clusters(output: str) -> list[Cluster]:
     for line in filter(None, map(str.strip, output.splitlines())):
         match = pattern.match(line)
         if match is None:
-            raise ProbeError(f"pg_lsclusters printed a line that cannot be understood: {line}")
+            raise ProbeError(f"pg_lsclusters printed an unknown line: {line}")
         version, name, port, status, owner, data, log = match.groups()
         flags = status.split(",")
         clusters.append(
@@ -295,7 +295,7 @@ def ask_server(
         try:
             answer = _run_query(cluster, where, database, drop_in, SERVER_QUERY)
         except (OSError, KeyError, subprocess.TimeoutExpired) as error:
-            return None, f"psql cannot ask it ({error})"
+            return None, f"psql cannot query it: {error}"
         if answer.returncode == 0:
             server = {**where, **json.loads(answer.stdout), "database_problem": ""}
             if ours in server["databases"]:
@@ -427,7 +427,7 @@ def _write_problem(path: str, owner: str, *, follow: bool) -> str:
     if os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return ""
     link = f"{path} is a link to {place}, but the" if place != path else "The"
-    return f"{link} directory {directory} cannot be written by {owner}, who owns the cluster: allow that, or put a file of its own there."
+    return f"{link} directory {directory} cannot be written by {owner}, who owns the cluster: allow that, or replace the link by a file."
 
 
 def shown_certificate(port: int, root: str = "/") -> dict[str, Any] | None:
@@ -492,7 +492,7 @@ def between_creations(directory: str, patience: float = 120) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise ProbeError(
-                        f"Another run has been creating a cluster on this host for {patience:.0f} seconds: let it end, and run again."
+                        f"Another run has been creating a cluster on this host for {patience:.0f} seconds: wait until it ends and run again."
                     ) from None
             time.sleep(0.2)
         yield

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to be done to a host so that it runs the wanted PostgreSQL cluster, or the sentences that say why not.
+"""Plan the changes after which a host runs the desired PostgreSQL cluster, or refuse with sentences that say why.
 
 Pure functions: they take what the module cluster_info found and what the role was given, and decide; nothing is read or changed here.
 """
@@ -18,16 +18,20 @@ from .server_tls import listening_addresses, plan_tls, tls_actions, tls_notes, t
 Info = dict[str, Any]
 Wanted = dict[str, Any]
 
-# What initdb writes into postgresql.conf: a setting that still has this value was not chosen by anybody.
+# What initdb writes into postgresql.conf: a setting that still has this value was chosen by nobody.
 INITIAL_SETTINGS = {"shared_buffers": "128MB"}
 
 
 def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
-    """Return what is to be done, in `actions` as sentences, or `problems`: then nothing may be done."""
+    """Return the plan, with the changes as sentences in `actions`; or `problems`, and then nothing may be changed."""
     platform = f"{info['distribution']['id']}-{info['distribution']['version']}"
     if platform not in wanted["supported"]:
         name = info["distribution"]["name"]
-        return {"problems": [f"{name} is not supported: install PostgreSQL yourself and use the mode 'existing'."]}
+        return {
+            "problems": [
+                f"{name} is not supported: install PostgreSQL yourself and set mission_control_postgresql_mode to existing."
+            ]
+        }
     version = wanted["version"] or str(wanted["supported"][platform])
     label = f"{version}/{wanted['cluster']}"
     target = next(
@@ -109,21 +113,21 @@ def _actions(plan: dict[str, Any]) -> list[str]:
     label = plan["label"]
     sentences = (
         (plan["packages"], f"Install {', '.join(plan['packages'])}."),
-        (plan["leftover"], f"Remove what an interrupted creation of {label} left."),
+        (plan["leftover"], f"Remove the remains of an interrupted creation of {label}."),
         (plan["create"], f"Create the cluster {label}."),
         *((True, sentence) for sentence in tls_actions(label, plan["tls"])),
         (plan["write_drop_in"], f"Write the settings of {label}."),
-        (plan["write_hba"], f"Write the client authentication of {label}."),
+        (plan["write_hba"], f"Write pg_hba.conf of {label}."),
         (plan["start"], f"Start {label}."),
-        (plan["reload"], f"Have {label} read its changed configuration."),
-        (plan["restart"], f"Restart {label}, which {', '.join(plan['restart'])} waits for."),
-        (plan["enable"], "Start PostgreSQL when the host boots."),
+        (plan["reload"], f"Reload {label}."),
+        (plan["restart"], f"Restart {label} to apply {', '.join(plan['restart'])}."),
+        (plan["enable"], "Start PostgreSQL at boot."),
     )
     return [sentence for condition, sentence in sentences if condition]
 
 
 def wanted_drop_in(info: Info, wanted: Wanted, target: dict[str, Any] | None, tls: dict[str, Any]) -> str:
-    """Return the drop-in: what was asked for, and what is derived unless somebody else chose it on an adopted cluster."""
+    """Return the drop-in: the settings of the inputs, and derived ones unless an adopted cluster sets them elsewhere."""
     others = (target or {}).get("settings", {})
     chosen = wanted["settings"]
     connections = whole_number(chosen.get("max_connections")) or whole_number(others.get("max_connections")) or 100
@@ -152,16 +156,19 @@ def _become_problems(info: Info, wanted: Wanted) -> list[str]:
     ):
         return []
     return [
-        f"The user {user} has no shell but {shell}, and su needs one: set ansible_su_flags to '-s /bin/sh' for this host, or use sudo."
+        f"The shell of the user {user} is {shell}, and su needs one that runs commands: set ansible_su_flags to '-s /bin/sh' for this host, or use sudo."
     ]
 
 
 def memory_note(plan: dict[str, Any]) -> str:
-    """Return how much of the host's memory the server takes for itself where the role chose that, as a sentence; else an empty text."""
+    """Return a sentence with the memory that the server reserves if the role derived it; else an empty text."""
     chosen = re.search(r"^shared_buffers = '(\d+)MB'$", plan["drop_in"], re.MULTILINE)
     if not chosen or not plan["write_drop_in"]:
         return ""
-    return f"{plan['label']} takes {chosen[1]} MB of memory for shared_buffers: set mission_control_postgresql_memory_mb where the host has other work too."
+    return (
+        f"{plan['label']} reserves {chosen[1]} MB for shared_buffers, about a quarter of this host's memory: set "
+        "mission_control_postgresql_memory_mb if the host does other work too."
+    )
 
 
 def _package_problems(info: Info, wanted: Wanted, platform: str, version: str) -> list[str]:
@@ -172,7 +179,7 @@ def _package_problems(info: Info, wanted: Wanted, platform: str, version: str) -
         and f"postgresql-{version}" not in info["packages"]
     ):
         return [
-            f"{info['distribution']['name']} carries PostgreSQL {carried}, not {version}: set mission_control_postgresql_repository to "
+            f"{info['distribution']['name']} ships PostgreSQL {carried}, not {version}: set mission_control_postgresql_repository to "
             "pgdg, or to none if the host's own package sources have it."
         ]
     return []
@@ -184,7 +191,7 @@ def _memory_problems(info: Info, wanted: Wanted) -> list[str]:
     megabytes = int(wanted["memory_mb"] or 0)
     if megabytes and not 64 <= megabytes <= available // 2**20:
         problems.append(
-            f"mission_control_postgresql_memory_mb is {megabytes}, but it must lie between 64 and the {available // 2**20} MB of this host."
+            f"mission_control_postgresql_memory_mb is {megabytes}, but it must be between 64 and the {available // 2**20} MB of this host."
         )
     return problems
 
@@ -208,34 +215,36 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
     if holder and (target is None or not target["running"] or (server and server["port"] != port)):
         process = f"{holder['name']} (process {holder['pid']})" if holder["pid"] else holder["name"]
         problems.append(
-            f"Port {port} is held by {process}: stop that, or set mission_control_postgresql_port to a free one."
+            f"Port {port} is in use by {process}: stop it, or set mission_control_postgresql_port to a free port."
         )
     if not problems and (target is None or target["port"] != port):
         for other in info["clusters"]:
             name = f"{other['version']}/{other['name']}"
             if name != label and other["port"] == port and other["start"] == "auto":
                 problems.append(
-                    f"The cluster {name} is configured for port {port} too and starts when the host boots: choose another port."
+                    f"The cluster {name} also uses port {port} and starts at boot: set mission_control_postgresql_port to another port."
                 )
     if wanted["client_networks"] and set(listening_addresses(wanted, target)) <= {"localhost", "127.0.0.1", "::1"}:
         problems.append(
-            "mission_control_postgresql_client_networks is given, but the server listens on this host only: set "
+            "mission_control_postgresql_client_networks is set, but the server listens on localhost only: set "
             "mission_control_postgresql_listen_addresses too."
         )
     if target is None:
         return problems
     if not target["has_data"]:
         return [
-            f"The data directory {target['data_directory']} of the cluster {label} is not there: mount it, or restore the database with "
+            f"The data directory {target['data_directory']} of the cluster {label} does not exist: mount it, or restore the database with "
             "playbooks/restore.yml."
         ]
     if target["port"] != port and target["drop_in_content"] is None:
         problems.append(
-            f"The cluster {label} was there before and has port {target['port']}, not {port}: set mission_control_postgresql_port to "
-            f"{target['port']}, since others may use it there."
+            f"The existing cluster {label} uses port {target['port']}, not {port}: set mission_control_postgresql_port to "
+            f"{target['port']}, since clients may rely on it."
         )
     if target["start"] == "disabled":
-        problems.append(f"The cluster {label} is disabled in its start.conf.")
+        problems.append(
+            f"The cluster {label} is disabled in its start.conf: write auto there, or choose another cluster."
+        )
     if not target["reads_conf_d"]:
         problems.append(
             f"The postgresql.conf of {label} does not include conf.d: add the line include_dir = 'conf.d' to it."
@@ -244,19 +253,21 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
     if way_in:
         problems.append(f"{target['hba_file']} {way_in}")
     elif target["running"] and server is None:
-        problems.append(f"The cluster {label} runs but cannot be asked: {target['server_problem']}.")
+        problems.append(f"The cluster {label} runs but cannot be queried: {target['server_problem']}.")
     if server and server["in_recovery"]:
-        problems.append(f"The cluster {label} is a standby: provision its primary.")
+        problems.append(f"The cluster {label} is a standby: run this on its primary.")
     if server and server["hba_file"] != target["hba_file"]:
         problems.append(
-            f"The cluster {label} uses {server['hba_file']} instead of {target['hba_file']} for client authentication."
+            f"The cluster {label} uses the hba_file {server['hba_file']} instead of {target['hba_file']}: remove that setting."
         )
     broken = [*server["configuration_errors"], *server["hba_errors"]] if server else []
     if broken:
-        problems.append(f"The configuration of {label} has an error: {broken[0]}.")
+        problems.append(f"The configuration of {label} has an error, correct it first: {broken[0]}.")
     lost = sorted(set(server["overridden"]) & {"port", *wanted["settings"]}) if server else []
     if lost:
-        problems.append(f"{lost[0]} is also set in a file of {label} that is read later and wins: remove it there.")
+        problems.append(
+            f"{lost[0]} is also set in a file of {label} that is read later and overrides it: remove it there."
+        )
     unpaired = hba_problem(target["hba_content"] or "")
     if unpaired:
         problems.append(f"{target['hba_file']} {unpaired}")
@@ -276,20 +287,21 @@ def _other_holder_problems(info: Info, wanted: Wanted, label: str, target: dict[
             continue
         if other["server"] and database in other["server"]["databases"]:
             problems.append(
-                f"The cluster {name} already holds the database {database}: set mission_control_postgresql_version and _cluster to it, "
-                "or move it with playbooks/upgrade_postgresql.yml."
+                f"The cluster {name} already holds the database {database}: set mission_control_postgresql_version and "
+                "mission_control_postgresql_cluster to it, "
+                "or upgrade it with playbooks/upgrade_postgresql.yml."
             )
         elif other["server"] is None and not settled:
             problems.append(
-                f"The cluster {name} cannot be looked into ({other['server_problem']}) and may hold the database {database}: start it, "
-                f"or name it in mission_control_postgresql_ignored_clusters."
+                f"The cluster {name} cannot be inspected ({other['server_problem']}) and may hold the database {database}: start it, "
+                f"or add it to mission_control_postgresql_ignored_clusters."
             )
     if target is None:
         leftover = (info["unfinished_creation"] or {}).get("data_directory")
         for directory in info["unregistered_data_directories"]:
             if directory != leftover and directory not in wanted["ignored_clusters"]:
                 problems.append(
-                    f"{directory} holds PostgreSQL data that belongs to no cluster: move it away, or name the directory in "
+                    f"{directory} holds PostgreSQL data that belongs to no cluster: move it away, or add the directory to "
                     "mission_control_postgresql_ignored_clusters."
                 )
     return problems

@@ -164,7 +164,7 @@ def hba_problem(content: str) -> str:
     rest = _BLOCK.sub("", content)
     for line in rest.split("\n"):
         if line.startswith((BEGIN, END)):
-            return f"has a line '{line.strip()}' without its partner: remove it."
+            return f"has a line '{line.strip()}' without its counterpart: remove it."
     return ""
 
 
@@ -182,8 +182,8 @@ def way_in_problem(content: str, wanted: dict[str, Any], encoding: str, asked: b
     if name in UNASKED or (method and asked):
         return ""
     administrator = wanted["administrator"]
-    lets = f"only by {name}" if method else "by no line"
+    lets = f"only by {name}" if method else "by no rule"
     return (
-        f"lets {administrator} in through the local socket {lets}, which the tasks cannot answer: add the line 'local all {administrator} peer' "
-        "before all others, and reload the server."
+        f"lets {administrator} connect through the local socket {lets}, but the role needs peer: add the line 'local all {administrator} peer' "
+        "before all others and reload the server."
     )

@@ -67,7 +67,7 @@ def setting_problems(settings: dict[str, Any], memory_bytes: int) -> list[str]:
                 problems.append(f"The setting {name} is {value!r}, but a size such as 512MB is needed.")
             elif not least <= size <= memory_bytes:
                 problems.append(
-                    f"The setting {name} is {value}, but it must lie between {least // KIB}kB and the {memory_bytes // MIB}MB of this host."
+                    f"The setting {name} is {value}, but it must be between {least // KIB}kB and the {memory_bytes // MIB}MB of this host."
                 )
         elif name == "max_connections" and value is not None and not 1 <= (whole_number(value) or 0) <= 262143:
             problems.append(f"The setting max_connections is {value!r}, but a number of connections is needed.")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which certificate the server shows: whether one has to be made, which of those on the host it uses, or why it cannot be used.
+"""Plan the certificate that the server presents: one of the host's, a new one, or a reason why it cannot be used.
 
 Pure functions of what the module cluster_info found and what the role was given.
 """
@@ -83,19 +83,19 @@ def _fault(
 ) -> str:
     """Why a pair of the host is not the one to use, as the end of a sentence; empty where it is."""
     if not pair["key_matches"]:
-        return "does not belong to its key"
+        return "does not match its key"
     if pair["owner"] != owner:
-        return f"has a key that is not for {owner} alone"
+        return f"has a key that is not private to {owner}"
     if source == "given":
-        return "" if pair["fingerprints"] == wanted["tls_given"]["fingerprints"] else "is another one"
+        return "" if pair["fingerprints"] == wanted["tls_given"]["fingerprints"] else "differs from the given one"
     if not pair["trusted"] or not (known["authority"] or {}).get("key_matches"):
         return "is not signed by the authority of this host"
     if pair["days_left"] < wanted["tls_renew_days"]:
-        return f"ends on {pair['expires']}"
+        return f"expires on {pair['expires']}"
     missing = missing_names(names, pair["names"])
     if missing:
-        return f"is not for {missing[0]}"
-    return "is to be replaced" if wanted["tls_renew"] else ""
+        return f"does not cover {missing[0]}"
+    return "is to be renewed" if wanted["tls_renew"] else ""
 
 
 def _named_elsewhere(path: str, info: Info, target: dict[str, Any] | None) -> bool:
@@ -106,7 +106,7 @@ def _named_elsewhere(path: str, info: Info, target: dict[str, Any] | None) -> bo
 def tls_problems(
     info: Info, wanted: Wanted, label: str, target: dict[str, Any] | None, plan: dict[str, Any]
 ) -> list[str]:
-    """Return why the server cannot offer TLS as it is wanted."""
+    """Return why the server cannot offer TLS as the inputs say."""
     given = wanted["tls_given"] if plan["source"] == "given" else {}
     if given:
         problem = given["problem"] or _given_problem(given, plan["names"], wanted)
@@ -114,14 +114,14 @@ def tls_problems(
     server = (target or {}).get("server")
     lost = sorted(set(server["overridden"]) & set(plan["settings"])) if server else []
     if lost:
-        return [f"{lost[0]} is also set in a file of {label} that is read later and wins: remove it there."]
+        return [f"{lost[0]} is also set in a file of {label} that is read later and overrides it: remove it there."]
     if not (wanted["client_networks"] and wanted["client_tls"]) or plan["settings"]:
         return []
     chosen = wanted["settings"].get("ssl")
     offered = str(chosen).lower() not in _OFF if chosen is not None else not server or server["ssl"]
     if not offered:
         return [
-            f"The cluster {label} offers no TLS, which mission_control_postgresql_client_tls wants for other hosts: set "
+            f"The cluster {label} offers no TLS, but mission_control_postgresql_client_tls requires it for other hosts: set "
             "mission_control_postgresql_tls to own_authority."
         ]
     return []
@@ -129,15 +129,15 @@ def tls_problems(
 
 def _given_problem(given: dict[str, Any], names: list[str], wanted: Wanted) -> str:
     if given["days_left"] < 0:
-        return f"ended on {given['expires']}: give a newer one"
+        return f"expired on {given['expires']}: give a newer one"
     asked = missing_names(wanted["tls_names"], given["names"])
     if asked:
-        return f"is not for {asked[0]}, which mission_control_postgresql_tls_names names, but for {', '.join(given['names'])}"
+        return f"does not cover {asked[0]} of mission_control_postgresql_tls_names, but {', '.join(given['names'])}"
     hosts = [name for name in names if name not in ("localhost", "127.0.0.1", "::1")]
     if not wanted["tls_names"] and len(missing_names(hosts, given["names"])) == len(hosts):
         return (
-            f"is for {', '.join(given['names']) or 'no name'} and not for this host ({', '.join(hosts)}): give its own, or name what "
-            "clients call the host in mission_control_postgresql_tls_names"
+            f"covers {', '.join(given['names']) or 'no name'} but not this host ({', '.join(hosts)}): give its own, or list the names that "
+            "clients use in mission_control_postgresql_tls_names"
         )
     return ""
 
@@ -149,24 +149,26 @@ def tls_notes(wanted: Wanted, label: str, target: dict[str, Any] | None, plan: d
         return []
     missing = missing_names(plan["names"], served["names"])
     if served["days_left"] < wanted["tls_renew_days"]:
-        return [f"The certificate of {label} {'ended' if served['days_left'] < 0 else 'ends'} on {served['expires']}."]
+        return [
+            f"The certificate of {label} {'expired' if served['days_left'] < 0 else 'expires'} on {served['expires']}."
+        ]
     if len(missing) == len(plan["names"]):
         return [
-            f"The certificate of {label} is for none of this host's names, so clients cannot use sslmode=verify-full."
+            f"The certificate of {label} covers none of this host's names, so clients cannot use sslmode=verify-full."
         ]
     return []
 
 
 def tls_actions(label: str, plan: dict[str, Any]) -> list[str]:
-    """Return what is to be done as sentences."""
+    """Return the changes as sentences."""
     sentences = []
     if plan["make"] and plan["source"] == "given":
-        sentences.append(f"Put the given certificate of {label} in place.")
+        sentences.append(f"Install the given certificate for {label}.")
     elif plan["make"]:
         if plan["authority"] is None:
-            sentences.append("Make a certificate authority for this host.")
-        again = f", since the one that is there {plan['reason']}" if plan["reason"] else ""
-        sentences.append(f"Make a certificate for {label}{again}.")
+            sentences.append("Create a certificate authority for this host.")
+        again = f", since the present one {plan['reason']}" if plan["reason"] else ""
+        sentences.append(f"Create a certificate for {label}{again}.")
     if plan["obsolete"]:
-        sentences.append(f"Remove {', '.join(map(os.path.basename, plan['obsolete']))}, which will no longer be used.")
+        sentences.append(f"Remove the unused {', '.join(map(os.path.basename, plan['obsolete']))}.")
     return sentences

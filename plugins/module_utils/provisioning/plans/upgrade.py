@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the cluster that holds the database can be moved to a newer major version, decided without touching it."""
+"""Plan the upgrade of the cluster that holds the database to a new major version, without touching it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .server_settings import whole_number
 
 
 def plan_upgrade(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return `problems`, or `needed` and, if so, what has to be known to move the cluster."""
+    """Return `problems`, or `needed` and, if so, what the upgrade has to know of the cluster."""
     to, database = wanted["upgrade_to"], wanted["database"]
     if not re.fullmatch(r"[1-9]\d?", to) or int(to) < OLDEST_VERSION:
         return _refused(
@@ -20,7 +20,7 @@ def plan_upgrade(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]
         )
     holders = [each for each in info["clusters"] if each["server"] and database in each["server"]["databases"]]
     if not holders:
-        return _refused(f"No running cluster of this host holds the database {database}.")
+        return _refused(f"No running cluster of this host holds the database {database}: start the one that does.")
     if len(holders) > 1:
         labels = " and ".join(f"{each['version']}/{each['name']}" for each in holders)
         return _refused(f"The clusters {labels} both hold the database {database}: stop the one that is not in use.")
@@ -66,20 +66,22 @@ def _refused(sentence: str) -> dict[str, Any]:
 def _problem(info: dict[str, Any], wanted: dict[str, Any], holder: dict[str, Any], old: str, new: str) -> str:
     to, server = wanted["upgrade_to"], holder["server"]
     if int(holder["version"]) > int(to):
-        return f"The cluster {old} is newer than PostgreSQL {to} already."
+        return f"The cluster {old} is already newer than PostgreSQL {to}."
     if any(f"{each['version']}/{each['name']}" == new for each in info["clusters"]):
         return (
-            f"The cluster {new} exists already: look what it holds, and remove it with pg_dropcluster if it is empty."
+            f"The cluster {new} already exists: check what it holds, and remove it with pg_dropcluster if it is empty."
         )
     if f"/var/lib/postgresql/{new}" in info["unregistered_data_directories"]:
         return f"/var/lib/postgresql/{new} holds PostgreSQL data that belongs to no cluster: move it away."
     if server["in_recovery"]:
-        return f"The cluster {old} is a standby, which cannot be moved alone."
+        return (
+            f"The cluster {old} is a standby, which cannot be upgraded alone: upgrade its primary and create it anew."
+        )
     waiting = [*server["configuration_errors"], *server["hba_errors"]]
     if waiting:
-        return f"The configuration of {old} has an error: {waiting[0]}."
+        return f"The configuration of {old} has an error, correct it first: {waiting[0]}."
     if server["reload_pending"] or server["pending_restart"]:
-        return f"The configuration of {old} is not in force yet: provision it first."
+        return f"The configuration of {old} is not in force yet: run site.yml first."
     if wanted["upgrade_confirm"] != to:
         others = [
             name
@@ -88,7 +90,7 @@ def _problem(info: dict[str, Any], wanted: dict[str, Any], holder: dict[str, Any
         ]
         also = f" together with {', '.join(others)}" if others else ""
         return (
-            f"This would stop {old}, cut its clients off and move {wanted['database']}{also} to {new}: "
-            f"set mission_control_postgresql_upgrade_confirm to {to} to do so."
+            f"This would stop {old}, disconnect its clients and move {wanted['database']}{also} to {new}: "
+            f"set mission_control_postgresql_upgrade_confirm to {to} to proceed."
         )
     return ""
