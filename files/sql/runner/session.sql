@@ -23,7 +23,7 @@ BEGIN
   IF FOUND THEN
     -- Put together here, so that a search for it does not find this source.
     RAISE EXCEPTION '%', format('mission_control%s<%s>', '_outcome', format(
-      'The event trigger %I would run code of %s, who is no superuser, with the rights of this run: ALTER EVENT TRIGGER %I DISABLE, and run again',
+      'The event trigger %I would run code of %s, who is not a superuser, with the rights of this run: run ALTER EVENT TRIGGER %I DISABLE, then this again',
       v_trigger.name, v_trigger.owner, v_trigger.name));
   END IF;
 END
@@ -128,7 +128,7 @@ BEGIN
   PERFORM pg_temp.leave_role(p_role);
   v_function := v_name || '(text)';
   IF NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function AND p.prosecdef AND p.proowner = quote_ident(p_role)::regrole) THEN
-    RAISE EXCEPTION 'the function that runs the file is not that of %', p_role;
+    RAISE EXCEPTION 'the function that runs the file does not belong to %: nothing but this run may touch it', p_role;
   END IF;
   EXECUTE format('SELECT %s($1)', v_name) USING p_sql;
   -- First of all: a SET in what was run would rule over every name from here on.
@@ -138,10 +138,10 @@ BEGIN
     SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
   THEN
-    RAISE EXCEPTION 'it left temporary objects behind, or removed some that are not its own: drop at its end what it made';
+    RAISE EXCEPTION 'it left temporary objects behind or dropped others: drop what it creates, and nothing else';
   END IF;
   IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function) THEN
-    RAISE EXCEPTION 'it changed the function that ran it';
+    RAISE EXCEPTION 'it changed the function that ran it: remove that statement';
   END IF;
 END
 $runner$;
@@ -174,7 +174,7 @@ DECLARE
 BEGIN
   SELECT string_agg(quote_ident(c.name), ', ') INTO v_names FROM pg_cursors AS c WHERE c.is_holdable;
   IF v_names IS NOT NULL THEN
-    RAISE EXCEPTION 'it left a cursor WITH HOLD open, whose query the administrator would run: %', v_names;
+    RAISE EXCEPTION 'it left a cursor WITH HOLD open (%), whose query the administrator would run: close it', v_names;
   END IF;
   -- Whoever may have put one on a table that was written holds no stronger lock than ours: what is seen here stays so until the commit.
   -- Foreign keys check as the owner of their table. The two on the audit log act at the commit and never before.
@@ -260,18 +260,18 @@ AS $runner$
     WHERE t.typelem = 0 AND (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_class AS c WHERE c.oid = t.typrelid))
   )
   SELECT coalesce(array_agg(DISTINCT r.reason ORDER BY r.reason), '{}') FROM (
-    SELECT format('%s may create objects in the schema %I and so have its code run by others: REVOKE CREATE ON SCHEMA %I FROM %s.',
+    SELECT format('%s can create objects in the schema %I, whose code other roles would run: run REVOKE CREATE ON SCHEMA %I FROM %s.',
       c.grantee, c.schema, c.schema, c.grantee) AS reason
     FROM creator AS c
     UNION ALL
-    SELECT format('The schema %I holds %s of %I, which others could run without knowing: drop it or move it to another schema.',
+    SELECT format('The schema %I holds %s of %I, which other roles could run by mistake: drop it or move it to another schema.',
       p_schema, pg_describe_object(t.class, t.oid, 0), s.name)
     FROM thing AS t
     JOIN stranger AS s ON s.oid = t.owner
     WHERE t.schema = (SELECT n.oid FROM schema AS n)
     UNION ALL
     -- A call of the other one would not be unique.
-    SELECT format('The schema %I holds the function %s of %I beside that of the audit log: DROP FUNCTION %s.',
+    SELECT format('The schema %I holds the function %s of %I beside the one of the audit log with the same name: run DROP FUNCTION %s.',
       p_schema, o.oid::regprocedure, p_owner, o.oid::regprocedure)
     FROM pg_proc AS a
     JOIN pg_proc AS o ON o.proname = a.proname AND o.pronamespace = a.pronamespace
@@ -305,8 +305,8 @@ BEGIN
     SELECT jsonb_agg(jsonb_build_object('schema', p_schema, 'name', t)) FROM unnest(p_tables) AS t)::text, true);
   SELECT string_agg(format('%I.%s %s', p_schema, f.name, f.problem), '; ') INTO v_problem FROM pg_temp.foreign_code() AS f;
   IF v_problem IS NOT NULL THEN
-    PERFORM pg_temp.raise_outcome(format('The bookkeeping is not what this collection made: %s. '
-      'Somebody with the rights of %I has changed that: put it right before anything else', v_problem, p_owner));
+    PERFORM pg_temp.raise_outcome(format('The migration history is not as this collection created it: %s. '
+      'Somebody with the rights of %I changed it: restore it before the next run', v_problem, p_owner));
   END IF;
 END
 $runner$;
@@ -332,17 +332,12 @@ DECLARE
 BEGIN
   IF to_regclass(format('%I.schema_objects', p_schema)) IS NOT NULL THEN
     PERFORM pg_temp.lock_to_read(p_schema, p_audit, ARRAY['schema_objects']);
-    EXECUTE format($sql$
-      SELECT jsonb_build_object(
-        'drifted', CASE WHEN coalesce(bool_and(r.server_major = pg_temp.server_major()), true) THEN
-          coalesce(jsonb_agg(jsonb_build_object(
-            'kind', r.kind, 'name', r.name, 'table_name', r.table_name, 'made_by', r.made_by, 'oid', d.oid,
-            'text', concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END))
-            ORDER BY r.kind, r.name, r.table_name) FILTER (WHERE r.checksum IS DISTINCT FROM d.checksum), '[]') END,
-        'run_ids', coalesce(jsonb_agg(DISTINCT r.run_id), '[]'))
-      FROM ONLY %I.schema_objects AS r
-      LEFT JOIN pg_temp.definitions(%L) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
-      $sql$, p_schema, p_schema) INTO v_state;
+    SELECT jsonb_build_object(
+      'drifted', CASE WHEN coalesce(bool_and(r.comparable), true) THEN
+        coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.kind, r.name, r.table_name) FILTER (WHERE r.differs), '[]') END,
+      'run_ids', coalesce(jsonb_agg(DISTINCT r.run_id), '[]'))
+    INTO v_state
+    FROM pg_temp.drift(p_schema) AS r;
     PERFORM pg_temp.leave_role(p_audit);
   END IF;
   RETURN v_state;
@@ -723,7 +718,7 @@ BEGIN
   IF v_skip = 'drifted' THEN
     PERFORM set_config('mission_control.run_state', 'failed', false);
     RETURN jsonb_build_object('outcome', 'failed', 'name', p_name, 'sqlstate', '',
-      'message', 'another run has applied a different file under this number');
+      'message', 'another run has applied a different file with this number: use the same version of the collection everywhere');
   ELSIF v_skip IS NOT NULL THEN
     RETURN jsonb_build_object('outcome', v_skip, 'name', p_name);
   END IF;
