@@ -385,7 +385,7 @@ def test_a_privilege_that_carries_sql_is_refused_or_quoted(lab, privilege):
     sentences = refusals(lab, wanted)
     if sentences:
         assert "is not a privilege that readonly can have on the table plain: " in sentences[0]
-        with pytest.raises(psycopg2.Error, match="is no privilege"):
+        with pytest.raises(psycopg2.Error, match="is not a privilege"):
             lab.carry_out(wanted)
     else:
         lab.carry_out(wanted)
