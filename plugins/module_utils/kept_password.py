@@ -30,7 +30,9 @@ def read_password(path: str) -> str | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, encoding="utf-8") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise KeptPasswordError(f"The password file {path} is not a regular file: replace it with one that holds the password.")
+                raise KeptPasswordError(
+                    f"The password file {path} is not a regular file: replace it with one that holds the password."
+                )
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read()
     except FileNotFoundError:
