@@ -1,12 +1,12 @@
 -- Functions of the migration runner. They live in the session's temporary schema, so that nothing of the runner stays in a database
--- and every run uses the version that it brought along. plugins/module_utils/migration_runner.py writes the calls.
+-- and every run uses the version that it ships. plugins/module_utils/migration_runner.py writes the calls.
 --
 -- A file that fails does not raise an error to the client: its subtransaction is rolled back, and the outcome is returned as a row
 -- with SQLSTATE and message. So the caller can name file and cause in a sentence, in every language of the server, without searching
 -- an error text that also holds the whole script. What comes after a failed file finds the state "failed" and is not tried.
 
--- Before the first function is made, since that fires event triggers: one whose owner is no superuser any more would run with the rights of
--- this session.
+-- Before the first function is created, since that fires event triggers: one whose owner is not a superuser any more would run with the rights
+-- of this session.
 DO $runner$
 DECLARE
   v_trigger record;
@@ -32,8 +32,8 @@ $runner$;
 -- Every function looks names up in pg_catalog alone: it may run as a superuser, and whoever may create functions in our schema (the owner
 -- of the objects) could put one there whose arguments fit better. What a file holds is run as the owner, with our schema in the path.
 
--- Take on a role for the rest of the transaction. An administrator who may not do so as yet, since no superuser, becomes a member of it
--- first; leave_role() ends that again. On PostgreSQL 16 and newer the right to SET ROLE is apart from membership.
+-- Assume a role for the rest of the transaction. An administrator who is not a superuser becomes a member of it first, if necessary;
+-- leave_role() revokes that. On PostgreSQL 16 and newer the right to SET ROLE is apart from membership.
 CREATE FUNCTION pg_temp.assume_role(p_role name)
 RETURNS void
 LANGUAGE plpgsql
@@ -65,7 +65,7 @@ BEGIN
 END
 $runner$;
 
--- The same for statements that cannot run in a transaction: until RESET ROLE, over commits. A membership that is needed to take the role on
+-- The same for statements that cannot run in a transaction: until RESET ROLE, over commits. A membership that this needs
 -- ends in the transaction that it began in, so that a session which is killed meanwhile leaves none.
 CREATE FUNCTION pg_temp.keep_role(p_role name)
 RETURNS void
@@ -82,7 +82,7 @@ BEGIN
 END
 $runner$;
 
--- As the administrator who made this function, while the session has taken on another role.
+-- As the administrator who created this function, while the session has assumed another role.
 CREATE FUNCTION pg_temp.end_membership(p_role name)
 RETURNS void
 LANGUAGE plpgsql
@@ -94,9 +94,9 @@ BEGIN
 END
 $runner$;
 
--- The boundary: no code of the owners, nor of anybody else who can put something into our schema, runs with an administrator's rights.
+-- The boundary: no code of the owners, nor of anybody else who can create something in our schema, runs with an administrator's rights.
 --
---   run as an owner   Files, and everything that reads or writes through objects which others may have made, run inside a SECURITY DEFINER
+--   run as an owner   Files, and everything that reads or writes through objects which others may have created, run inside a SECURITY DEFINER
 --                     function of the owner. There the server refuses to go back to the administrator (SET ROLE, set_config('role'), RESET
 --                     SESSION AUTHORIZATION), which after SET LOCAL ROLE it would not.
 --   what outlives it  Settings, temporary objects, cursors WITH HOLD and, up to PostgreSQL 17, deferred triggers act later in the session or
@@ -104,8 +104,8 @@ $runner$;
 --   read directly     The bookkeeping is read by the administrator only after the catalogue has shown, under a lock, ordinary tables whose
 --                     planning and reading runs nothing but PostgreSQL's own code.
 
--- Run a text of SQL as a role. The function is made anew for each call and is gone before the commit: nobody else ever sees it, and what is run
--- in it may only spoil its own. The name cannot be guessed.
+-- Run a text of SQL as a role. The function is created for each call and dropped before the commit: nobody else ever sees it, and what is run
+-- in it can only damage its own. The name cannot be guessed.
 CREATE FUNCTION pg_temp.call_as(p_schema text, p_role name, p_sql text)
 RETURNS void
 LANGUAGE plpgsql
@@ -131,7 +131,7 @@ BEGIN
     RAISE EXCEPTION 'the function that runs the file does not belong to %: nothing but this run may touch it', p_role;
   END IF;
   EXECUTE format('SELECT %s($1)', v_name) USING p_sql;
-  -- First of all: a SET in what was run would rule over every name from here on.
+  -- First of all: a SET in what was run would affect the lookup of every name from here on.
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
   -- Before a function of ours is called again: there may be another one in its place.
   IF v_temporary IS DISTINCT FROM ARRAY(
@@ -161,7 +161,7 @@ BEGIN
 END
 $runner$;
 
--- Put settings back, and refuse what would act later with the rights of whoever commits. Raises with a sentence's end.
+-- Restore settings, and refuse what would act later with the rights of whoever commits. Raises with the end of a sentence.
 CREATE FUNCTION pg_temp.restore_session(p_before jsonb, p_audit name)
 RETURNS void
 LANGUAGE plpgsql
@@ -210,7 +210,7 @@ BEGIN
 END
 $runner$;
 
--- Run a text as a role for good: nothing of it outlives the call but what it did to the database.
+-- Run a text as a role and keep its effects: nothing else of it outlives the call.
 CREATE FUNCTION pg_temp.run_as(p_schema text, p_role name, p_audit name, p_sql text)
 RETURNS void
 LANGUAGE plpgsql
@@ -344,8 +344,8 @@ BEGIN
 END
 $runner$;
 
--- Before the files are run again: the table of the checksums, and away with functions, views and triggers that were changed, so that they can be
--- made anew whatever they have become. Without CASCADE: what others have built on stays, and is replaced as far as PostgreSQL lets it.
+-- Before the files are run again: create the table of the checksums, and drop functions, views and triggers that were changed, so that they can be
+-- created again whatever they have become. Without CASCADE: what others depend on stays, and is replaced as far as PostgreSQL allows.
 CREATE FUNCTION pg_temp.prepare_objects(p_schema text, p_owner name, p_audit name)
 RETURNS void
 LANGUAGE plpgsql
@@ -415,7 +415,7 @@ BEGIN
 END
 $runner$;
 
--- Make the triggers that are not as recorded, or were never recorded. p_triggers: [{"table": …, "name": …, "role": …, "sql": …}, …].
+-- Create the triggers that are not as recorded, or were never recorded. p_triggers: [{"table": …, "name": …, "role": …, "sql": …}, …].
 CREATE FUNCTION pg_temp.restore_triggers(p_schema text, p_audit name, p_attempts integer, p_triggers jsonb)
 RETURNS void
 LANGUAGE plpgsql
@@ -452,8 +452,8 @@ BEGIN
 END
 $runner$;
 
--- Record what the files have just made. Of functions and views those that this transaction has made count, so that somebody else's of the
--- same name is never taken for ours. p_shipped: {"function": [names], "view": [names], "trigger": [{"table": …, "name": …}]}.
+-- Record what the files have just created. Only functions and views that this transaction created count, so that somebody else's of the
+-- same name is never mistaken for ours. p_shipped: {"function": [names], "view": [names], "trigger": [{"table": …, "name": …}]}.
 CREATE FUNCTION pg_temp.record_objects(p_schema text, p_audit name, p_run_id uuid, p_shipped jsonb)
 RETURNS void
 LANGUAGE plpgsql
@@ -533,7 +533,7 @@ BEGIN
 END
 $runner$;
 
--- Tell the client a reason by an error. Its text is put together here, so that a search for it does not find this source, which the client's
+-- Report a reason to the client by an error. Its text is put together here, so that a search for it does not find this source, which the client's
 -- error message may hold as well.
 CREATE FUNCTION pg_temp.raise_outcome(p_outcome text)
 RETURNS void
@@ -559,7 +559,7 @@ BEGIN
 END
 $runner$;
 
--- Take the lock and make the bookkeeping tables under it. Returns {"locked": true}, or {"locked": false, "holder": …}.
+-- Take the lock and create the history tables under it. Returns {"locked": true}, or {"locked": false, "holder": …}.
 -- The lock is tried, never waited for: a session that waits in a query would hold up the holder's CREATE INDEX CONCURRENTLY.
 CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_audit name, p_lock_key bigint)
 RETURNS jsonb
@@ -619,7 +619,7 @@ BEGIN
 END
 $runner$;
 
--- The same lock for a script in one transaction, where a row cannot be returned to the client: raise if it is not to be had.
+-- The same lock for a script in one transaction, which cannot return a row to the client: raise if it is not available.
 CREATE FUNCTION pg_temp.require_lock(p_lock_key bigint)
 RETURNS void
 LANGUAGE plpgsql
@@ -632,7 +632,7 @@ BEGIN
 END
 $runner$;
 
--- Say why a file is not to be applied now, or NULL where it is.
+-- Why a file must not be applied now; NULL where it may be.
 CREATE FUNCTION pg_temp.reason_to_skip(p_schema text, p_owner name, p_origin text, p_version integer, p_checksum text)
 RETURNS text
 LANGUAGE plpgsql
@@ -681,7 +681,7 @@ BEGIN
 END
 $runner$;
 
--- Who may be in the way of a file that did not get its locks: the oldest other transaction with locks on relations of the schema.
+-- Who may block a file that did not get its locks: the oldest other transaction with locks on relations of the schema.
 CREATE FUNCTION pg_temp.other_holder(p_schema text)
 RETURNS text
 LANGUAGE sql
@@ -697,7 +697,7 @@ AS $runner$
   LIMIT 1
 $runner$;
 
--- Apply one file and record it, both or neither. A lock that is not to be had within lock_timeout is tried again p_attempts times.
+-- Apply one file and record it, both or neither. A file that does not get a lock within lock_timeout is tried p_attempts times.
 -- Returns {"outcome": "applied" | "already applied" | "not tried" | "failed", "name": …, "sqlstate": …, "message": …}.
 CREATE FUNCTION pg_temp.apply_migration(
   p_schema text, p_owner name, p_audit name, p_role name, p_attempts integer,
@@ -745,7 +745,7 @@ BEGIN
 END
 $runner$;
 
--- Before a statement that cannot run in a function: raise unless it is to be applied now.
+-- Before a statement that cannot run in a function: raise unless it may be applied now.
 CREATE FUNCTION pg_temp.require_pending(p_schema text, p_owner name, p_origin text, p_version integer, p_checksum text)
 RETURNS void
 LANGUAGE plpgsql
@@ -760,8 +760,8 @@ BEGIN
 END
 $runner$;
 
--- Before CREATE or DROP INDEX CONCURRENTLY is tried again: away with what an earlier try has left, which is never used. One that another
--- session is building has a lock on its table, so it is not taken away but fails this run.
+-- Before CREATE or DROP INDEX CONCURRENTLY is tried again: drop what an earlier try has left, which is never used. One that another
+-- session is building has a lock on its table, so it is not dropped but fails this run.
 CREATE FUNCTION pg_temp.drop_half_built_index(p_schema text, p_role name, p_index text)
 RETURNS void
 LANGUAGE plpgsql
@@ -802,7 +802,7 @@ BEGIN
 END
 $runner$;
 
--- Run one part of the script, or pass on what went wrong with the name of the part before it.
+-- Run one part of the script, or raise its error with the name of the part before it.
 CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_audit name, p_name text, p_body text)
 RETURNS void
 LANGUAGE plpgsql
