@@ -6,9 +6,9 @@ DOCUMENTATION = r"""
 name: migration_outcome
 author: Mission Control maintainers (@homelab)
 version_added: 0.1.0
-short_description: Read what became of a migration run
+short_description: Read the result of a migration run
 description:
-  - Reads the result of the task that carried out statements of P(homelab.mission_control.migration_plan#lookup), failed or not.
+  - Reads the result of the task that ran statements of P(homelab.mission_control.migration_plan#lookup), failed or not.
 options:
   _input:
     description: The registered result.

@@ -6,10 +6,10 @@ DOCUMENTATION = r"""
 name: login_passwords
 author: Mission Control maintainers (@homelab)
 version_added: 0.1.0
-short_description: Find, or make and keep, the passwords of database logins and say what is to be done with them
+short_description: Find, or generate and store, the passwords of database logins and decide which have to be set
 description:
-  - A password is the one that is given, else the one that is kept in a file on the controller. Only for a login that is new, one is generated and kept.
-  - A login that exists and has no password at hand is left alone, so that another controller, or a job runner whose files are gone, never changes a password.
+  - A password is the one that is given, else the one in a file on the controller. One is generated and stored only for a new login.
+  - An existing login whose password is not stored here is left alone, so that another controller, or a job runner without its files, never changes a password.
   - The result holds passwords; the task that uses it needs C(no_log).
 options:
   _terms:
@@ -22,7 +22,7 @@ options:
     type: dict
     default: {}
   directory:
-    description: Directory on the controller where passwords are kept, in files named after their role. C(~) is the home directory.
+    description: Directory on the controller where passwords are stored, in files named after their role. C(~) is the home directory.
     type: str
     required: true
   length:
@@ -30,7 +30,7 @@ options:
     type: int
     default: 32
   generate:
-    description: Whether a password may be generated; if not, a new login without one is a problem.
+    description: Whether a password may be generated; if not, a new login without one is refused.
     type: bool
     default: true
   write:
@@ -38,7 +38,7 @@ options:
     type: bool
     default: true
   update:
-    description: Whether a password that is at hand replaces another one that the role has.
+    description: Whether a known password replaces another one that the role has.
     type: bool
     default: true
 """
@@ -57,11 +57,11 @@ _raw:
   contains:
     key: {description: The part that the role plays., type: str}
     name: {description: The role., type: str}
-    password: {description: The password; empty where none is at hand., type: str}
-    source: {description: "C(given), C(file), C(generated), or empty where none is at hand.", type: str}
-    file: {description: "Where it is, or would be, kept.", type: str}
+    password: {description: The password; empty where none is known., type: str}
+    source: {description: "C(given), C(file), C(generated), or empty where none is known.", type: str}
+    file: {description: "Where it is, or would be, stored.", type: str}
     problem:
-      description: A sentence that says why a password cannot be used; empty where all is well. It is not raised, so that C(no_log) does not hide it.
+      description: A sentence that says why a password cannot be used; else empty. It is not raised, so that C(no_log) does not hide it.
       type: str
     action:
       description:

@@ -9,7 +9,7 @@ version_added: 0.1.0
 short_description: Compare the SQL files of the schema with what a database has recorded
 description:
   - Reads the migrations, the repeatable files and the price lists on the controller, compares them with the history that a database
-    returned, and returns what is to be done and the SQL that does it. It connects to nothing and changes nothing.
+    returned, and returns what is pending and the SQL that applies it. It connects to nothing and changes nothing.
   - Without O(history) it reads no file and returns only the statements that read the history.
 options:
   _terms:
@@ -45,14 +45,10 @@ options:
     description: How long a statement of a migration waits for a lock, in milliseconds, before the whole file is tried again.
     type: int
     default: 5000
-  run_id:
-    description: UUID under which what is applied is recorded.
-    type: str
-    default: 00000000-0000-0000-0000-000000000000
 """
 
 EXAMPLES = r"""
-- name: Show how many migrations the collection brings
+- name: Show how many migrations the collection ships
   ansible.builtin.debug:
     msg: "{{ (lookup('homelab.mission_control.migration_plan', 'files/sql', history={'migrations': [], 'repeatables': []})).pending | length }}"
 """
@@ -68,10 +64,10 @@ _raw:
       type: list
       elements: str
     is_current:
-      description: Whether there is nothing to do and no problem.
+      description: Whether nothing is pending and there is no problem.
       type: bool
     problems:
-      description: Sentences. Where there is one, nothing may be done.
+      description: Sentences. Where there is one, nothing may be applied.
       type: list
       elements: str
     applied:
@@ -83,17 +79,20 @@ _raw:
       elements: str
     pending_repeatables:
       description: Names of the repeatable files and price lists that are not recorded as they are now, and of the functions, views and triggers
-        that are not as they were made.
+        that were changed since they were created.
       type: list
       elements: str
     grants_statements:
-      description: Statements for one transaction that record that the grants were carried out; empty when that is recorded.
+      description: Statements for one transaction that record that the grants were applied; empty when that is recorded.
       type: list
       elements: str
     batches:
       description: Lists of statements that apply the pending migrations, each for one connection in autocommit.
       type: list
       elements: list
+    run_id:
+      description: Random UUID under which this plan records what it replaces.
+      type: str
     repeatable_script:
       description: One script that applies the repeatable files and price lists; empty when none is pending.
       type: str
@@ -104,6 +103,7 @@ _raw:
 """
 
 import os
+import uuid
 
 import yaml
 from ansible.errors import AnsibleLookupError
@@ -158,6 +158,7 @@ class LookupModule(LookupBase):
             "pending_repeatables": [],
             "grants_statements": [],
             "batches": [],
+            "run_id": str(uuid.uuid4()),
             "repeatable_script": "",
             "status": [],
         }
@@ -185,9 +186,9 @@ class LookupModule(LookupBase):
         result["pending"] = [file.name for file in plan.pending]
         result["pending_repeatables"] = repeatable
         result["batches"] = migration_batches(session_sql, plan.pending, settings)
-        run_id = self.get_option("run_id")
+        run_id = result["run_id"]
         digest = grants_checksum(_read(directory, "privileges.yml"), [*files, *repeatables])
-        # What is made anew has lost the privileges on it.
+        # Objects that are created again have lost their privileges.
         if drifted or digest not in [row["checksum"] for row in history["repeatables"] if row["name"] == GRANTS]:
             result["grants_statements"] = record_grants_statements(session_sql, digest, settings, run_id)
         result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]

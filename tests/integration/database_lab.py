@@ -185,7 +185,7 @@ class DatabaseLab:
             connection.close()
 
     def carry_out(self, wanted, *names, stages=("roles", "database", "schema"), database=None, lock_timeout="60s"):
-        """Reasons of what carry_out.sql did."""
+        """Reasons of what apply.sql did."""
         plans = [(PLAN / f"{name}.sql").read_text(encoding="utf-8") for name in names or PLANS]
         connection = self.connect(database)
         connection.autocommit = False
@@ -195,8 +195,8 @@ class DatabaseLab:
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", [lock_timeout])
                 for name, value in (("wanted", wanted), ("plans", plans), ("stages", list(stages))):
                     cursor.execute("SELECT set_config(%s, %s, true)", [f"mission_control.{name}", json.dumps(value)])
-                cursor.execute((PLAN / "carry_out.sql").read_text(encoding="utf-8"))
-                cursor.execute("SELECT current_setting('mission_control.carried_out')::jsonb")
+                cursor.execute((PLAN / "apply.sql").read_text(encoding="utf-8"))
+                cursor.execute("SELECT current_setting('mission_control.applied')::jsonb")
                 done = cursor.fetchone()[0]
             connection.commit()
             return done

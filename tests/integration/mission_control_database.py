@@ -222,6 +222,6 @@ def carry_out(connection, what, plans, stages):
             ("stages", stages),
         ):
             cursor.execute("SELECT set_config('mission_control.' || %s, %s, true)", (name, json.dumps(value)))
-        cursor.execute(read_sql("plan/carry_out.sql"))
-        cursor.execute("SELECT current_setting('mission_control.carried_out')")
+        cursor.execute(read_sql("plan/apply.sql"))
+        cursor.execute("SELECT current_setting('mission_control.applied')")
         return json.loads(cursor.fetchone()[0])

@@ -128,7 +128,7 @@ def test_a_dump_is_there_under_its_name_or_the_task_fails(tmp_path):
     """It is the last thing before a database is dropped or migrated."""
     [dump] = yaml.safe_load((ROOT / "roles/mission_control_database/tasks/dump.yml").read_text(encoding="utf-8"))
     [script] = [
-        task["ansible.builtin.command"]["argv"][2] for task in dump["block"] if task["name"] == "Give the dump its name"
+        task["ansible.builtin.command"]["argv"][2] for task in dump["block"] if task["name"] == "Rename the dump"
     ]
     partial, whole = tmp_path / "a dump.partial", tmp_path / "a dump"
     for there in ("a file", "a directory", "a link"):
@@ -141,7 +141,7 @@ def test_a_dump_is_there_under_its_name_or_the_task_fails(tmp_path):
             whole.symlink_to(tmp_path / "nothing")
         done = subprocess.run(["sh", "-c", script, partial, whole], capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert "is there already" in done.stderr or "overwrite" in done.stderr
+        assert "already exists" in done.stderr or "overwrite" in done.stderr
         assert partial.read_text() == "new"
         whole.rmdir() if there == "a directory" else whole.unlink()
     subprocess.run(["sh", "-c", script, partial, whole], check=True)

@@ -172,7 +172,7 @@ def test_a_deferred_constraint_fails_with_the_file_it_belongs_to(lab):
 
 REFUSED_FILES = [
     ({"migrations/001_first.sql": "SELECT 'edited'"}, [], "001_first.sql was changed after it was applied"),
-    ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not bring"),
+    ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not ship"),
     ({"migrations/005_fifth.sql": "SELECT 1"}, [], "no migration 004"),
     ({"migrations/003_other.sql": "SELECT 1"}, [], "same number"),
     ({"migrations/004_fourth.sql": "SELECT 1; COMMIT; SELECT 2"}, [], "controls the transaction itself (COMMIT)"),
@@ -219,7 +219,7 @@ def test_site_local_migrations_come_after_the_collections_and_survive_its_upgrad
     lab.write({"migrations/004_fourth.sql": "CREATE TABLE fourth (id integer);"})
     lab.run(mission_control_schema_site_directory=str(site)).succeeded()
     assert {"ups", "fourth"} <= lab.tables()
-    assert "001_ups.sql, which is not in the given directory" in lab.run().sentence
+    assert "001_ups.sql, which is not in that directory" in lab.run().sentence
 
 
 def test_a_killed_run_leaves_nothing_and_a_rerun_finishes(lab):
@@ -417,9 +417,9 @@ def test_dumps_are_made_before_an_upgrade_and_the_oldest_removed(lab, tmp_path):
 
 
 WRONG_INPUTS = [
-    ({"mission_control_postgresql_login_password": "wrong-and-secret"}, "cannot be read as postgres"),
-    ({"mission_control_postgresql_port": 1}, "cannot be read as postgres"),
-    ({"mission_control_database_name": "nowhere"}, "Database nowhere"),
+    ({"mission_control_postgresql_login_password": "wrong-and-secret"}, " as postgres: "),
+    ({"mission_control_postgresql_port": 1}, ", port 1 as postgres: "),
+    ({"mission_control_database_name": "nowhere"}, "Cannot read the database nowhere"),
     ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout is 0"),
     ({"mission_control_schema_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_schema_owner_role is "),
     ({"mission_control_schema_database": "a\0b"}, "mission_control_schema_database is "),

@@ -78,9 +78,9 @@ def test_directives_stand_in_the_comment_at_the_head(write):
         ({"001_a.sql": "-- no-transaction\nDO $$ BEGIN COMMIT; END $$"}, ["001_a.sql", "administrator's rights"]),
         ({"001_a.sql": "-- no-transaction\nCREATE INDEX i ON t (x)"}, ["001_a.sql", "CONCURRENTLY"]),
         ({"001_a.sql": "-- role: postgres\nSELECT 1"}, ["001_a.sql", "role: postgres"]),
-        ({"001_a.SQL": "SELECT 1"}, ["001_a.SQL", "would not be applied", "rename"]),
-        ({"001_a.sql": "SELECT 1", "002_b.sql.txt": "SELECT 2"}, ["002_b.sql.txt", "would not be applied"]),
-        ({"001_a.sql": "SELECT 1", "002_b": "SELECT 2"}, ["002_b", "would not be applied"]),
+        ({"001_a.SQL": "SELECT 1"}, ["001_a.SQL", "would be ignored", "rename"]),
+        ({"001_a.sql": "SELECT 1", "002_b.sql.txt": "SELECT 2"}, ["002_b.sql.txt", "would be ignored"]),
+        ({"001_a.sql": "SELECT 1", "002_b": "SELECT 2"}, ["002_b", "would be ignored"]),
         ({"001_a.sql": "SELECT '\x00'"}, ["001_a.sql", "NUL"]),
     ],
 )

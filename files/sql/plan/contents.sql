@@ -3,9 +3,9 @@
 -- Input:  the setting mission_control.wanted (JSON text).
 -- Output: mission_control.contents, a JSON list of name, owner, is_ours and reason (a line to show).
 --
--- A table is counted only where the catalogue shows, under a lock that nobody can change it beside, that planning and reading it runs no code but
--- PostgreSQL's own: the expression of an index or of statistics is evaluated by the planner, in the name of whoever asks. Rows of another table,
--- of a large one, of one that we may not read or that is in use are estimated. Each lock ends before the next table, so that
+-- A table is counted only where the catalogue shows, under a lock that keeps others from changing it, that planning and reading it runs no code but
+-- PostgreSQL's own: the expression of an index or of statistics is evaluated by the planner, in the name of whoever asks. The rows of other tables,
+-- of large ones, and of those that are in use or that we have no permission to read are estimated. Each lock ends before the next table, so that
 -- neither others wait nor the server's table of locks fills up.
 DO $contents$
 DECLARE

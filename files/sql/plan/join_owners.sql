@@ -1,12 +1,11 @@
--- Makes an administrator who is no superuser a member of the owners that it is no member of, so that pg_dump can read what they own,
--- or ends that.
+-- Grants the owner roles to an administrator who is not a superuser and lacks them, so that pg_dump can read what they own, or revokes them.
 --
 -- While it is a member, others can no more than before: its own sessions alone have the owners' rights, and what runs in them is GRANT, REVOKE and
 -- pg_dump, which reads with row security off, evaluates no expression of a table and calls no function that the tables' owners made.
 --
--- Input (settings of this transaction): mission_control.leave, a JSON list of the roles to leave, or empty to join;
---   mission_control.wanted (JSON text) where it is to join.
--- Output: mission_control.joined, a JSON list of the roles that it has joined.
+-- Input (settings of this transaction): mission_control.leave, a JSON list of the roles to revoke, or empty to grant;
+--   mission_control.wanted (JSON text) where roles are to be granted.
+-- Output: mission_control.joined, a JSON list of the roles that it has granted.
 DO $join_owners$
 DECLARE
   since_16 constant boolean := pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000;

@@ -1,10 +1,10 @@
--- What has to be done to remove the database and its roles, and what cannot be removed. Run it in the maintenance database.
+-- Plans the removal of the database and its roles, and names what cannot be removed. Run it in the maintenance database.
 --
 -- Input:  the setting mission_control.wanted (JSON text).
 -- Output: ordinal, stage, reason, statement; no row when nothing is left.
---   lose           what will be gone
+--   lose           what will be lost
 --   drop_database  DROP DATABASE, which runs in no transaction
---   keep           a role that has something to do with another database, and stays
+--   keep           a role that another database uses, and that stays
 --   drop_roles     may run in one transaction when the database is gone
 WITH
 input AS (

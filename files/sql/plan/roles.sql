@@ -1,8 +1,8 @@
--- What has to be done so that roles, memberships and the database are as wanted.
+-- Plans the changes that bring roles, memberships and the database to the desired state.
 --
 -- Input:  the setting mission_control.wanted (JSON text, see roles/mission_control_database/vars/main.yml).
--- Output: ordinal, stage, acting_role, reason, statement; no row when nothing has to be done.
---   refuse           reason is a sentence that says why nothing may be done; there is no statement
+-- Output: ordinal, stage, acting_role, reason, statement; no row when nothing differs.
+--   refuse           reason is a sentence that says why nothing may be changed, and the cure; there is no statement
 --   roles            may run in any database, before ours exists
 --   create_database  CREATE DATABASE, which runs in no transaction
 --   database         needs the database to exist
@@ -119,11 +119,11 @@ forbidden_membership AS (
 revoke_membership AS (
   SELECT 'roles' AS stage, 400::bigint AS ordinal,
          format('role %s must not be a member of %s (%s)', f.member_name, f.role_name,
-                CASE WHEN f.key = 'audit' THEN 'nobody is a member of the owner of the audit log'
+                CASE WHEN f.key = 'audit' THEN 'the owner of the audit log has no members'
                      WHEN f.key IS NOT NULL THEN f.key
-                     WHEN f.admin_option THEN 'it has no membership to pass on'
-                     WHEN f.member_key = 'service' THEN 'the service reads what it shows'
-                     ELSE 'it is not listed for it' END) AS reason,
+                     WHEN f.admin_option THEN 'it must not grant that to others'
+                     WHEN f.member_key = 'service' THEN 'the service only reads'
+                     ELSE 'not in its list of memberships' END) AS reason,
          format('REVOKE %I FROM %I', f.role_name, f.member_name)
          || CASE WHEN server.version_num >= 160000 AND f.grantor_name IS NOT NULL
                  THEN format(' GRANTED BY %I CASCADE', f.grantor_name) ELSE '' END AS statement
@@ -259,19 +259,19 @@ refusal AS (
   SELECT 1 AS rank, format('PostgreSQL 14 or newer is needed, but this server is version %s.', current_setting('server_version')) AS sentence
     FROM server WHERE version_num < 140000
   UNION ALL
-  SELECT 2, 'This server is a standby and takes no changes: name its primary in mission_control_database_login_host.'
+  SELECT 2, 'This server is a standby, which is read-only: set mission_control_database_login_host to its primary.'
    WHERE pg_catalog.pg_is_in_recovery()
   UNION ALL
-  SELECT 3, format('The administrator %s cannot be one of the roles that are managed: give mission_control_database_login_user another role.', r.name)
+  SELECT 3, format('The administrator %s cannot be one of the managed roles: set mission_control_database_login_user to another role.', r.name)
     FROM wanted_role r JOIN administrator a ON a.rolname = r.name
   UNION ALL
-  SELECT 10, format('The database %s exists with encoding %s and it must be UTF8: rename it or choose another mission_control_database_name.', name, encoding)
+  SELECT 10, format('The database %s has the encoding %s, not UTF8: rename it or choose another mission_control_database_name.', name, encoding)
     FROM wanted_database WHERE oid IS NOT NULL AND encoding <> 'UTF8'
   UNION ALL
-  SELECT 11, format('The database %s takes no connections (datallowconn is off or its creation was interrupted): mend or drop it first.', name)
+  SELECT 11, format('The database %s accepts no connections (datallowconn is off or its creation was interrupted): repair or drop it first.', name)
     FROM wanted_database WHERE oid IS NOT NULL AND (NOT datallowconn OR datconnlimit = -2)
   UNION ALL
-  SELECT 12, format('The database %s is owned by %s, which could then drop it: name its new owner in mission_control_database_administrator.', d.name, r.name)
+  SELECT 12, format('The database %s is owned by %s, which could then drop it: set mission_control_database_administrator to its new owner.', d.name, r.name)
     FROM wanted_database d JOIN wanted_role r ON r.oid = d.datdba WHERE d.owner IS NULL
   UNION ALL
   SELECT 13, format('There is no role %s to own the database %s: create it or change mission_control_database_administrator.', d.owner, d.name)
@@ -281,18 +281,18 @@ refusal AS (
     FROM wanted_database d
    WHERE d.oid IS NULL AND d.tablespace IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_tablespace t WHERE t.spcname = d.tablespace)
   UNION ALL
-  SELECT 14, format('The role %s reaches %s through its membership of %s: end that membership first.', reach.start_name, g.name, reach.via)
+  SELECT 14, format('The role %s is a member of %s through %s: revoke its membership of that role first.', reach.start_name, g.name, reach.via)
     FROM reach JOIN guarded_role g ON g.oid = reach.roleid AND g.oid <> reach.start_oid
    WHERE reach.depth > 1
      AND reach.via NOT IN (SELECT f.role_name FROM forbidden_membership f WHERE f.member = reach.start_oid)
      AND NOT EXISTS (SELECT FROM forbidden_membership f WHERE f.roleid = g.oid AND f.member_name = reach.via)
   UNION ALL
-  SELECT 20, format('The role %s needs CREATEROLE to %s: give it that right or another mission_control_database_login_user.', a.rolname,
+  SELECT 20, format('The role %s needs CREATEROLE for the step "%s": grant it that, or set mission_control_database_login_user to another role.', a.rolname,
                     (SELECT reason FROM action WHERE stage = 'roles' ORDER BY ordinal LIMIT 1))
     FROM administrator a
    WHERE NOT a.rolsuper AND NOT a.rolcreaterole AND EXISTS (SELECT FROM action WHERE stage = 'roles')
   UNION ALL
-  SELECT 21, format('The role %s needs CREATEDB to create the database %s: give it that right, or create the database for it.', a.rolname, d.name)
+  SELECT 21, format('The role %s needs CREATEDB to create the database %s: grant it that, or create the database for it.', a.rolname, d.name)
     FROM administrator a CROSS JOIN wanted_database d
    WHERE NOT a.rolsuper AND NOT a.rolcreatedb AND d.oid IS NULL
   UNION ALL
@@ -302,7 +302,7 @@ refusal AS (
     JOIN pg_catalog.pg_roles s ON s.oid = 10
    WHERE d.oid IS NULL AND server.version_num < 150000 AND wanted ->> 'schema' = 'public' AND NOT pg_catalog.pg_has_role(a.oid, s.oid, 'MEMBER')
   UNION ALL
-  SELECT 22, format('The database %s belongs to %s, so %s cannot %s: connect as its owner or as a superuser.', d.name, d.current_owner, a.rolname,
+  SELECT 22, format('The database %s belongs to %s, so %s cannot apply the step "%s": connect as its owner or as a superuser.', d.name, d.current_owner, a.rolname,
                     (SELECT reason FROM action WHERE stage = 'database' ORDER BY ordinal LIMIT 1))
     FROM administrator a CROSS JOIN wanted_database d
    WHERE d.oid IS NOT NULL AND NOT pg_catalog.pg_has_role(a.oid, d.datdba, 'USAGE') AND EXISTS (SELECT FROM action WHERE stage = 'database')
@@ -311,7 +311,7 @@ refusal AS (
     FROM administrator a CROSS JOIN wanted_database d JOIN pg_catalog.pg_roles o ON o.rolname = d.owner
    WHERE (d.oid IS NULL OR d.datdba <> o.oid) AND NOT pg_catalog.pg_has_role(a.oid, o.oid, 'USAGE')
   UNION ALL
-  SELECT 24, format('The role %s is a superuser or may replicate or bypass row security, which %s may not change: a superuser has to.', r.name, a.rolname)
+  SELECT 24, format('The role %s has SUPERUSER, REPLICATION or BYPASSRLS, which %s cannot take away: run as a superuser.', r.name, a.rolname)
     FROM administrator a CROSS JOIN wanted_role r
    WHERE NOT a.rolsuper AND (r.rolsuper OR r.rolreplication OR r.rolbypassrls)
   UNION ALL
@@ -329,18 +329,18 @@ refusal AS (
    WHERE NOT a.rolsuper AND server.version_num >= 160000 AND m.role_oid IS NOT NULL
      AND NOT pg_catalog.pg_has_role(a.oid, m.role_oid, 'MEMBER WITH ADMIN OPTION')
   UNION ALL
-  SELECT 27, format('There is no role %s of which %s could become a member.', role_name, member_name)
+  SELECT 27, format('There is no role %s for %s to be a member of: create it or change mission_control_database_%s_memberships.', role_name, member_name, key)
     FROM missing_membership WHERE role_oid IS NULL
   UNION ALL
-  SELECT 28, format('The role %s may not set %s for a database: a superuser has to, or leave it at its default.', a.rolname, p.key)
+  SELECT 28, format('The role %s is not allowed to set %s for a database: run as a superuser, or keep the default.', a.rolname, p.key)
     FROM administrator a CROSS JOIN parameter_right p WHERE NOT p.may_set
   UNION ALL
-  SELECT 30, format('The role %s must not be a member of %s, but %s granted that and %s cannot revoke it: a superuser has to.', f.member_name, f.role_name,
+  SELECT 30, format('The role %s must not be a member of %s, but %s granted that and %s cannot revoke it: run as a superuser.', f.member_name, f.role_name,
                     coalesce(f.grantor_name, 'somebody'), a.rolname)
     FROM administrator a CROSS JOIN server CROSS JOIN forbidden_membership f
    WHERE NOT a.rolsuper AND (f.of_superuser OR server.version_num >= 160000 AND NOT pg_catalog.pg_has_role(a.oid, f.grantor, 'USAGE'))
   UNION ALL
-  SELECT 29, format('There is no time zone %s: give mission_control_database_reporting_time_zone a name from pg_timezone_names.', s.value)
+  SELECT 29, format('There is no time zone %s: set mission_control_database_reporting_time_zone to a name from pg_timezone_names.', s.value)
     FROM database_setting s
    WHERE s.key = 'mission_control.reporting_time_zone'
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_timezone_names z WHERE z.name = s.value)

@@ -1,11 +1,11 @@
--- What has to be done in the database so that the schema, the default privileges and the privileges on everything in the schema
--- are exactly as wanted. Privileges of roles that are not ours are left alone; nothing is left to PUBLIC.
+-- Plans the changes that bring the schema, the default privileges and the privileges on everything in the schema exactly to the desired
+-- state. Privileges of roles that are not ours are left alone; nothing is left to PUBLIC.
 --
 -- Input:  the setting mission_control.wanted (JSON text); its key "privileges" holds files/sql/privileges.yml.
--- Output: ordinal, stage, acting_role, reason, statement; no row when nothing has to be done.
---   refuse           reason is a sentence that says why nothing may be done; there is no statement
---   absent_role      a grant to a role that is to be made first; when it is there, the plan that is made then has it under schema
---   schema           may be carried out
+-- Output: ordinal, stage, acting_role, reason, statement; no row when nothing differs.
+--   refuse           reason is a sentence that says why nothing may be changed, and the cure; there is no statement
+--   absent_role      a grant to a role that does not exist yet; once it does, the plan has it under schema
+--   schema           may be applied
 --
 -- Run it with jit off: it is one large query over few rows, which takes a few milliseconds, but seconds to compile.
 -- Objects of privileges.yml that do not exist (yet) are passed over. It reads catalogues that everybody may read.
@@ -289,12 +289,12 @@ refusal AS (
    WHERE s.oid IS NOT NULL AND NOT pg_catalog.pg_has_role(s.nspowner, 'MEMBER') AND EXISTS (SELECT FROM change_schema)
   UNION ALL
   -- Whoever owns a schema may drop everything in it, whoever owns that.
-  SELECT 2, format('The schema %s belongs to %s, which could then drop the audit log: give it to the administrator with ALTER SCHEMA %I OWNER TO %I.',
+  SELECT 2, format('The schema %s belongs to %s, which could then drop the audit log: run ALTER SCHEMA %I OWNER TO %I.',
                    s.schema_name, w.name, s.schema_name, current_user)
     FROM schema s JOIN wanted_role w ON w.oid = s.nspowner
   UNION ALL
   -- The words become part of statements. (No backslash stands in any plan, since a server may read it as the beginning of an escape.)
-  SELECT 3, format('%s is no privilege that %s could have on the %s %s.', quote_literal(r.privilege), r.key, o.kind, o.name)
+  SELECT 3, format('%s is not a privilege that %s can have on the %s %s: correct it in mission_control_database_privileges.', quote_literal(r.privilege), r.key, o.kind, o.name)
     FROM rule r JOIN own_object o ON o.class = r.class AND o.oid = r.oid
    WHERE r.privilege !~* '^[[:space:]]*[a-z]+[[:space:]]*([(][^()]*[)][[:space:]]*)?$'
 )

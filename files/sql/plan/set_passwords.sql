@@ -1,10 +1,10 @@
--- Gives each role the password verifier that was computed on the controller, in the transaction of the caller.
--- Output: mission_control.passwords_there, JSON of role name and verifier, of those that another run has given one meanwhile; they keep it.
+-- Sets the password verifier that was computed on the controller for each role, in the transaction of the caller.
+-- Output: mission_control.passwords_there, JSON of role name and verifier, of those that another run set first; they keep theirs.
 -- Input: mission_control.verifiers, JSON of role name and verifier; mission_control.first_passwords, JSON list of the roles whose password was
--- generated since they had none. Two controllers may do so at once: the second must not take the login from the first, nor keep a password that
--- nobody has. An administrator who is no superuser cannot see whether a role has one.
+-- generated since they had none. Two controllers may do so at once: the second must not lock out the first, nor store a password that
+-- nobody uses. An administrator who is no superuser cannot see whether a role has one.
 --
--- A verifier is no password, but whoever has it can guess passwords against it, so as a superuser we keep it from the log, too. Statements inside
+-- A verifier is not a password, but passwords can be guessed against it, so a superuser keeps it out of the log, too. Statements inside
 -- a DO block are not logged by log_statement, but they would be if they failed.
 DO $set_passwords$
 DECLARE

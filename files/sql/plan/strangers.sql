@@ -1,12 +1,12 @@
--- What others could do to us in the database, and do it with more rights than they have: looked at before anything else is done.
+-- What others could do to us in the database with more rights than they have: checked before anything else is done.
 -- Ours are the wanted roles. Trusted are superusers, whoever may become one, the administrator who asks, and the owner of the database that
 -- mission_control_database_administrator names. Everybody else is a stranger, a superuser of yesterday included.
 --
 -- Input:  the setting mission_control.wanted (JSON text).
--- Output: ordinal, stage, acting_role, reason, statement; no row when nothing has to be done.
---   refuse           reason is a sentence that says why nothing may be done, with the statement that cures it
---   schema           may be carried out: what can be taken away without asking
---   note             reason is something to know; nothing is done about it
+-- Output: ordinal, stage, acting_role, reason, statement; no row when there is nothing to report.
+--   refuse           reason is a sentence that says why nothing may be changed, with the statement that cures it
+--   schema           may be applied: what can be revoked without asking
+--   note             reason is for information; nothing is changed
 --
 -- It reads catalogues that everybody may read, and the time is linear in the number of objects.
 WITH
@@ -82,15 +82,15 @@ foreign_relation AS (
     FROM relation r JOIN stranger g ON g.oid = r.owner LEFT JOIN our_name n ON n.name = r.name
 ),
 refusal AS (
-  SELECT 1 AS rank, format('The database %s belongs to %s, who may change everything in it: name its owner in mission_control_database_administrator, '
-                           '%s if that is meant.', d.name, d.owner_name, d.owner_name) AS sentence
+  SELECT 1 AS rank, format('The database %s belongs to %s, who can change everything in it: set mission_control_database_administrator to the '
+                           'role that should own it, even if that is %s.', d.name, d.owner_name, d.owner_name) AS sentence
     FROM database d JOIN stranger g ON g.oid = d.owner
   UNION ALL
-  SELECT 2, format('The schema %s belongs to %s, who may replace and drop everything in it: ALTER SCHEMA %I OWNER TO %I.', s.name, g.name, s.name, current_user)
+  SELECT 2, format('The schema %s belongs to %s, who can replace and drop everything in it: run ALTER SCHEMA %I OWNER TO %I.', s.name, g.name, s.name, current_user)
     FROM schema s JOIN stranger g ON g.oid = s.nspowner
   UNION ALL
   -- Of PUBLIC, and of our roles, it is taken away by the plan for the schema.
-  SELECT 3, format('The role %s may create functions in the schema %s, which others would call: %sREVOKE CREATE ON SCHEMA %I FROM %I CASCADE.', g.name, s.name,
+  SELECT 3, format('The role %s can create functions in the schema %s, which other roles would call: run %sREVOKE CREATE ON SCHEMA %I FROM %I CASCADE.', g.name, s.name,
                    CASE WHEN a.grantor <> s.nspowner THEN format('SET ROLE %I; ', b.rolname) ELSE '' END, s.name, g.name)
     FROM schema s
    CROSS JOIN LATERAL pg_catalog.aclexplode(s.nspacl) a
@@ -98,19 +98,19 @@ refusal AS (
     LEFT JOIN pg_catalog.pg_roles b ON b.oid = a.grantor
    WHERE a.privilege_type = 'CREATE' AND a.grantee <> s.nspowner
   UNION ALL
-  SELECT 4, format('The %s %s belongs to %s, who is none of our roles, and code in our schema runs for others: DROP %s %s, or move it to another schema.',
+  SELECT 4, format('The %s %s belongs to %s, which is not one of our roles, and other roles would run it: run DROP %s %s, or move it to another schema.',
                    i.type, i.identity, g.name, upper(i.type), i.identity)
     FROM code c
     JOIN stranger g ON g.oid = c.owner
    CROSS JOIN LATERAL pg_catalog.pg_identify_object(c.catalogue, c.oid, 0) AS i
   UNION ALL
-  SELECT 5, format('The %s %s belongs to %s and stands where one of ours belongs: ALTER TABLE %I.%I RENAME TO another name, or drop it.',
+  SELECT 5, format('The %s %s belongs to %s and has the name of one of our objects: run ALTER TABLE %I.%I RENAME TO another name, or drop it.',
                    i.type, i.identity, f.owner_name, f.schema_name, f.name)
     FROM foreign_relation f
    CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, f.oid, 0) AS i
    WHERE f.has_our_name
   UNION ALL
-  SELECT 6, format('The trigger %s on %I.%I runs a function of %s for everybody who writes there: DROP TRIGGER %I ON %I.%I.', t.tgname, r.schema_name, r.name,
+  SELECT 6, format('The trigger %s on %I.%I runs a function of %s whenever somebody writes to the table: run DROP TRIGGER %I ON %I.%I.', t.tgname, r.schema_name, r.name,
                    g.name, t.tgname, r.schema_name, r.name)
     FROM relation r
     JOIN ours o ON o.oid = r.owner
@@ -119,7 +119,7 @@ refusal AS (
     JOIN stranger g ON g.oid = p.proowner
   UNION ALL
   -- It would run with the rights of whoever is the next to change something, or to log in. Only a superuser can make one.
-  SELECT 7, format('The event trigger %s runs code of %s, who is no superuser any more, as whoever changes the database: ALTER EVENT TRIGGER %I DISABLE.',
+  SELECT 7, format('The event trigger %s runs code of %s, who is not a superuser any more, with the rights of whoever changes the database: run ALTER EVENT TRIGGER %I DISABLE.',
                    e.evtname, coalesce(o.rolname, p.rolname), e.evtname)
     FROM pg_catalog.pg_event_trigger e
     JOIN pg_catalog.pg_proc f ON f.oid = e.evtfoid
@@ -156,7 +156,7 @@ maker AS (
 ),
 take_away_large_objects AS (
   SELECT 11 AS ordinal, NULL::name AS acting_role,
-         format('database %s: revoke EXECUTE on lo_creat, lo_create, lo_from_bytea from PUBLIC, so that who only reads keeps no large objects', d.name) AS reason,
+         format('database %s: revoke EXECUTE on lo_creat, lo_create, lo_from_bytea from PUBLIC, so that roles that only read cannot create large objects', d.name) AS reason,
          format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', m.functions) AS statement
     FROM maker m CROSS JOIN large_object l CROSS JOIN database d
    WHERE m.functions IS NOT NULL AND l.of_others = 0 AND EXISTS (SELECT FROM superuser s JOIN pg_catalog.pg_roles r ON r.oid = s.oid WHERE r.rolname = current_user)
@@ -169,7 +169,7 @@ note AS (
     FROM foreign_relation f WHERE NOT f.has_our_name
   HAVING count(*) > 0
   UNION ALL
-  SELECT 21, format('The large objects in the database %s belong to %s and others, so PUBLIC may go on making some.', d.name, l.owner_name)
+  SELECT 21, format('The large objects in the database %s belong to %s and others, so PUBLIC can still create some.', d.name, l.owner_name)
     FROM large_object l CROSS JOIN database d CROSS JOIN maker m
    WHERE l.of_others > 0 AND m.functions IS NOT NULL
 )

@@ -1,12 +1,12 @@
 -- Functions of the migration runner. They live in the session's temporary schema, so that nothing of the runner stays in a database
--- and every run uses the version that it brought along. plugins/module_utils/schema/runner.py writes the calls.
+-- and every run uses the version that it ships. plugins/module_utils/schema/runner.py writes the calls.
 --
 -- A file that fails does not raise an error to the client: its subtransaction is rolled back, and the outcome is returned as a row
 -- with SQLSTATE and message. So the caller can name file and cause in a sentence, in every language of the server, without searching
 -- an error text that also holds the whole script. What comes after a failed file finds the state "failed" and is not tried.
 
--- Before the first function is made, since that fires event triggers: one whose owner is no superuser any more would run with the rights of
--- this session.
+-- Before the first function is created, since that fires event triggers: one whose owner is not a superuser any more would run with the rights
+-- of this session.
 DO $runner$
 DECLARE
   v_trigger record;
@@ -23,7 +23,7 @@ BEGIN
   IF FOUND THEN
     -- Put together here, so that a search for it does not find this source.
     RAISE EXCEPTION '%', format('mission_control%s<%s>', '_outcome', format(
-      'The event trigger %I would run code of %s, who is no superuser, with the rights of this run: ALTER EVENT TRIGGER %I DISABLE, and run again',
+      'The event trigger %I would run code of %s, who is not a superuser, with the rights of this run: run ALTER EVENT TRIGGER %I DISABLE, then this again',
       v_trigger.name, v_trigger.owner, v_trigger.name));
   END IF;
 END
@@ -32,8 +32,8 @@ $runner$;
 -- Every function looks names up in pg_catalog alone: it may run as a superuser, and whoever may create functions in our schema (the owner
 -- of the objects) could put one there whose arguments fit better. What a file holds is run as the owner, with our schema in the path.
 
--- Take on a role for the rest of the transaction. An administrator who may not do so as yet, since no superuser, becomes a member of it
--- first; leave_role() ends that again. On PostgreSQL 16 and newer the right to SET ROLE is apart from membership.
+-- Assume a role for the rest of the transaction. An administrator who is not a superuser becomes a member of it first, if necessary;
+-- leave_role() revokes that. On PostgreSQL 16 and newer the right to SET ROLE is apart from membership.
 CREATE FUNCTION pg_temp.assume_role(p_role name)
 RETURNS void
 LANGUAGE plpgsql
@@ -65,7 +65,7 @@ BEGIN
 END
 $runner$;
 
--- The same for statements that cannot run in a transaction: until RESET ROLE, over commits. A membership that is needed to take the role on
+-- The same for statements that cannot run in a transaction: until RESET ROLE, over commits. A membership that this needs
 -- ends in the transaction that it began in, so that a session which is killed meanwhile leaves none.
 CREATE FUNCTION pg_temp.keep_role(p_role name)
 RETURNS void
@@ -82,7 +82,7 @@ BEGIN
 END
 $runner$;
 
--- As the administrator who made this function, while the session has taken on another role.
+-- As the administrator who created this function, while the session has assumed another role.
 CREATE FUNCTION pg_temp.end_membership(p_role name)
 RETURNS void
 LANGUAGE plpgsql
@@ -94,9 +94,9 @@ BEGIN
 END
 $runner$;
 
--- The boundary: no code of the owners, nor of anybody else who can put something into our schema, runs with an administrator's rights.
+-- The boundary: no code of the owners, nor of anybody else who can create something in our schema, runs with an administrator's rights.
 --
---   run as an owner   Files, and everything that reads or writes through objects which others may have made, run inside a SECURITY DEFINER
+--   run as an owner   Files, and everything that reads or writes through objects which others may have created, run inside a SECURITY DEFINER
 --                     function of the owner. There the server refuses to go back to the administrator (SET ROLE, set_config('role'), RESET
 --                     SESSION AUTHORIZATION), which after SET LOCAL ROLE it would not.
 --   what outlives it  Settings, temporary objects, cursors WITH HOLD and, up to PostgreSQL 17, deferred triggers act later in the session or
@@ -104,8 +104,8 @@ $runner$;
 --   read directly     The bookkeeping is read by the administrator only after the catalogue has shown, under a lock, ordinary tables whose
 --                     planning and reading runs nothing but PostgreSQL's own code.
 
--- Run a text of SQL as a role. The function is made anew for each call and is gone before the commit: nobody else ever sees it, and what is run
--- in it may only spoil its own. The name cannot be guessed.
+-- Run a text of SQL as a role. The function is created for each call and dropped before the commit: nobody else ever sees it, and what is run
+-- in it can only damage its own. The name cannot be guessed.
 CREATE FUNCTION pg_temp.call_as(p_schema text, p_role name, p_sql text)
 RETURNS void
 LANGUAGE plpgsql
@@ -128,20 +128,20 @@ BEGIN
   PERFORM pg_temp.leave_role(p_role);
   v_function := v_name || '(text)';
   IF NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function AND p.prosecdef AND p.proowner = quote_ident(p_role)::regrole) THEN
-    RAISE EXCEPTION 'the function that runs the file is not that of %', p_role;
+    RAISE EXCEPTION 'the function that runs the file does not belong to %: nothing but this run may touch it', p_role;
   END IF;
   EXECUTE format('SELECT %s($1)', v_name) USING p_sql;
-  -- First of all: a SET in what was run would rule over every name from here on.
+  -- First of all: a SET in what was run would affect the lookup of every name from here on.
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
   -- Before a function of ours is called again: there may be another one in its place.
   IF v_temporary IS DISTINCT FROM ARRAY(
     SELECT format('%s %s', d.classid, d.objid) FROM pg_depend AS d
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema() ORDER BY d.classid, d.objid)
   THEN
-    RAISE EXCEPTION 'it left temporary objects behind, or removed some that are not its own: drop at its end what it made';
+    RAISE EXCEPTION 'it left temporary objects behind or dropped others: drop what it creates, and nothing else';
   END IF;
   IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = v_function) THEN
-    RAISE EXCEPTION 'it changed the function that ran it';
+    RAISE EXCEPTION 'it changed the function that ran it: remove that statement';
   END IF;
 END
 $runner$;
@@ -161,7 +161,7 @@ BEGIN
 END
 $runner$;
 
--- Put settings back, and refuse what would act later with the rights of whoever commits. Raises with a sentence's end.
+-- Restore settings, and refuse what would act later with the rights of whoever commits. Raises with the end of a sentence.
 CREATE FUNCTION pg_temp.restore_session(p_before jsonb, p_audit name)
 RETURNS void
 LANGUAGE plpgsql
@@ -174,7 +174,7 @@ DECLARE
 BEGIN
   SELECT string_agg(quote_ident(c.name), ', ') INTO v_names FROM pg_cursors AS c WHERE c.is_holdable;
   IF v_names IS NOT NULL THEN
-    RAISE EXCEPTION 'it left a cursor WITH HOLD open, whose query the administrator would run: %', v_names;
+    RAISE EXCEPTION 'it left a cursor WITH HOLD open (%), whose query the administrator would run: close it', v_names;
   END IF;
   -- Whoever may have put one on a table that was written holds no stronger lock than ours: what is seen here stays so until the commit.
   -- Foreign keys check as the owner of their table. The two on the audit log act at the commit and never before.
@@ -210,7 +210,7 @@ BEGIN
 END
 $runner$;
 
--- Run a text as a role for good: nothing of it outlives the call but what it did to the database.
+-- Run a text as a role and keep its effects: nothing else of it outlives the call.
 CREATE FUNCTION pg_temp.run_as(p_schema text, p_role name, p_audit name, p_sql text)
 RETURNS void
 LANGUAGE plpgsql
@@ -260,18 +260,18 @@ AS $runner$
     WHERE t.typelem = 0 AND (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_class AS c WHERE c.oid = t.typrelid))
   )
   SELECT coalesce(array_agg(DISTINCT r.reason ORDER BY r.reason), '{}') FROM (
-    SELECT format('%s may create objects in the schema %I and so have its code run by others: REVOKE CREATE ON SCHEMA %I FROM %s.',
+    SELECT format('%s can create objects in the schema %I, whose code other roles would run: run REVOKE CREATE ON SCHEMA %I FROM %s.',
       c.grantee, c.schema, c.schema, c.grantee) AS reason
     FROM creator AS c
     UNION ALL
-    SELECT format('The schema %I holds %s of %I, which others could run without knowing: drop it or move it to another schema.',
+    SELECT format('The schema %I holds %s of %I, which other roles could run by mistake: drop it or move it to another schema.',
       p_schema, pg_describe_object(t.class, t.oid, 0), s.name)
     FROM thing AS t
     JOIN stranger AS s ON s.oid = t.owner
     WHERE t.schema = (SELECT n.oid FROM schema AS n)
     UNION ALL
     -- A call of the other one would not be unique.
-    SELECT format('The schema %I holds the function %s of %I beside that of the audit log: DROP FUNCTION %s.',
+    SELECT format('The schema %I holds the function %s of %I beside the one of the audit log with the same name: run DROP FUNCTION %s.',
       p_schema, o.oid::regprocedure, p_owner, o.oid::regprocedure)
     FROM pg_proc AS a
     JOIN pg_proc AS o ON o.proname = a.proname AND o.pronamespace = a.pronamespace
@@ -305,8 +305,8 @@ BEGIN
     SELECT jsonb_agg(jsonb_build_object('schema', p_schema, 'name', t)) FROM unnest(p_tables) AS t)::text, true);
   SELECT string_agg(format('%I.%s %s', p_schema, f.name, f.problem), '; ') INTO v_problem FROM pg_temp.foreign_code() AS f;
   IF v_problem IS NOT NULL THEN
-    PERFORM pg_temp.raise_outcome(format('The bookkeeping is not what this collection made: %s. '
-      'Somebody with the rights of %I has changed that: put it right before anything else', v_problem, p_owner));
+    PERFORM pg_temp.raise_outcome(format('The migration history is not as this collection created it: %s. '
+      'Somebody with the rights of %I changed it: restore it before the next run', v_problem, p_owner));
   END IF;
 END
 $runner$;
@@ -332,25 +332,20 @@ DECLARE
 BEGIN
   IF to_regclass(format('%I.schema_objects', p_schema)) IS NOT NULL THEN
     PERFORM pg_temp.lock_to_read(p_schema, p_audit, ARRAY['schema_objects']);
-    EXECUTE format($sql$
-      SELECT jsonb_build_object(
-        'drifted', CASE WHEN coalesce(bool_and(r.server_major = pg_temp.server_major()), true) THEN
-          coalesce(jsonb_agg(jsonb_build_object(
-            'kind', r.kind, 'name', r.name, 'table_name', r.table_name, 'made_by', r.made_by, 'oid', d.oid,
-            'text', concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END))
-            ORDER BY r.kind, r.name, r.table_name) FILTER (WHERE r.checksum IS DISTINCT FROM d.checksum), '[]') END,
-        'run_ids', coalesce(jsonb_agg(DISTINCT r.run_id), '[]'))
-      FROM ONLY %I.schema_objects AS r
-      LEFT JOIN pg_temp.definitions(%L) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
-      $sql$, p_schema, p_schema) INTO v_state;
+    SELECT jsonb_build_object(
+      'drifted', CASE WHEN coalesce(bool_and(r.comparable), true) THEN
+        coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.kind, r.name, r.table_name) FILTER (WHERE r.differs), '[]') END,
+      'run_ids', coalesce(jsonb_agg(DISTINCT r.run_id), '[]'))
+    INTO v_state
+    FROM pg_temp.drift(p_schema) AS r;
     PERFORM pg_temp.leave_role(p_audit);
   END IF;
   RETURN v_state;
 END
 $runner$;
 
--- Before the files are run again: the table of the checksums, and away with functions, views and triggers that were changed, so that they can be
--- made anew whatever they have become. Without CASCADE: what others have built on stays, and is replaced as far as PostgreSQL lets it.
+-- Before the files are run again: create the table of the checksums, and drop functions, views and triggers that were changed, so that they can be
+-- created again whatever they have become. Without CASCADE: what others depend on stays, and is replaced as far as PostgreSQL allows.
 CREATE FUNCTION pg_temp.prepare_objects(p_schema text, p_owner name, p_audit name)
 RETURNS void
 LANGUAGE plpgsql
@@ -420,7 +415,7 @@ BEGIN
 END
 $runner$;
 
--- Make the triggers that are not as recorded, or were never recorded. p_triggers: [{"table": …, "name": …, "role": …, "sql": …}, …].
+-- Create the triggers that are not as recorded, or were never recorded. p_triggers: [{"table": …, "name": …, "role": …, "sql": …}, …].
 CREATE FUNCTION pg_temp.restore_triggers(p_schema text, p_audit name, p_attempts integer, p_triggers jsonb)
 RETURNS void
 LANGUAGE plpgsql
@@ -457,8 +452,8 @@ BEGIN
 END
 $runner$;
 
--- Record what the files have just made. Of functions and views those that this transaction has made count, so that somebody else's of the
--- same name is never taken for ours. p_shipped: {"function": [names], "view": [names], "trigger": [{"table": …, "name": …}]}.
+-- Record what the files have just created. Only functions and views that this transaction created count, so that somebody else's of the
+-- same name is never mistaken for ours. p_shipped: {"function": [names], "view": [names], "trigger": [{"table": …, "name": …}]}.
 CREATE FUNCTION pg_temp.record_objects(p_schema text, p_audit name, p_run_id uuid, p_shipped jsonb)
 RETURNS void
 LANGUAGE plpgsql
@@ -538,7 +533,7 @@ BEGIN
 END
 $runner$;
 
--- Tell the client a reason by an error. Its text is put together here, so that a search for it does not find this source, which the client's
+-- Report a reason to the client by an error. Its text is put together here, so that a search for it does not find this source, which the client's
 -- error message may hold as well.
 CREATE FUNCTION pg_temp.raise_outcome(p_outcome text)
 RETURNS void
@@ -564,7 +559,7 @@ BEGIN
 END
 $runner$;
 
--- Take the lock and make the bookkeeping tables under it. Returns {"locked": true}, or {"locked": false, "holder": …}.
+-- Take the lock and create the history tables under it. Returns {"locked": true}, or {"locked": false, "holder": …}.
 -- The lock is tried, never waited for: a session that waits in a query would hold up the holder's CREATE INDEX CONCURRENTLY.
 CREATE FUNCTION pg_temp.begin_run(p_schema text, p_owner name, p_audit name, p_lock_key bigint)
 RETURNS jsonb
@@ -624,7 +619,7 @@ BEGIN
 END
 $runner$;
 
--- The same lock for a script in one transaction, where a row cannot be returned to the client: raise if it is not to be had.
+-- The same lock for a script in one transaction, which cannot return a row to the client: raise if it is not available.
 CREATE FUNCTION pg_temp.require_lock(p_lock_key bigint)
 RETURNS void
 LANGUAGE plpgsql
@@ -637,7 +632,7 @@ BEGIN
 END
 $runner$;
 
--- Say why a file is not to be applied now, or NULL where it is.
+-- Why a file must not be applied now; NULL where it may be.
 CREATE FUNCTION pg_temp.reason_to_skip(p_schema text, p_owner name, p_origin text, p_version integer, p_checksum text)
 RETURNS text
 LANGUAGE plpgsql
@@ -686,7 +681,7 @@ BEGIN
 END
 $runner$;
 
--- Who may be in the way of a file that did not get its locks: the oldest other transaction with locks on relations of the schema.
+-- Who may block a file that did not get its locks: the oldest other transaction with locks on relations of the schema.
 CREATE FUNCTION pg_temp.other_holder(p_schema text)
 RETURNS text
 LANGUAGE sql
@@ -702,7 +697,7 @@ AS $runner$
   LIMIT 1
 $runner$;
 
--- Apply one file and record it, both or neither. A lock that is not to be had within lock_timeout is tried again p_attempts times.
+-- Apply one file and record it, both or neither. A file that does not get a lock within lock_timeout is tried p_attempts times.
 -- Returns {"outcome": "applied" | "already applied" | "not tried" | "failed", "name": …, "sqlstate": …, "message": …}.
 CREATE FUNCTION pg_temp.apply_migration(
   p_schema text, p_owner name, p_audit name, p_role name, p_attempts integer,
@@ -723,7 +718,7 @@ BEGIN
   IF v_skip = 'drifted' THEN
     PERFORM set_config('mission_control.run_state', 'failed', false);
     RETURN jsonb_build_object('outcome', 'failed', 'name', p_name, 'sqlstate', '',
-      'message', 'another run has applied a different file under this number');
+      'message', 'another run has applied a different file with this number: use the same version of the collection everywhere');
   ELSIF v_skip IS NOT NULL THEN
     RETURN jsonb_build_object('outcome', v_skip, 'name', p_name);
   END IF;
@@ -750,7 +745,7 @@ BEGIN
 END
 $runner$;
 
--- Before a statement that cannot run in a function: raise unless it is to be applied now.
+-- Before a statement that cannot run in a function: raise unless it may be applied now.
 CREATE FUNCTION pg_temp.require_pending(p_schema text, p_owner name, p_origin text, p_version integer, p_checksum text)
 RETURNS void
 LANGUAGE plpgsql
@@ -765,8 +760,8 @@ BEGIN
 END
 $runner$;
 
--- Before CREATE or DROP INDEX CONCURRENTLY is tried again: away with what an earlier try has left, which is never used. One that another
--- session is building has a lock on its table, so it is not taken away but fails this run.
+-- Before CREATE or DROP INDEX CONCURRENTLY is tried again: drop what an earlier try has left, which is never used. One that another
+-- session is building has a lock on its table, so it is not dropped but fails this run.
 CREATE FUNCTION pg_temp.drop_half_built_index(p_schema text, p_role name, p_index text)
 RETURNS void
 LANGUAGE plpgsql
@@ -807,7 +802,7 @@ BEGIN
 END
 $runner$;
 
--- Run one part of the script, or pass on what went wrong with the name of the part before it.
+-- Run one part of the script, or raise its error with the name of the part before it.
 CREATE FUNCTION pg_temp.apply_repeatable(p_schema text, p_role name, p_audit name, p_name text, p_body text)
 RETURNS void
 LANGUAGE plpgsql

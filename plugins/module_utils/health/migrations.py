@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..schema.definitions import DEFINITION_SETTINGS, DEFINITIONS, SCHEMA_SETTING
+from ..schema.definitions import DEFINITION_SETTINGS, DRIFT, SCHEMA_SETTING
 from ..schema.migrations import BUNDLE, FILE_NAME, SITE
 from .report import Check
 from .schema import find_relations, read_tables, unreadable
@@ -85,24 +85,17 @@ def check_repeatables(probe: Probe) -> Check:
     return Check("repeatables", "pass", "Functions, views and triggers are those of this version.", data)
 
 
-_CHANGED = f"""
-SELECT concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END) AS text,
-    r.server_major = current_setting('server_version_num')::integer / 10000 AS comparable,
-    r.checksum IS DISTINCT FROM d.checksum AS differs
-FROM ONLY {{schema_objects}} AS r
-LEFT JOIN ({DEFINITIONS}) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
-ORDER BY r.kind, r.name, r.table_name
-"""  # noqa: S608 - constants
+_DRIFT = DRIFT.replace("<schema_objects>", "{schema_objects}")
 
 
 def _changed_objects(probe: Probe) -> list[str] | None:
-    """What differs from how it was made; None where that was never recorded, or by another major version."""
+    """What differs from how it was created; None where that was never recorded, or by another major version."""
     found = probe.remember(find_relations).get("schema_objects")
     if found is None:
         return None
     pinned = "; ".join(f"SET LOCAL {name} = {value}" for name, value in DEFINITION_SETTINGS.items())
     rows = read_tables(
-        probe, f"{pinned}; SELECT set_config('{SCHEMA_SETTING}', %(schema)s, true);{_CHANGED}", {"schema": found.schema}
+        probe, f"{pinned}; SELECT set_config('{SCHEMA_SETTING}', %(schema)s, true);{_DRIFT}", {"schema": found.schema}
     )
     if not rows or not all(row["comparable"] for row in rows):
         return None

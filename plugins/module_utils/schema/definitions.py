@@ -63,6 +63,17 @@ FROM (
     WHERE NOT t.tgisinternal AND c.relnamespace = {_HOME}
 ) AS o
 """  # noqa: S608 - constants
+# The rows of schema_objects beside what the catalogue has now: whether it differs, whether the two can be compared (a major version words
+# definitions in its own way), and both as a text for people. <schema_objects> is the table's name. As above without percent sign or variable.
+DRIFT = f"""
+SELECT r.kind, r.name, r.table_name, r.made_by, r.run_id, d.oid,
+    pg_catalog.concat(r.kind, ' ', r.name, ' on ' || nullif(r.table_name, ''), CASE WHEN d.oid IS NULL THEN ' is gone' ELSE ' was changed' END) AS text,
+    r.server_major = pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000 AS comparable,
+    r.checksum IS DISTINCT FROM d.checksum AS differs
+FROM ONLY <schema_objects> AS r
+LEFT JOIN ({DEFINITIONS}) AS d ON d.kind = r.kind AND d.name = r.name AND d.table_name = r.table_name
+ORDER BY r.kind, r.name, r.table_name
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)

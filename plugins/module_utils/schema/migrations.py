@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read the SQL files of the schema, compare them with what a database has recorded, and say what is to be done.
+"""Read the SQL files of the schema, compare them with what a database has recorded, and plan what to apply.
 
 Nothing here connects to a database: files and recorded history go in, a plan comes out, which `runner`
 turns into statements.
@@ -82,12 +82,12 @@ class AppliedMigration:
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """What is to be done.
+    """What has to be applied.
 
     Attributes:
         applied: files that the database has recorded, unchanged.
         pending: files to apply, in order: the bundle's, then the site's.
-        problems: sentences; where there is one, nothing may be done.
+        problems: sentences; where there is one, nothing may be applied.
     """
 
     applied: tuple[MigrationFile, ...]
@@ -198,12 +198,12 @@ def status_table(files: Sequence[MigrationFile], rows: Sequence[Mapping[str, Any
 def _ahead(row: AppliedMigration) -> str:
     if row.origin == SITE:
         return (
-            f"The database has the site-local migration {row.name}, which is not in the given directory: "
-            "put the file back, or name the directory that holds it."
+            f"The database has the site-local migration {row.name}, which is not in that directory: "
+            "put the file back, or set mission_control_schema_site_directory to the directory that holds it."
         )
     return (
         f"The database is ahead of these files: it has {row.name}, which this version of the collection does not "
-        "bring: use the version that applied it, or a newer one."
+        "ship: use the version that applied it, or a newer one."
     )
 
 
@@ -213,10 +213,10 @@ def _sql_file_names(directory: str) -> list[str]:
     except OSError as error:
         raise PlanError(f"The directory {directory} cannot be read: {error.strerror}.") from error
     for name in names:
-        # What would be left out although it looks like a file of ours: its author would wait for it in vain.
+        # It looks like one of our files but would be ignored: its author would wait for it in vain.
         if not name.endswith(".sql") and (".sql" in name.lower() or re.match(r"\d{3}", name)):
             raise PlanError(
-                f"{name} in {directory} would not be applied, since its name does not end in .sql: rename it, or move it elsewhere."
+                f"{name} in {directory} would be ignored, because its name does not end in .sql: rename it, or move it elsewhere."
             )
     return [name for name in names if name.endswith(".sql")]
 
@@ -231,7 +231,7 @@ def _read_text(path: str) -> str:
     except OSError as error:
         raise PlanError(f"{path} cannot be read: {error.strerror}.") from error
     if "\x00" in text:
-        raise PlanError(f"{path} holds the character NUL, which PostgreSQL cannot take: remove it.")
+        raise PlanError(f"{path} holds the character NUL, which PostgreSQL cannot store: remove it.")
     return text
 
 
@@ -240,7 +240,7 @@ def _read_migration(directory: str, name: str, origin: str, version: int) -> Mig
     role, transactional = _directives(name, body)
     if origin == SITE and role != "owner":
         raise PlanError(
-            f"{name} asks for `-- role: {role}`, which only this collection's own files may: remove the line."
+            f"{name} has the line `-- role: {role}`, which only this collection's own files may have: remove the line."
         )
     statements = split_statements(body)
     _refuse_transaction_control(name, statements)
@@ -283,7 +283,7 @@ def _directives(name: str, body: str) -> tuple[str, bool]:
         elif match.group(2) in ("owner", "audit"):
             role = match.group(2)
         else:
-            raise PlanError(f"{name} asks for `-- role: {match.group(2)}`: it can only be owner or audit.")
+            raise PlanError(f"{name} has the line `-- role: {match.group(2)}`: write owner or audit.")
     return role, transactional
 
 
@@ -296,7 +296,7 @@ def _refuse_transaction_control(name: str, statements: Sequence[Statement]) -> N
             )
         if statement.backslash:
             raise PlanError(
-                f"{name} line {statement.line} holds a backslash command of psql, which only psql knows: remove it."
+                f"{name} line {statement.line} holds a backslash command, which only psql understands: remove it."
             )
 
 

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write the SQL that carries out a migration plan, as lists of statements for one autocommit connection each.
+"""Write the SQL that applies a migration plan, as lists of statements for one autocommit connection each.
 
 The statements are calls of the functions in files/sql/runner/session.sql, whose text is given to each function here as
 `session_sql`. Every value in a call is quoted by `sql_text`, so that the lists need no parameters and read the same
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .definitions import (
     DEFINITION_SETTINGS,
     DEFINITIONS,
+    DRIFT,
     SCHEMA_SETTING,
     shipped_function_names,
     shipped_functions,
@@ -38,14 +39,16 @@ if TYPE_CHECKING:
 LOCK_KEY = 7883946205731421
 PRICE_LIST_PREFIX = "prices:"
 GRANTS = "grants"
-# An administrator's own statements look names up nowhere else: in the schema its owner could have put a function of the same name.
+# An administrator's own statements look up names nowhere else: in the schema its owner could have put a function of the same name.
 _SAFE_PATH = "search_path = pg_catalog, pg_temp"
 # What the collection's own files write for the schema, whose name is a setting.
 _OUR_SCHEMA = re.compile(r"\bour_schema\.")
 
 
-_DEFINITIONS_BODY = f"BEGIN PERFORM set_config('{SCHEMA_SETTING}', p_schema, true); RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
-
+_NAME_SCHEMA = f"PERFORM set_config('{SCHEMA_SETTING}', p_schema, true);"
+_DEFINITIONS_BODY = f"BEGIN {_NAME_SCHEMA} RETURN QUERY EXECUTE {quote_literal(DEFINITIONS)}; END"
+_DRIFT_QUERY = quote_literal(DRIFT.replace("<schema_objects>", "%I.schema_objects"))
+_DRIFT_BODY = f"BEGIN {_NAME_SCHEMA} RETURN QUERY EXECUTE format({_DRIFT_QUERY}, p_schema); END"
 _DEFINITION_SETTINGS = " ".join(f"SET {name} = {value}" for name, value in DEFINITION_SETTINGS.items())
 # Before anything else, whatever the database, the role or the server has as its default: a literal is read as it is written here, and a
 # transaction may write. LOCAL would be too late for the first, as a whole script is read before its first statement runs; its literals
@@ -67,7 +70,7 @@ _PLAIN_SESSION = (
 
 @dataclass(frozen=True)
 class RunnerSettings:
-    """How a plan is carried out.
+    """How a plan is applied.
 
     Attributes:
         schema: the PostgreSQL schema that holds everything.
@@ -136,7 +139,7 @@ def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
 
 
 def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settings: RunnerSettings) -> list[list[str]]:
-    """Lists of statements, each for one connection in autocommit, to be carried out in order while none fails.
+    """Lists of statements, each for one connection in autocommit, to be run in order while none fails.
 
     Files that run in a transaction share a list. Each of their statements returns a column `outcome`, the first one
     whether the lock was to be had. A `-- no-transaction` file has a list of its own, which raises where the others
@@ -158,12 +161,12 @@ def migration_batches(session_sql: str, pending: Sequence[MigrationFile], settin
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a list of statements, or of the script.
+    """The result of a list of statements, or of the script.
 
     Attributes:
         locked_out: another run holds the lock; nothing was done, and it may be tried again.
         applied: names of the migrations that were applied.
-        failure: what went wrong, with the file's name where one was being applied; empty where nothing did.
+        failure: why it failed, with the file's name where one was being applied; empty where it did not.
     """
 
     locked_out: bool
@@ -286,7 +289,7 @@ def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
 
 
 def record_grants_statements(session_sql: str, digest: str, settings: RunnerSettings, run_id: str) -> list[str]:
-    """Statements for one transaction that record that the grants were carried out, so that a run that was killed before is noticed."""
+    """Statements for one transaction that record that the grants were applied, so that a run that was killed before is noticed."""
     return [
         *_PLAIN_SESSION,
         *_session(session_sql),
@@ -332,13 +335,16 @@ def _opening(session_sql: str, settings: RunnerSettings) -> list[str]:
 
 
 def _session(session_sql: str) -> list[str]:
-    """The runner's functions. The look at the bookkeeping is that of the health check, so that both trust the same."""
+    """The runner's functions. Those that inspect the history and find drift are the health check's queries, so that both trust the same."""
     return [
         session_sql,
         "CREATE FUNCTION pg_temp.foreign_code() RETURNS TABLE (name text, problem text) LANGUAGE sql "
         f"SET {_SAFE_PATH} AS {quote_literal(FOREIGN_CODE)}",
         "CREATE FUNCTION pg_temp.definitions(p_schema text) RETURNS TABLE (kind text, name text, table_name text, checksum text, oid oid) "
         f"LANGUAGE plpgsql {_DEFINITION_SETTINGS} AS {quote_literal(_DEFINITIONS_BODY)}",
+        "CREATE FUNCTION pg_temp.drift(p_schema text) RETURNS TABLE "
+        "(kind text, name text, table_name text, made_by text, run_id uuid, oid oid, text text, comparable boolean, differs boolean) "
+        f"LANGUAGE plpgsql {_DEFINITION_SETTINGS} AS {quote_literal(_DRIFT_BODY)}",
     ]
 
 

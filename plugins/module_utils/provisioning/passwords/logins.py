@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Decide which password a login gets and whether the server has to be told."""
+"""Decide which password a login gets and whether it has to be set on the server."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def decide(
     write: bool = True,
     update: bool = True,
 ) -> dict[str, str]:
-    """What becomes of the password of one login: the entry that the lookup plugin login_passwords documents.
+    """Decide on the password of one login: the entry that the lookup plugin login_passwords documents.
 
     Args:
         login: a row of files/sql/plan/logins.sql.
-        given: passwords that are given, by the key of the login.
-        directory: where passwords are kept.
+        given: passwords from inputs, by the key of the login.
+        directory: where passwords are stored.
         length: of a generated password.
         generate: whether one may be generated.
         write: whether a generated one may be written.
-        update: whether a password that is at hand replaces another one that the role has.
+        update: whether a known password replaces another one that the role has.
 
-    Where a password cannot be used the entry's `problem` is a sentence that says why, and nothing is to be done.
+    Where a password cannot be used, the entry's `problem` is a sentence that says why, and nothing has to be set.
     """
     # The name may be a host's answer, and must not lead out of the directory.
     problem = name_problem(login["name"])
     if problem:
         return {
             **_nothing(login),
-            "problem": f"The name of the {login['key']} role {problem}: it cannot be that of a password file.",
+            "problem": f"The name of the {login['key']} role {problem}, so it cannot name a password file: choose another.",
         }
     path = os.path.join(os.path.abspath(os.path.expanduser(directory)), f"{login['name']}.password")
-    # An administrator who may not see verifiers takes a role that can log in for one that has a password.
+    # An administrator without permission to see verifiers assumes that a role that can log in has a password.
     is_new = not login["can_log_in"] or (login["verifier_readable"] and not login["verifier"])
     entry = {**_nothing(login), "file": path}
     try:
@@ -73,7 +73,8 @@ def _nothing(login: Mapping[str, Any]) -> dict[str, str]:
 def _generated(role: str, path: str, length: int, *, generate: bool, write: bool) -> tuple[str, str]:
     if not generate:
         raise KeptPasswordError(
-            f"The role {role} needs a password: give one, put it into {path} with mode 0600, or let one be generated."
+            f"The role {role} needs a password: set one, write it to {path} with mode 0600, or set "
+            "mission_control_database_generate_passwords to true."
         )
     if not write:
         return "", "generated"
@@ -87,7 +88,7 @@ def _given(key: str, given: Mapping[str, str]) -> tuple[str, str] | None:
         return None
     problem = password_problem(password)
     if problem:
-        raise KeptPasswordError(f"The password that is given for the {key} role {problem}.")
+        raise KeptPasswordError(f"The password for the {key} role {problem}: set another.")
     return password, "given"
 
 

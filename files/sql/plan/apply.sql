@@ -1,10 +1,10 @@
--- Plans again, under a lock, and carries out what is still to be done, all in the transaction of the caller.
+-- Plans again under a lock and applies what still differs, all in the transaction of the caller.
 --
 -- Input (settings of this transaction):
 --   mission_control.wanted   what the plans read
---   mission_control.plans    JSON list of plan queries (the text of roles.sql and so on), carried out one after the other
---   mission_control.stages   JSON list of the stages that may be carried out here
--- Output: mission_control.carried_out, a JSON list of the reasons.
+--   mission_control.plans    JSON list of plan queries (the text of roles.sql and so on), applied one after the other
+--   mission_control.stages   JSON list of the stages that may be applied here
+-- Output: mission_control.applied, a JSON list of the reasons.
 --
 -- Two runs at once: the second waits for the first, plans after it and finds nothing to do. Without the lock PostgreSQL would
 -- fail one of them with "tuple concurrently updated".
@@ -14,14 +14,14 @@
 --
 -- SET LOCAL ROLE is no boundary: code that ran there could say RESET ROLE. None does: what is executed as somebody else is GRANT, REVOKE and ALTER
 -- DEFAULT PRIVILEGES, which write catalogues and fire nothing but event triggers, and strangers.sql has refused those of anybody but superusers.
-DO $carry_out$
+DO $apply$
 DECLARE
   administrator constant name := current_user;
   is_superuser boolean;
   since_16 boolean;
   membership_kind text;
   joined name[] := '{}';
-  carried_out text[] := '{}';
+  applied text[] := '{}';
   steps jsonb;
   plan text;
   step record;
@@ -61,12 +61,12 @@ BEGIN
       EXCEPTION WHEN OTHERS THEN
         RAISE EXCEPTION USING MESSAGE = format('%s: %s', step.reason, SQLERRM), ERRCODE = SQLSTATE;
       END;
-      carried_out := pg_catalog.array_append(carried_out, step.reason);
+      applied := pg_catalog.array_append(applied, step.reason);
     END LOOP;
   END LOOP;
   FOR step IN SELECT unnest(joined) AS role_name LOOP
     EXECUTE format('REVOKE %I FROM %I', step.role_name, administrator);
   END LOOP;
-  PERFORM set_config('mission_control.carried_out', pg_catalog.to_jsonb(carried_out)::text, true);
+  PERFORM set_config('mission_control.applied', pg_catalog.to_jsonb(applied)::text, true);
 END
-$carry_out$
+$apply$
