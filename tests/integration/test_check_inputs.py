@@ -130,3 +130,35 @@ def test_variables_of_an_include_win_over_those_of_a_host_and_extra_ones_over_al
     assert not included.failed, included.output
     [extra] = play(hosts, given="{mission_control_login_port: 1}", mission_control_login_port=port)
     assert not extra.failed, extra.output
+
+
+def test_a_variable_that_has_no_value_is_named_and_not_shown(tmp_path):
+    (tmp_path / "play.yml").write_text(
+        """
+- name: Check inputs
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Validate the inputs
+      homelab.mission_control.check_inputs:
+        role: mission_control_schema
+""",
+        encoding="utf-8",
+    )
+    hosts = [
+        {"mission_control_schema_wait": "{{ nowhere }}"},
+        {"mission_control_login_password": "{{ 'hush-hush' | no_such_filter }}"},
+        {"mission_control_schema_prices": [{"input": "{{ 1 / 0 }}"}]},
+    ]
+    runs = run_on_hosts(tmp_path / "play.yml", hosts, home=tmp_path)
+    for run, sentence in zip(
+        runs,
+        [
+            "mission_control_schema_wait has no value, since a variable in it has none: 'nowhere' is undefined",
+            "mission_control_login_password has no value, since the template in it cannot be evaluated: correct it where it is set.",
+            "mission_control_schema_prices has no value, since the template in it cannot be evaluated: correct it where it is set.",
+        ],
+    ):
+        assert run.failed
+        assert run.sentence.startswith(sentence)
+        assert "hush" not in run.output
