@@ -110,7 +110,7 @@ def rename_problem(values: Mapping[str, Any]) -> str:
         values: old names that are in use with their values, and the values that are in force by the new names. None is shown.
     """
     for old, new in RENAMED.items():
-        if old in values and str(values[old]) != str(values[new]):
+        if old in values and new in values and str(values[old]) != str(values[new]):
             return f"{old} is called {new} now, which is one value for all roles, and it is set to another one: remove {old}."
     return ""
 
