@@ -62,8 +62,8 @@ def main() -> None:
         def migrate(count: int):
             variables = {
                 "mission_control_postgresql_mode": "existing",
-                "mission_control_postgresql_login_host": "127.0.0.1",
-                "mission_control_postgresql_login_password": "administrator",
+                "mission_control_login_host": "127.0.0.1",
+                "mission_control_login_password": "administrator",
                 "mission_control_postgresql_port": cluster.port,
                 "mission_control_database_name": f"bench_{count}",
                 "__mission_control_schema_sql": str(home / f"sql_{count}"),

@@ -44,10 +44,10 @@ class DatabaseLab:
     @property
     def variables(self):
         return {
-            "mission_control_postgresql_login_host": "127.0.0.1",
+            "mission_control_login_host": "127.0.0.1",
             "mission_control_postgresql_port": self.cluster.port,
-            "mission_control_postgresql_login_user": self.user,
-            "mission_control_postgresql_login_password": ADMINISTRATOR_PASSWORD,
+            "mission_control_login_user": self.user,
+            "mission_control_login_password": ADMINISTRATOR_PASSWORD,
             "mission_control_database_name": self.name,
             "mission_control_database_owner_role": self.roles["owner"],
             "mission_control_database_audit_role": self.roles["audit"],

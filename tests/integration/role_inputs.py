@@ -8,14 +8,8 @@ import pathlib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import backup as backup_input
-from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import (
-    database as database_input,
-)
-from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import schema as schema_input
-from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import server as server_input
-from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs import (
-    service as service_input,
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.role_variables import (
+    input_problem,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.server import plan_server
 from hypothesis import reject
@@ -39,15 +33,7 @@ HOST = {
     "certificates": {"directory": "/etc/mission-control/postgresql", "authority": None, "pairs": []},
     "clusters": [],
 }
-# What each role hands to its filter, and the sentence that it stops with, empty where it would go on.
-_JUDGES = {
-    "mission_control_database": ("__mission_control_database_inputs", database_input.input_problem),
-    "mission_control_schema": ("__mission_control_schema_inputs", schema_input.input_problem),
-    "mission_control_service": ("__mission_control_service_inputs", service_input.input_problem),
-    "mission_control_postgresql": ("__mission_control_postgresql_inputs", server_input.input_problem),
-    "mission_control_backup": ("__mission_control_backup_inputs", backup_input.input_problem),
-}
-ROLES = tuple(_JUDGES)
+ROLES = tuple(f"mission_control_{name}" for name in ("database", "schema", "service", "postgresql", "backup"))
 
 
 @functools.cache
@@ -71,7 +57,7 @@ def options_of(role):
 @functools.cache
 def _variables():
     variables = {"inventory_hostname": "db", "role_path": str(ROOT / "roles")}
-    for role in ROLES:
+    for role in ("mission_control_common", *ROLES):
         variables.update(_read(f"{role}/defaults/main.yml"))
         variables.update(_read(f"{role}/vars/main.yml"))
     # In this process the lookup that reads it is not at hand.
@@ -88,6 +74,12 @@ def template(expression, inputs):
     return Templar(loader=_loader(), variables={**_variables(), **inputs}).template(trust_as_template(expression))
 
 
+def values_of(role, inputs):
+    """The values that the options of a role have in a play with these inputs."""
+    names = options_of(role).keys() & {*_variables(), *inputs}
+    return template(f"{{{{ {{ {', '.join(f'{name!r}: {name}' for name in names)} }} }}}}", inputs)
+
+
 def refusal(role, inputs):
     """Why the role would stop before it does anything, empty where it would go on: a sentence, or what Ansible says of wrong types."""
     options = {
@@ -101,8 +93,7 @@ def refusal(role, inputs):
         reject()
     if judged.error_messages:
         return " ".join(judged.error_messages)
-    variable, judge = _JUDGES[role]
-    problem = judge(template(f"{{{{ {variable} }}}}", inputs))
+    problem = input_problem(role, values_of(role, inputs))
     if (
         not problem
         and role == "mission_control_postgresql"

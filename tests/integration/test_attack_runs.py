@@ -41,10 +41,10 @@ def site(field, tmp_path_factory):
 def variables(field, database, site, administrator="postgres"):
     return {
         "mission_control_postgresql_mode": "existing",
-        "mission_control_postgresql_login_host": "127.0.0.1",
+        "mission_control_login_host": "127.0.0.1",
         "mission_control_postgresql_port": field.cluster.port,
-        "mission_control_postgresql_login_user": administrator,
-        "mission_control_postgresql_login_password": "keeper" if administrator == "keeper" else ADMINISTRATOR_PASSWORD,
+        "mission_control_login_user": administrator,
+        "mission_control_login_password": "keeper" if administrator == "keeper" else ADMINISTRATOR_PASSWORD,
         "mission_control_database_name": database.name,
         "mission_control_schema_site_directory": str(site),
     }

@@ -106,7 +106,7 @@ class LoudLab(DatabaseLab):
         everything = {
             **self.variables,
             "mission_control_postgresql_mode": "existing",
-            "mission_control_postgresql_login_password": ADMINISTRATOR,
+            "mission_control_login_password": ADMINISTRATOR,
             "mission_control_database_env_file": str(self.env_file),
             "mission_control_database_readonly_login": True,
             "mission_control_database_monitor_login": True,
@@ -146,7 +146,7 @@ def test_no_secret_is_left_anywhere(cluster, place):
         verifiers.append(lab.verifier())
         assert lab.play(place / "modules.yml", **second) == 0, lab.outputs
         # What fails: a login, a password that an env file cannot hold, a migration, a password whose lock is not to be had.
-        assert lab.play("site.yml", **first, mission_control_postgresql_login_password=WRONG) != 0
+        assert lab.play("site.yml", **first, mission_control_login_password=WRONG) != 0
         assert lab.play("site.yml", mission_control_database_password=WRONG) != 0
         (site / "001_fails.sql").write_text("SELECT 1 / 0;\n", encoding="utf-8")
         assert lab.play("site.yml", **second, mission_control_schema_site_directory=str(site)) != 0

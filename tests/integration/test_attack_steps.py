@@ -43,10 +43,10 @@ class Steps:
     def play(self, playbook, user="postgres", **variables):
         place = {
             "mission_control_postgresql_mode": "existing",
-            "mission_control_postgresql_login_host": "127.0.0.1",
+            "mission_control_login_host": "127.0.0.1",
             "mission_control_postgresql_port": self.cluster.port,
-            "mission_control_postgresql_login_user": user,
-            "mission_control_postgresql_login_password": PASSWORD,
+            "mission_control_login_user": user,
+            "mission_control_login_password": PASSWORD,
             "mission_control_database_name": DATABASE,
             "mission_control_database_password_directory": str(self.home / "passwords"),
             "mission_control_schema_dump_directory": str(self.home / "dumps"),

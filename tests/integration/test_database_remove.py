@@ -139,7 +139,7 @@ def test_what_is_not_ours_stays(lab):
 
 @pytest.mark.parametrize("lab", ["postgres"], indirect=True)
 def test_wrong_credentials_are_a_sentence(lab):
-    run = lab.remove(mission_control_postgresql_login_password="wrong")
+    run = lab.remove(mission_control_login_password="wrong")
     assert run.returncode != 0
     assert re.search("Cannot use the server at .* as postgres: ", run.sentence)
     assert lab.is_whole()

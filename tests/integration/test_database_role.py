@@ -225,9 +225,9 @@ def test_first_runs_at_once_leave_one_result(lab):
 
 
 BAD_INPUTS = [
-    ({"mission_control_postgresql_login_password": "wrong"}, " as postgres: "),
+    ({"mission_control_login_password": "wrong"}, " as postgres: "),
     ({"mission_control_postgresql_port": 1}, "Cannot use the server at 127.0.0.1, port 1 as postgres: "),
-    ({"mission_control_postgresql_login_user": "nobody_there"}, " as nobody_there: "),
+    ({"mission_control_login_user": "nobody_there"}, " as nobody_there: "),
     ({"mission_control_database_user": 'a"; DROP ROLE postgres; --'}, "mission_control_database_user is "),
     ({"mission_control_database_name": "a" * 64}, "mission_control_database_name is "),
     (
@@ -334,9 +334,9 @@ def test_the_callers_settings_lead_nowhere_and_template1_stands_in_for_postgres(
             monkeypatch.setenv(name, value)
         lab = DatabaseLab(wanted, tmp_path)
         local = {
-            "mission_control_postgresql_login_host": "",
-            "mission_control_postgresql_login_password": "",
-            "mission_control_database_become_user": "",
+            "mission_control_login_host": "",
+            "mission_control_login_password": "",
+            "mission_control_login_become_user": "",
             "mission_control_postgresql_server": {"reachable": True, "socket_directory": wanted.socket_directory},
         }
         run = lab.run(**local).succeeded()

@@ -15,9 +15,9 @@ def check(shared_database, tmp_path):
     def run(*arguments, playbook="playbooks/health.yml", **variables):
         place = {
             "mission_control_postgresql_mode": "existing",
-            "mission_control_postgresql_login_unix_socket": shared_database.cluster.socket_directory,
+            "mission_control_login_unix_socket": shared_database.cluster.socket_directory,
             "mission_control_postgresql_port": shared_database.cluster.port,
-            "mission_control_postgresql_become_user": "",
+            "mission_control_login_become_user": "",
             "mission_control_database_name": shared_database.name,
         }
         return run_playbook(playbook, {**place, **variables}, *arguments, home=tmp_path)

@@ -21,8 +21,8 @@ PLAYBOOK = [
         "gather_facts": False,
         "vars": {
             "mission_control_postgresql_mode": "existing",
-            "mission_control_postgresql_login_host": "127.0.0.1",
-            "mission_control_postgresql_login_password": "administrator",
+            "mission_control_login_host": "127.0.0.1",
+            "mission_control_login_password": "administrator",
             "mission_control_database_password": "of-the-application",
         },
         "roles": ["homelab.mission_control.mission_control"],

@@ -114,9 +114,9 @@ class Lab:
     def variables(self, **more) -> dict:
         return {
             "mission_control_postgresql_mode": "existing",
-            "mission_control_postgresql_login_host": "127.0.0.1",
+            "mission_control_login_host": "127.0.0.1",
             "mission_control_postgresql_port": self.cluster.port,
-            "mission_control_postgresql_login_password": "administrator",
+            "mission_control_login_password": "administrator",
             "mission_control_database_name": self.database,
             "__mission_control_schema_sql": str(self.sql),
             **more,
@@ -417,12 +417,12 @@ def test_dumps_are_made_before_an_upgrade_and_the_oldest_removed(lab, tmp_path):
 
 
 WRONG_INPUTS = [
-    ({"mission_control_postgresql_login_password": "wrong-and-secret"}, " as postgres: "),
+    ({"mission_control_login_password": "wrong-and-secret"}, " as postgres: "),
     ({"mission_control_postgresql_port": 1}, ", port 1 as postgres: "),
     ({"mission_control_database_name": "nowhere"}, "Cannot read the database nowhere"),
     ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout is 0"),
-    ({"mission_control_schema_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_schema_owner_role is "),
-    ({"mission_control_schema_database": "a\0b"}, "mission_control_schema_database is "),
+    ({"mission_control_database_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_database_owner_role is "),
+    ({"mission_control_database_name": "a\0b"}, "mission_control_database_name is "),
     ({"mission_control_schema_prices": [{"provider": "x", "model": "y", "input": "1"}]}, "Entry 1 of "),
     ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
 ]
@@ -457,7 +457,7 @@ def keeper(lab):
             "GRANT mission_control_owner, mission_control_audit TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
         )
     lab.write({"migrations/003_third.sql": "-- role: audit\nCREATE TABLE third (id integer);"})
-    yield {"mission_control_postgresql_login_user": "keeper", "mission_control_postgresql_login_password": "keeper"}
+    yield {"mission_control_login_user": "keeper", "mission_control_login_password": "keeper"}
     lab.query("REASSIGN OWNED BY keeper TO postgres; DROP OWNED BY keeper; DROP ROLE keeper")
 
 

@@ -8,47 +8,54 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
     password_line,
 )
 
+PREFIX = "mission_control_backup_"
 INPUTS = {
-    "method": "pgbackrest",
-    "server_mode": "package",
-    "full_calendar": "Sun *-*-* 02:30:00",
-    "incremental_calendar": "",
-    "dump_calendar": "*-*-* 02:30:00",
-    "random_delay": 900,
-    "repository": "/var/lib/pgbackrest",
-    "second_repository": "",
-    "stanza": "mission_control",
-    "keep_full": 2,
-    "cipher_password": "",
-    "archive_timeout": 300,
-    "archive_queue": "1GiB",
-    "processes": 1,
-    "options": {},
-    "dump_directory": "/var/lib/dumps",
-    "dump_keep": 14,
-    "login_host": "",
-    "login_port": 5432,
-    "login_unix_socket": "",
-    "login_user": "postgres",
-    "login_password": "",
-    "ssl_mode": "prefer",
-    "ca_cert": "",
-    "database": "mission_control",
-    "schema": "public",
-    "user": "postgres",
-    "restore_confirm": "",
-    "restore_target": "",
-    "restore_cluster": "",
-    "restore_port": 5432,
-    "restore_repository": 1,
-    "restore_dump": "",
-    "restore_heads": [],
-    "restore_timeout": 3600,
+    "mission_control_backup_method": "pgbackrest",
+    "mission_control_postgresql_mode": "package",
+    "mission_control_backup_full_calendar": "Sun *-*-* 02:30:00",
+    "mission_control_backup_incremental_calendar": "",
+    "mission_control_backup_dump_calendar": "*-*-* 02:30:00",
+    "mission_control_backup_random_delay": 900,
+    "mission_control_backup_repository": "/var/lib/pgbackrest",
+    "mission_control_backup_second_repository": "",
+    "mission_control_backup_stanza": "mission_control",
+    "mission_control_backup_keep_full": 2,
+    "mission_control_backup_cipher_password": "",
+    "mission_control_backup_archive_timeout": 300,
+    "mission_control_backup_archive_queue": "1GiB",
+    "mission_control_backup_processes": 1,
+    "mission_control_backup_options": {},
+    "mission_control_backup_dump_directory": "/var/lib/dumps",
+    "mission_control_backup_dump_keep": 14,
+    "mission_control_backup_login_user": "postgres",
+    "mission_control_backup_login_password": "",
+    "mission_control_database_name": "mission_control",
+    "mission_control_database_schema": "public",
+    "mission_control_backup_user": "postgres",
+    "mission_control_backup_restore_confirm": "",
+    "mission_control_backup_restore_target": "",
+    "mission_control_backup_restore_cluster": "",
+    "mission_control_backup_restore_port": 5432,
+    "mission_control_backup_restore_repository": 1,
+    "mission_control_backup_restore_dump": "",
+    "mission_control_backup_restore_heads": [],
+    "mission_control_backup_restore_timeout": 3600,
+    "mission_control_login_host": "",
+    "mission_control_login_port": 5432,
+    "mission_control_login_unix_socket": "",
+    "mission_control_login_user": "postgres",
+    "mission_control_login_password": "",
+    "mission_control_login_ssl_mode": "prefer",
+    "mission_control_login_ca_cert": "",
+    "mission_control_login_become_user": "postgres",
 }
 
 
 def problem(**changes):
-    return input_problem({**INPUTS, **changes})
+    """What is said of inputs, which are written without the role's prefix where they have it."""
+    return input_problem(
+        {**INPUTS, **{name if name in INPUTS else f"{PREFIX}{name}": value for name, value in changes.items()}}
+    )
 
 
 def test_the_defaults_are_fine():
@@ -62,7 +69,7 @@ def test_numbers_from_the_command_line_are_numbers():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"server_mode": "existing"},
+        {"mission_control_postgresql_mode": "existing"},
         {"method": "rsync"},
         {"random_delay": -1},
         {"keep_full": 0},
@@ -81,8 +88,8 @@ def test_numbers_from_the_command_line_are_numbers():
         {"second_repository": "nas"},
         {"stanza": "Mission Control"},
         {"stanza": "a/b"},
-        {"database": "--help"},
-        {"schema": 'x"y'},
+        {"mission_control_database_name": "--help"},
+        {"mission_control_database_schema": 'x"y'},
         {"user": "postgres; id"},
         {"full_calendar": "Sun\nExecStart=/bin/sh"},
         {"options": []},
@@ -102,14 +109,18 @@ def test_numbers_from_the_command_line_are_numbers():
 def test_what_cannot_be_used_is_named(changes):
     [name] = changes
     sentence = problem(**changes)
-    assert f"mission_control_backup_{'method' if name == 'server_mode' else name}" in sentence
+    named = "method" if name == "mission_control_postgresql_mode" else name
+    assert (named if named in INPUTS else f"{PREFIX}{named}") in sentence
     assert sentence.endswith(".")
     assert "\n" not in sentence
 
 
 def test_pgbackrest_needs_the_servers_files_and_dumps_do_not():
-    assert "set mission_control_backup_method to dump" in problem(server_mode="existing")
-    assert problem(server_mode="existing", method="dump", login_host="db.home.arpa") == ""
+    assert "set mission_control_backup_method to dump" in problem(mission_control_postgresql_mode="existing")
+    assert (
+        problem(mission_control_postgresql_mode="existing", method="dump", mission_control_login_host="db.home.arpa")
+        == ""
+    )
 
 
 @pytest.mark.parametrize("name", ["cipher_password", "login_password"])
@@ -122,14 +133,17 @@ def test_a_secret_is_never_shown(name):
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
 def test_a_password_goes_over_a_network_only_with_tls(mode):
-    said = problem(login_host="db.lan", login_password="hush-hush", ssl_mode=mode)
+    said = problem(mission_control_login_host="db.lan", login_password="hush-hush", mission_control_login_ssl_mode=mode)
     assert said.startswith(
-        f"mission_control_backup_ssl_mode is {mode}, with which anybody between here and db.lan may ask"
+        f"mission_control_login_ssl_mode is {mode}, with which anybody between here and db.lan may ask"
     )
     assert "hush" not in said
     for host in ("", "localhost", "127.0.0.1", "::1", "/run/postgresql"):
-        assert problem(login_host=host, login_password="hush-hush", ssl_mode=mode) == ""
-    assert problem(login_host="db.lan", ssl_mode=mode) == ""
+        assert (
+            problem(mission_control_login_host=host, login_password="hush-hush", mission_control_login_ssl_mode=mode)
+            == ""
+        )
+    assert problem(mission_control_login_host="db.lan", mission_control_login_ssl_mode=mode) == ""
 
 
 def test_the_password_is_for_one_server_database_and_user():

@@ -5,66 +5,70 @@ import datetime
 import pathlib
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.filter.schema_input_problem import FilterModule
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.schema import (
+    input_problem as judge,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yaml import safe_load
 
-judge = FilterModule().filters()["schema_input_problem"]
+PREFIX = "mission_control_schema_"
 SEED = pathlib.Path(__file__).parents[2] / "files/sql/seed/provider_pricing.yml"
 PRICE = {"provider": "openai", "model": "gpt-x", "input": "2.5", "output": 10}
 GOOD = {
-    "login_host": "db.lab",
-    "login_unix_socket": "",
-    "login_port": 5432,
-    "login_user": "postgres",
-    "login_password": "",
-    "ca_cert": "",
-    "become_user": "postgres",
-    "database": "mission_control",
-    "name": "public",
-    "owner_role": "mission_control_owner",
-    "audit_role": "mission_control_audit",
-    "site_directory": "",
-    "prices": [PRICE],
-    "lock_timeout": 5000,
-    "wait": 120,
-    "dump_directory": "",
-    "dump_keep": 5,
+    "mission_control_database_name": "mission_control",
+    "mission_control_database_schema": "public",
+    "mission_control_database_owner_role": "mission_control_owner",
+    "mission_control_database_audit_role": "mission_control_audit",
+    "mission_control_schema_site_directory": "",
+    "mission_control_schema_prices": [PRICE],
+    "mission_control_schema_lock_timeout": 5000,
+    "mission_control_schema_wait": 120,
+    "mission_control_schema_dump_directory": "",
+    "mission_control_schema_dump_keep": 5,
+    "mission_control_login_host": "",
+    "mission_control_login_port": 5432,
+    "mission_control_login_unix_socket": "",
+    "mission_control_login_user": "postgres",
+    "mission_control_login_password": "",
+    "mission_control_login_ssl_mode": "prefer",
+    "mission_control_login_ca_cert": "",
+    "mission_control_login_become_user": "postgres",
 }
 
 
 def test_the_defaults_and_numbers_from_the_command_line_are_good():
     assert judge(GOOD) == ""
-    assert judge({**GOOD, "login_port": "5432", "lock_timeout": "5000", "wait": "0", "dump_keep": "1"}) == ""
+    texts = {"mission_control_login_port": "5432", f"{PREFIX}lock_timeout": "5000", f"{PREFIX}wait": "0"}
+    assert judge({**GOOD, **texts, f"{PREFIX}dump_keep": "1"}) == ""
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("login_port", [0, 65536, "x", None, True]),
-        ("lock_timeout", [0, -1, 2**31, "5s", 1.5]),
-        ("wait", [-1, "soon", 86401]),
-        ("dump_keep", [0, "all"]),
-        ("name", ["", "a b", 'a"b', "a" * 64, "\u00fcber", None]),
-        ("owner_role", ["x'; DROP TABLE a; --", "mission_control_audit"]),
-        ("audit_role", ["A"]),
-        ("database", ["a\0b", "a\nb", None, ["a"]]),
-        ("login_host", [{"a": "b"}, "\x1b]0;x\x07"]),
-        ("dump_directory", ["relative", "a\nb", None, ["/a"]]),
+        ("mission_control_login_port", [0, 65536, "x", None, True]),
+        (f"{PREFIX}lock_timeout", [0, -1, 2**31, "5s", 1.5]),
+        (f"{PREFIX}wait", [-1, "soon", 86401]),
+        (f"{PREFIX}dump_keep", [0, "all"]),
+        ("mission_control_database_schema", ["", "a b", 'a"b', "a" * 64, "\u00fcber", None]),
+        ("mission_control_database_owner_role", ["x'; DROP TABLE a; --", "mission_control_audit"]),
+        ("mission_control_database_audit_role", ["A"]),
+        ("mission_control_database_name", ["a\0b", "a\nb", None, ["a"]]),
+        ("mission_control_login_host", [{"a": "b"}, "\x1b]0;x\x07"]),
+        (f"{PREFIX}dump_directory", ["relative", "a\nb", None, ["/a"]]),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(name, values):
     for value in values:
         sentence = judge({**GOOD, name: value})
-        assert f"mission_control_schema_{name} " in sentence, value
+        assert f"{name} " in sentence, value
         assert sentence.endswith(".")
         assert "\n" not in sentence
 
 
 def test_a_password_is_refused_without_showing_it():
-    sentence = judge({**GOOD, "login_password": "top\nsecret"})
-    assert sentence == "The password in mission_control_schema_login_password holds a line break or the character NUL."
+    sentence = judge({**GOOD, "mission_control_login_password": "top\nsecret"})
+    assert sentence == "The password in mission_control_login_password holds a line break or the character NUL."
 
 
 @pytest.mark.parametrize(
@@ -77,12 +81,12 @@ def test_a_password_is_refused_without_showing_it():
     ],
 )
 def test_prices_that_are_good(more):
-    assert judge({**GOOD, "prices": [{**PRICE, **more}]}) == ""
+    assert judge({**GOOD, f"{PREFIX}prices": [{**PRICE, **more}]}) == ""
 
 
 def test_the_prices_that_the_collection_brings_are_good():
     with open(SEED, encoding="utf-8") as file:
-        assert judge({**GOOD, "prices": safe_load(file)}) == ""
+        assert judge({**GOOD, f"{PREFIX}prices": safe_load(file)}) == ""
 
 
 @pytest.mark.parametrize(
@@ -113,14 +117,14 @@ def test_the_prices_that_the_collection_brings_are_good():
     ],
 )
 def test_a_price_that_makes_no_sense_is_refused(more, words):
-    sentence = judge({**GOOD, "prices": [PRICE, {**PRICE, **more}]})
+    sentence = judge({**GOOD, f"{PREFIX}prices": [PRICE, {**PRICE, **more}]})
     assert sentence.startswith("Entry 2 of mission_control_schema_prices ")
     assert words in sentence
 
 
 @pytest.mark.parametrize("prices", [None, "cheap", {"provider": "x"}, ["x"], [["x"]], 5])
 def test_prices_that_are_no_list_of_mappings_are_refused(prices):
-    assert "mission_control_schema_prices" in judge({**GOOD, "prices": prices})
+    assert "mission_control_schema_prices" in judge({**GOOD, f"{PREFIX}prices": prices})
 
 
 anything = st.recursive(
@@ -140,5 +144,5 @@ def test_whatever_is_given_the_answer_is_one_sentence(name, value):
 @settings(deadline=None, max_examples=500)
 @given(changes=st.dictionaries(st.sampled_from(sorted({*PRICE, "aliases", "valid_to", "local", "x"})), anything))
 def test_whatever_a_price_is_the_answer_is_one_sentence(changes):
-    sentence = judge({**GOOD, "prices": [{**PRICE, **changes}]})
+    sentence = judge({**GOOD, f"{PREFIX}prices": [{**PRICE, **changes}]})
     assert sentence == "" or (sentence.endswith(".") and "\n" not in sentence)

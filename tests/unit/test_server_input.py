@@ -7,33 +7,50 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
 
 PREFIX = "mission_control_postgresql_"
 INPUTS = {
-    "mode": "package",
-    "version": "",
-    "cluster": "main",
-    "port": 5432,
-    "repository": "distribution",
-    "repository_uri": "",
-    "repository_key": "",
-    "listen_addresses": [],
-    "client_networks": [],
-    "memory_mb": "",
-    "settings": {},
-    "ignored_clusters": [],
-    "login_user": "postgres",
-    "tls": "automatic",
-    "tls_names": [],
-    "tls_days": 730,
-    "tls_renew_days": 90,
-    "tls_certificate": "",
-    "tls_key": "",
-    "tls_directory": "~/.config/mission_control/db",
-    "database": "mission_control",
-    "logins": ["mission_control"],
+    "mission_control_postgresql_mode": "package",
+    "mission_control_postgresql_version": "",
+    "mission_control_postgresql_cluster": "main",
+    "mission_control_postgresql_port": 5432,
+    "mission_control_postgresql_repository": "distribution",
+    "mission_control_postgresql_repository_uri": "",
+    "mission_control_postgresql_repository_key": "",
+    "mission_control_postgresql_listen_addresses": [],
+    "mission_control_postgresql_client_networks": [],
+    "mission_control_postgresql_memory_mb": "",
+    "mission_control_postgresql_settings": {},
+    "mission_control_postgresql_ignored_clusters": [],
+    "mission_control_postgresql_tls": "automatic",
+    "mission_control_postgresql_tls_names": [],
+    "mission_control_postgresql_tls_days": 730,
+    "mission_control_postgresql_tls_renew_days": 90,
+    "mission_control_postgresql_tls_certificate": "",
+    "mission_control_postgresql_tls_key": "",
+    "mission_control_postgresql_tls_directory": "~/.config/mission_control/db",
+    "mission_control_database_name": "mission_control",
+    "mission_control_login_host": "",
+    "mission_control_login_port": 5432,
+    "mission_control_login_unix_socket": "",
+    "mission_control_login_user": "postgres",
+    "mission_control_login_password": "",
+    "mission_control_login_ssl_mode": "prefer",
+    "mission_control_login_ca_cert": "",
+    "mission_control_login_become_user": "postgres",
+    "mission_control_database_user": "mission_control",
+    "mission_control_database_readonly_role": "mission_control_readonly",
+    "mission_control_database_monitor_role": "mission_control_monitor",
+    "mission_control_database_service_role": "mission_control_service",
 }
 
 
+def problem(changes):
+    """What is said of inputs, which are written without the role's prefix where they have it."""
+    return input_problem(
+        {**INPUTS, **{name if name in INPUTS else f"{PREFIX}{name}": value for name, value in changes.items()}}
+    )
+
+
 def test_the_defaults_are_fine():
-    assert input_problem(INPUTS) == ""
+    assert problem({}) == ""
 
 
 @pytest.mark.parametrize(
@@ -60,15 +77,16 @@ def test_the_defaults_are_fine():
     ],
 )  # fmt: skip
 def test_an_input_that_cannot_be_used_is_one_sentence(changes, sentence):
-    assert input_problem({**INPUTS, **changes}) == (f"{PREFIX}{sentence}" if sentence else "")
+    assert problem(changes) == (f"{PREFIX}{sentence}" if sentence else "")
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"database": 'a"b'}, "The name 'a\"b' has a double quote or a control character in it."),
-        ({"database": "ä" * 32}, f"The name {'ä' * 32} is longer than the 63 bytes that PostgreSQL allows."),
-        ({"logins": [""]}, "A name of a database or role is empty."),
+        ({"mission_control_database_name": 'a"b'}, "The name 'a\"b' has a double quote or a control character in it."),
+        ({"mission_control_database_name": "ä" * 32}, f"The name {'ä' * 32} is longer than the 63 bytes that PostgreSQL allows."),
+        ({"mode": "existing", "mission_control_login_port": 0}, "mission_control_login_port is 0, but it must be a whole number from 1 to 65535."),
+        ({"mission_control_database_user": ""}, "A name of a database or role is empty."),
         ({"settings": {"port": 1}}, f"port cannot be set in {PREFIX}settings; use {PREFIX}port."),
         ({"settings": {"hba_file": "x"}}, f"hba_file cannot be set in {PREFIX}settings."),
         ({"settings": {"ssl": "off"}, "tls": "own_authority"}, f"ssl cannot be set in {PREFIX}settings while {PREFIX}tls is own_authority."),
@@ -78,18 +96,18 @@ def test_an_input_that_cannot_be_used_is_one_sentence(changes, sentence):
     ],
 )  # fmt: skip
 def test_so_are_names_networks_and_settings(changes, sentence):
-    assert input_problem({**INPUTS, **changes}) == sentence
+    assert problem(changes) == sentence
 
 
 @pytest.mark.parametrize(
     "name", ["", "a b", "db.home.arpa\nDNS:other", "a,DNS:b", "-a", "1.2.3", "x" * 64, "a/b", "fe80::1%a,DNS:b"]
 )
 def test_what_cannot_stand_in_a_certificate_is_named(name):
-    assert f"in {PREFIX}tls_names is neither the name of a host" in input_problem({**INPUTS, "tls_names": [name]}) or (
-        "which holds a character that cannot be printed" in input_problem({**INPUTS, "tls_names": [name]})
+    assert f"in {PREFIX}tls_names is neither the name of a host" in problem({"tls_names": [name]}) or (
+        "which holds a character that cannot be printed" in problem({"tls_names": [name]})
     )
 
 
 @pytest.mark.parametrize("name", ["db", "DB.Home.Arpa", "*.home.arpa", "192.168.20.5", "fd00::5", "my_container"])
 def test_names_and_addresses_are_taken(name):
-    assert input_problem({**INPUTS, "tls_names": [name]}) == ""
+    assert problem({"tls_names": [name]}) == ""

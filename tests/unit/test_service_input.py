@@ -6,31 +6,35 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.service import input_problem
 
 TOKEN = "5f1c7e0d9a3b48e2"
+PREFIX = "mission_control_service_"
 INPUTS = {
-    "bind_address": "127.0.0.1",
-    "port": 3000,
-    "api_tokens": [TOKEN, "with.all-of_the~signs+and/two=="],
-    "environment": "production",
-    "budget_usd": "",
-    "threads": 8,
-    "connections_per_address": 256,
-    "pool_size": 10,
-    "health_cache_seconds": 5,
-    "statement_timeout": 5,
-    "graceful_timeout": 20,
-    "database_host": "localhost",
-    "database_port": 5432,
-    "database_name": "mission_control",
-    "database_user": "mission_control_service",
-    "database_ssl_mode": "prefer",
-    "database_ca_cert": "",
-    "database_password": "",
-    "user": "mission-control-service",
+    "mission_control_service_bind_address": "127.0.0.1",
+    "mission_control_service_port": 3000,
+    "mission_control_service_api_tokens": [TOKEN, "with.all-of_the~signs+and/two=="],
+    "mission_control_service_environment": "production",
+    "mission_control_service_budget_usd": "",
+    "mission_control_service_threads": 8,
+    "mission_control_service_connections_per_address": 256,
+    "mission_control_service_pool_size": 10,
+    "mission_control_service_health_cache_seconds": 5,
+    "mission_control_service_statement_timeout": 5,
+    "mission_control_service_graceful_timeout": 20,
+    "mission_control_service_database_host": "localhost",
+    "mission_control_service_database_port": 5432,
+    "mission_control_database_name": "mission_control",
+    "mission_control_database_service_role": "mission_control_service",
+    "mission_control_service_database_ssl_mode": "prefer",
+    "mission_control_service_database_ca_cert": "",
+    "mission_control_database_service_password": "",
+    "mission_control_service_user": "mission-control-service",
 }
 
 
 def problem(**changes) -> str:
-    return input_problem({**INPUTS, **changes})
+    """What is said of inputs, which are written without the role's prefix where they have it."""
+    return input_problem(
+        {**INPUTS, **{name if name in INPUTS else f"{PREFIX}{name}": value for name, value in changes.items()}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def problem(**changes) -> str:
         {"budget_usd": "12.50"},
         {"health_cache_seconds": 0},
         {"environment": "the lab, 2nd floor"},
-        {"database_password": 'with "quotes", $dollars and #1'},
+        {"mission_control_database_service_password": 'with "quotes", $dollars and #1'},
     ],
 )
 def test_good_input_is_no_problem(changes):
@@ -77,7 +81,7 @@ def test_good_input_is_no_problem(changes):
         ),
         ({"environment": ["lab"]}, "environment is ['lab'], but it must be a text"),
         ({"database_ca_cert": True}, "database_ca_cert is True, but it must be a text"),
-        ({"database_name": "x" * 1001}, "with 1001 characters, but 1000 are the most."),
+        ({"mission_control_database_name": "x" * 1001}, "with 1001 characters, but 1000 are the most."),
         ({"user": "x" * 1001}, "...,"),
         ({"environment": ""}, "environment is empty, but it is needed."),
         ({"database_host": ""}, "database_host is empty, but it is needed."),
@@ -106,7 +110,7 @@ def test_a_wrong_token_is_named_by_its_place_and_never_shown(tokens, words):
 
 @pytest.mark.parametrize("password", ["it's-a-secret", "back\\slash-secret", "two\nlines-secret"])
 def test_a_password_that_an_env_file_cannot_hold_is_never_shown(password):
-    sentence = problem(database_password=password)
-    assert sentence.startswith("The password in mission_control_service_database_password holds")
+    sentence = problem(mission_control_database_service_password=password)
+    assert sentence.startswith("The password in mission_control_database_service_password holds")
     assert sentence.endswith(".")
-    assert "secret" not in sentence.replace("mission_control_service_database_password", "")
+    assert "secret" not in sentence.replace("mission_control_database_service_password", "")

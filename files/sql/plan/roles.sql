@@ -259,10 +259,10 @@ refusal AS (
   SELECT 1 AS rank, format('PostgreSQL 14 or newer is needed, but this server is version %s.', current_setting('server_version')) AS sentence
     FROM server WHERE version_num < 140000
   UNION ALL
-  SELECT 2, 'This server is a standby, which is read-only: set mission_control_database_login_host to its primary.'
+  SELECT 2, 'This server is a standby, which is read-only: set mission_control_login_host to its primary.'
    WHERE pg_catalog.pg_is_in_recovery()
   UNION ALL
-  SELECT 3, format('The administrator %s cannot be one of the managed roles: set mission_control_database_login_user to another role.', r.name)
+  SELECT 3, format('The administrator %s cannot be one of the managed roles: set mission_control_login_user to another role.', r.name)
     FROM wanted_role r JOIN administrator a ON a.rolname = r.name
   UNION ALL
   SELECT 10, format('The database %s has the encoding %s, not UTF8: rename it or choose another mission_control_database_name.', name, encoding)
@@ -287,7 +287,7 @@ refusal AS (
      AND reach.via NOT IN (SELECT f.role_name FROM forbidden_membership f WHERE f.member = reach.start_oid)
      AND NOT EXISTS (SELECT FROM forbidden_membership f WHERE f.roleid = g.oid AND f.member_name = reach.via)
   UNION ALL
-  SELECT 20, format('The role %s needs CREATEROLE for the step "%s": grant it that, or set mission_control_database_login_user to another role.', a.rolname,
+  SELECT 20, format('The role %s needs CREATEROLE for the step "%s": grant it that, or set mission_control_login_user to another role.', a.rolname,
                     (SELECT reason FROM action WHERE stage = 'roles' ORDER BY ordinal LIMIT 1))
     FROM administrator a
    WHERE NOT a.rolsuper AND NOT a.rolcreaterole AND EXISTS (SELECT FROM action WHERE stage = 'roles')

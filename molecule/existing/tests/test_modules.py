@@ -22,7 +22,7 @@ def login(place):
 @pytest.fixture
 def administrator(place, login, scenario):
     variables = yaml.safe_load((scenario / "inventory/group_vars/mission_control.yml").read_text())
-    password = variables["mission_control_postgresql_login_password"]
+    password = variables["mission_control_login_password"]
     return {**login, "login_user": place.administrator, "login_password": password}
 
 

@@ -91,8 +91,8 @@ def test_a_run_whose_database_is_cut_off_gives_its_lock_back(
     variables = {
         **site(SLOW.format(seconds=5)),
         "mission_control_postgresql_mode": "existing",
-        "mission_control_postgresql_login_host": address(database),
-        "mission_control_postgresql_login_password": "administrator",
+        "mission_control_login_host": address(database),
+        "mission_control_login_password": "administrator",
     }
     playbook = tmp_path / "migrate.yml"
     playbook.write_text(

@@ -9,7 +9,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ...audit.log import AuditError, AuditHead
-from .checks import name_problem, number_problem, path_problem, secret_problem, shown, text_problem
+from .checks import (
+    login_problems,
+    name_problem,
+    number_problem,
+    own_inputs,
+    path_problem,
+    secret_problem,
+    shown,
+    text_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,15 +30,21 @@ _NUMBERS = {
     "archive_timeout": (10, 86400),
     "processes": (1, 64),
     "dump_keep": (1, 9999),
-    "login_port": (1, 65535),
     "restore_port": (1, 65535),
     "restore_repository": (1, 256),
     "restore_timeout": (10, 604800),
 }
 _CALENDARS = ("full_calendar", "incremental_calendar", "dump_calendar")
-_TEXTS = ("login_host", "login_user", "ssl_mode", "restore_confirm", "restore_target", *_CALENDARS)
+_TEXTS = ("login_user", "restore_confirm", "restore_target", *_CALENDARS)
 _PATHS = ("repository", "dump_directory")
-_OPTIONAL_PATHS = ("second_repository", "login_unix_socket", "ca_cert", "restore_dump")
+_OPTIONAL_PATHS = (
+    f"{_PREFIX}second_repository",
+    f"{_PREFIX}restore_dump",
+    "mission_control_login_unix_socket",
+    "mission_control_login_ca_cert",
+)
+# The stanza follows the first.
+_NAMES = ("mission_control_database_name", "mission_control_database_schema", f"{_PREFIX}stanza")
 _QUEUE = re.compile(r"[1-9]\d{0,8}(MiB|GiB|TiB)")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _OPTION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -47,7 +62,7 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
     """The first thing that is wrong, as one sentence that names the variable; empty where all is well.
 
     Args:
-        inputs: the role's variables by their names without the prefix. No sentence holds a password.
+        inputs: the role's variables by their names. No sentence holds a password.
     """
     return next(_problems(inputs), "")
 
@@ -85,32 +100,35 @@ def password_line(host: str, port: int, database: str, user: str, password: str)
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    yield from _method_problems(inputs)
+    own = own_inputs(inputs, _PREFIX)
+    yield from _method_problems(own["method"], inputs["mission_control_postgresql_mode"])
+    yield from login_problems(inputs)
     for name, (least, most) in _NUMBERS.items():
-        yield from _sentence(name, number_problem(inputs[name], least, most))
+        yield from _sentence(f"{_PREFIX}{name}", number_problem(own[name], least, most))
     for name in _TEXTS:
-        yield from _sentence(name, text_problem(inputs[name]))
+        yield from _sentence(f"{_PREFIX}{name}", text_problem(own[name]))
     for name in _PATHS:
-        yield from _sentence(name, _place_problem(inputs[name]))
+        yield from _sentence(f"{_PREFIX}{name}", _place_problem(own[name]))
     for name in _OPTIONAL_PATHS:
         yield from _sentence(name, _place_problem(inputs[name]) if inputs[name] != "" else "")
     for name in ("login_password", "cipher_password"):
-        yield from _sentence(name, secret_problem(inputs[name]), "The value of ")
-    for name in ("stanza", "database", "schema"):
+        yield from _sentence(f"The value of {_PREFIX}{name}", secret_problem(own[name]))
+    for name in _NAMES:
         yield from _sentence(name, name_problem(inputs[name]))
-    if inputs["second_repository"] and inputs["second_repository"] == inputs["repository"]:
+    if own["second_repository"] and own["second_repository"] == own["repository"]:
         yield f"{_PREFIX}second_repository is the same directory as {_PREFIX}repository: name another."
-    if not _QUEUE.fullmatch(str(inputs["archive_queue"])):
-        yield f"{_PREFIX}archive_queue is {shown(inputs['archive_queue'])}, but it must be a size such as 512MiB or 4GiB."
-    if not _USER.fullmatch(str(inputs["user"])):
-        yield f"{_PREFIX}user is {shown(inputs['user'])}, which is no name of a user."
-    if is_remote(inputs["login_host"]) and inputs["login_password"] and inputs["ssl_mode"] in _WEAK_MODES:
+    if not _QUEUE.fullmatch(str(own["archive_queue"])):
+        yield f"{_PREFIX}archive_queue is {shown(own['archive_queue'])}, but it must be a size such as 512MiB or 4GiB."
+    if not _USER.fullmatch(str(own["user"])):
+        yield f"{_PREFIX}user is {shown(own['user'])}, which is no name of a user."
+    host, mode = inputs["mission_control_login_host"], inputs["mission_control_login_ssl_mode"]
+    if is_remote(host) and own["login_password"] and mode in _WEAK_MODES:
         yield (
-            f"{_PREFIX}ssl_mode is {inputs['ssl_mode']}, with which anybody between here and {inputs['login_host']} may ask for the administrator's "
-            f"password: set it to verify-full with {_PREFIX}ca_cert, or at least to require."
+            f"mission_control_login_ssl_mode is {mode}, with which anybody between here and {host} may ask for the administrator's "
+            "password: set it to verify-full with mission_control_login_ca_cert, or at least to require."
         )
-    yield from _option_problems(inputs["options"])
-    yield from _restore_problems(inputs)
+    yield from _option_problems(own["options"])
+    yield from _restore_problems(own)
 
 
 def _place_problem(value: Any) -> str:
@@ -122,18 +140,18 @@ def _place_problem(value: Any) -> str:
     )
 
 
-def _sentence(name: str, problem: str, before: str = "") -> Iterator[str]:
+def _sentence(name: str, problem: str) -> Iterator[str]:
     if problem:
-        yield f"{before}{_PREFIX}{name} {problem}."
+        yield f"{name} {problem}."
 
 
-def _method_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    if inputs["method"] not in ("pgbackrest", "dump"):
-        yield f"{_PREFIX}method is {shown(inputs['method'])}, but it must be pgbackrest or dump."
-    if inputs["method"] == "pgbackrest" and inputs["server_mode"] != "package":
+def _method_problems(method: Any, server_mode: str) -> Iterator[str]:
+    if method not in ("pgbackrest", "dump"):
+        yield f"{_PREFIX}method is {shown(method)}, but it must be pgbackrest or dump."
+    if method == "pgbackrest" and server_mode != "package":
         yield (
             f"{_PREFIX}method is pgbackrest, which needs the server's files, but mission_control_postgresql_mode is "
-            f"{inputs['server_mode']}: set {_PREFIX}method to dump."
+            f"{server_mode}: set {_PREFIX}method to dump."
         )
 
 
@@ -151,19 +169,19 @@ def _option_problems(options: Any) -> Iterator[str]:
             yield f"The value of {name} in {_PREFIX}options must be one value on one line."
 
 
-def _restore_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    target = str(inputs["restore_target"])
+def _restore_problems(own: Mapping[str, Any]) -> Iterator[str]:
+    target = str(own["restore_target"])
     try:
         if target:
             moment(target)
     except ValueError:
         yield f"{_PREFIX}restore_target is {shown(target)}, but it must be a moment with its offset such as 2026-11-25 12:00:00+00."
-    cluster = inputs["restore_cluster"]
+    cluster = own["restore_cluster"]
     if cluster != "" and not (isinstance(cluster, str) and _CLUSTER.fullmatch(cluster)):
         yield (
             f"{_PREFIX}restore_cluster is {shown(cluster)}, which is no name for a cluster: use lower-case letters, digits and underscores."
         )
-    heads = inputs["restore_heads"]
+    heads = own["restore_heads"]
     if not isinstance(heads, list):
         yield f"{_PREFIX}restore_heads is {shown(heads)}, but it must be a list; an empty one is written []."
         return

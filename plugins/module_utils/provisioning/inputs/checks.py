@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..passwords.kept import password_problem
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 _NAME = re.compile(r"[a-z_][a-z0-9_$]{0,62}")
+_LOGIN_TEXTS = ("host", "unix_socket", "user", "ssl_mode", "ca_cert", "become_user")
 _MOST_CHARACTERS = 1000
 _MOST_SHOWN = 200
 # PostgreSQL reads the first two as something else than a role; the others are made by initdb.
@@ -86,3 +90,22 @@ def shown(value: Any) -> str:
     """A value in a sentence: in quotes where it is a text, on one line, and never long."""
     text = repr(str(value)) if isinstance(value, str) else " ".join(str(value).split())
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def own_inputs(inputs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The variables that begin with a role's prefix, by the rest of their names."""
+    return {name[len(prefix) :]: value for name, value in inputs.items() if name.startswith(prefix)}
+
+
+def login_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """Whole sentences about the login of the administrator, which several roles share. None holds the password."""
+    problem = number_problem(inputs["mission_control_login_port"], 1, 65535)
+    if problem:
+        yield f"mission_control_login_port {problem}."
+    for name in _LOGIN_TEXTS:
+        problem = text_problem(inputs[f"mission_control_login_{name}"])
+        if problem:
+            yield f"mission_control_login_{name} {problem}."
+    problem = secret_problem(inputs["mission_control_login_password"])
+    if problem:
+        yield f"The password in mission_control_login_password {problem}."

@@ -11,8 +11,10 @@ from ..files.env_file import value_problem
 from .checks import (
     integer,
     is_taken,
+    login_problems,
     name_problem,
     number_problem,
+    own_inputs,
     path_problem,
     secret_problem,
     shown,
@@ -28,81 +30,107 @@ _MILLISECONDS = {"us": 0.001, None: 1, "ms": 1, "s": 1_000, "min": 60_000, "h": 
 _LONGEST_TIME = 2_147_483_647
 _MOST_CONNECTIONS = 262_143
 
+_PREFIX = "mission_control_database_"
+_ROLES = ("owner_role", "audit_role", "user", "readonly_role", "monitor_role", "service_role")
+# What these roles are called in mission_control_database_privileges.
+ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service")
+# Roles that are there already.
+_OTHERS = ("mission_control_login_user", f"{_PREFIX}administrator")
+_TEXTS = (
+    *("locale", "tablespace", "reporting_time_zone"),
+    *("env_file_owner", "env_file_group", "env_file_host", "remove_confirm", "remove_dump"),
+)
+_LISTS = ("monitor_memberships", "service_memberships")
+_LIMITED = ("", "readonly_", "monitor_", "service_")
+_TIMES = (
+    "lock_timeout",
+    *(f"{login}statement_timeout" for login in _LIMITED),
+    *(f"{login}idle_in_transaction_session_timeout" for login in _LIMITED),
+)
+_NUMBERS = {"password_length": (16, 512), "lock_wait": (1, 86400)}
+_PASSWORDS = tuple(f"{login}password" for login in _LIMITED)
+# What goes into the env file as it is given.
+_ENV_VALUES = (f"{_PREFIX}password", f"{_PREFIX}env_file_host", "mission_control_login_ca_cert")
+
 
 def input_problem(inputs: Mapping[str, Any]) -> str:
     """The first thing that is wrong, as one sentence that names the variable; empty where all is well.
 
     Args:
-        inputs: groups of variables, each a mapping of the variable's name to its value: roles (their names), names
-            (database, schema), others (roles that are there already), texts, lists (of texts), directories (on the
-            controller), connection_limits, times, ports, numbers (value, least, most), passwords (empty: none given),
-            env_file (path, empty: none), env_values; and privileges, with keys, what our roles are called in them.
+        inputs: the role's variables by their names. No sentence holds a password.
     """
     return next(_problems(inputs), "")
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    yield from _name_problems(inputs)
-    yield from _text_problems(inputs)
-    for variable, value in inputs["connection_limits"].items():
-        number = integer(value)
+    own = own_inputs(inputs, _PREFIX)
+    yield from _name_problems(inputs, own)
+    yield from login_problems(inputs)
+    problem = text_problem(inputs["mission_control_login_db"])
+    if problem:
+        yield f"mission_control_login_db {problem}."
+    yield from _text_problems(own)
+    for name in (f"{login}connection_limit" for login in _LIMITED):
+        number = integer(own[name])
         if number is None or not (number == -1 or 1 <= number <= _MOST_CONNECTIONS):
-            yield f"{variable} is {shown(value)}, but it must be a number of connections above 0, or -1 for no limit."
-    for variable, value in inputs["times"].items():
-        yield from _time_problems(variable, value)
-    for variable, value in inputs["ports"].items():
-        number = integer(value)
-        if number is None or not 1 <= number <= 65535:
-            yield f"{variable} is {shown(value)}, but a port lies between 1 and 65535."
-    for variable, (value, least, most) in inputs["numbers"].items():
-        problem = number_problem(value, least, most)
+            yield f"{_PREFIX}{name} is {shown(own[name])}, but it must be a number of connections above 0, or -1 for no limit."
+    for name in _TIMES:
+        yield from _time_problems(f"{_PREFIX}{name}", own[name])
+    port = integer(own["env_file_port"])
+    if port is None or not 1 <= port <= 65535:
+        yield f"{_PREFIX}env_file_port is {shown(own['env_file_port'])}, but a port lies between 1 and 65535."
+    for name, (least, most) in _NUMBERS.items():
+        problem = number_problem(own[name], least, most)
         if problem:
-            yield f"{variable} {problem}."
-    for variable, value in inputs["passwords"].items():
-        problem = secret_problem(value)
+            yield f"{_PREFIX}{name} {problem}."
+    for name in _PASSWORDS:
+        problem = secret_problem(own[name])
         if problem:
-            yield f"The password in {variable} {problem}."
-    yield from _env_file_problems(inputs)
-    yield from privilege_problems(inputs["privileges"], inputs["keys"])
+            yield f"The password in {_PREFIX}{name} {problem}."
+    yield from _env_file_problems(inputs, own["env_file"])
+    yield from privilege_problems(own["privileges"], ROLE_KEYS)
 
 
-def _name_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    for variable, value in {**inputs["roles"], **inputs["names"]}.items():
-        problem = name_problem(value)
+def _name_problems(inputs: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[str]:
+    for name in (*_ROLES, "name", "schema"):
+        problem = name_problem(own[name])
         if problem:
-            yield f"{variable} {problem}."
-        elif is_taken(value) and [variable, value] not in inputs["allowed"]:
-            yield f"{variable} is {value!r}, a name that PostgreSQL keeps for itself: choose another."
+            yield f"{_PREFIX}{name} {problem}."
+        # PostgreSQL made the schema public, but it is nobody's.
+        elif is_taken(own[name]) and (name, own[name]) != ("schema", "public"):
+            yield f"{_PREFIX}{name} is {own[name]!r}, a name that PostgreSQL keeps for itself: choose another."
     first_use: dict[str, str] = {}
-    for variable, value in inputs["roles"].items():
-        if value in first_use:
-            yield f"{first_use[value]} and {variable} are both {value!r}, but the roles need different names."
-        first_use[value] = variable
-    for variable, value in inputs["others"].items():
-        problem = text_problem(value)
+    for name in _ROLES:
+        if own[name] in first_use:
+            yield (
+                f"{_PREFIX}{first_use[own[name]]} and {_PREFIX}{name} are both {own[name]!r}, "
+                "but the roles need different names."
+            )
+        first_use[own[name]] = name
+    for name in _OTHERS:
+        problem = text_problem(inputs[name])
         if problem:
-            yield f"{variable} {problem}."
-        if str(value) in first_use:
-            yield f"{variable} is {value!r}, which is the role of {first_use[str(value)]}: it must be another one."
+            yield f"{name} {problem}."
+        if str(inputs[name]) in first_use:
+            yield f"{name} is {inputs[name]!r}, which is the role of {_PREFIX}{first_use[str(inputs[name])]}: it must be another one."
 
 
-def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    for variable, value in inputs["texts"].items():
-        problem = text_problem(value)
+def _text_problems(own: Mapping[str, Any]) -> Iterator[str]:
+    for name in _TEXTS:
+        problem = text_problem(own[name])
         if problem:
-            yield f"{variable} {problem}."
-    for variable, value in inputs["lists"].items():
-        if not isinstance(value, (list, tuple)):
-            yield f"{variable} is {shown(value)}, but it must be a list; an empty one is written []."
+            yield f"{_PREFIX}{name} {problem}."
+    for name in _LISTS:
+        if not isinstance(own[name], (list, tuple)):
+            yield f"{_PREFIX}{name} is {shown(own[name])}, but it must be a list; an empty one is written []."
             continue
-        for each in value:
+        for each in own[name]:
             problem = text_problem(each) or ("" if each != "" else "is empty")
             if problem:
-                yield f"An entry of {variable} {problem}."
-    for variable, value in inputs["directories"].items():
-        problem = path_problem(value, home=True)
-        if problem:
-            yield f"{variable} {problem}."
+                yield f"An entry of {_PREFIX}{name} {problem}."
+    problem = path_problem(own["password_directory"], home=True)
+    if problem:
+        yield f"{_PREFIX}password_directory {problem}."
 
 
 def _time_problems(variable: str, value: Any) -> Iterator[str]:
@@ -111,13 +139,12 @@ def _time_problems(variable: str, value: Any) -> Iterator[str]:
         yield f"{variable} is {shown(value)}, but it must be a time such as 500ms, 30s or 5min of at most 24 days, or 0 for no limit."
 
 
-def _env_file_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    path = inputs["env_file"]
+def _env_file_problems(inputs: Mapping[str, Any], path: Any) -> Iterator[str]:
     if path == "":
         return
     if path_problem(path) or str(path).endswith("/"):
         yield f"mission_control_database_env_file is {shown(path)}, but it must be the absolute path of a file."
-    for variable, value in inputs["env_values"].items():
-        problem = value_problem(str(value))
+    for name in _ENV_VALUES:
+        problem = value_problem(str(inputs[name]))
         if problem:
-            yield f"The value of {variable} {problem}: change it or set no mission_control_database_env_file."
+            yield f"The value of {name} {problem}: change it or set no mission_control_database_env_file."

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .checks import name_problem, number_problem, path_problem, secret_problem, text_problem
+from .checks import login_problems, name_problem, number_problem, path_problem, text_problem
 from .prices import price_problems
 
 if TYPE_CHECKING:
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 _PREFIX = "mission_control_schema_"
 _MOST_MILLISECONDS = 2_147_483_647
 _NUMBERS = {
-    "login_port": (1, 65535),
-    "lock_timeout": (1, _MOST_MILLISECONDS),
-    "wait": (0, 86400),
-    "dump_keep": (1, 100_000),
+    f"{_PREFIX}lock_timeout": (1, _MOST_MILLISECONDS),
+    f"{_PREFIX}wait": (0, 86400),
+    f"{_PREFIX}dump_keep": (1, 100_000),
 }
-_NAMES = ("name", "owner_role", "audit_role")
-_TEXTS = ("login_host", "login_unix_socket", "login_user", "ca_cert", "become_user", "database", "site_directory")
+_OWNER, _AUDIT = "mission_control_database_owner_role", "mission_control_database_audit_role"
+_NAMES = ("mission_control_database_schema", _OWNER, _AUDIT)
+_TEXTS = ("mission_control_database_name", f"{_PREFIX}site_directory")
 
 
 def input_problem(inputs: Mapping[str, Any]) -> str:
     """The first thing that is wrong, as one sentence that names the variable; empty where all is well.
 
     Args:
-        inputs: the role's variables by their names without the prefix.
+        inputs: the role's variables by their names. No sentence holds a password.
     """
     return next(_problems(inputs), "")
 
@@ -37,22 +37,20 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     for name, (least, most) in _NUMBERS.items():
         problem = number_problem(inputs[name], least, most)
         if problem:
-            yield f"{_PREFIX}{name} {problem}."
+            yield f"{name} {problem}."
     for name in _NAMES:
         problem = name_problem(inputs[name])
         if problem:
-            yield f"{_PREFIX}{name} {problem}."
-    if inputs["owner_role"] == inputs["audit_role"]:
-        yield f"{_PREFIX}owner_role and {_PREFIX}audit_role are both {inputs['owner_role']!r}, but they need different names."
+            yield f"{name} {problem}."
+    if inputs[_OWNER] == inputs[_AUDIT]:
+        yield f"{_OWNER} and {_AUDIT} are both {inputs[_OWNER]!r}, but they need different names."
     for name in _TEXTS:
         problem = text_problem(inputs[name])
         if problem:
-            yield f"{_PREFIX}{name} {problem}."
-    problem = secret_problem(inputs["login_password"])
-    if problem:
-        yield f"The password in {_PREFIX}login_password {problem}."
-    directory = inputs["dump_directory"]
+            yield f"{name} {problem}."
+    yield from login_problems(inputs)
+    directory = inputs[f"{_PREFIX}dump_directory"]
     problem = "" if directory == "" else path_problem(directory)
     if problem:
         yield f"{_PREFIX}dump_directory {problem}."
-    yield from price_problems(inputs["prices"])
+    yield from price_problems(inputs[f"{_PREFIX}prices"])

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from ..files.env_file import value_problem
-from .checks import number_problem, secret_problem, shown, text_problem
+from .checks import number_problem, own_inputs, secret_problem, shown, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,66 +31,69 @@ _NUMBERS = {
     "graceful_timeout": (1, 300),
     "database_port": (1, 65535),
 }
+_ENVIRONMENT, _CA_CERT = f"{_PREFIX}environment", f"{_PREFIX}database_ca_cert"
+_TEXTS = (
+    _ENVIRONMENT,
+    f"{_PREFIX}database_host",
+    "mission_control_database_name",
+    "mission_control_database_service_role",
+    f"{_PREFIX}database_ssl_mode",
+    _CA_CERT,
+)
 
 
 def input_problem(inputs: Mapping[str, Any]) -> str:
     """The first thing that is wrong, as one sentence that names the variable; empty where all is well.
 
     Args:
-        inputs: the role's variables by their names without the prefix. No sentence holds a token or a password.
+        inputs: the role's variables by their names. No sentence holds a token or a password.
     """
     return next(_problems(inputs), "")
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    yield from _address_problems(inputs)
+    own = own_inputs(inputs, _PREFIX)
+    yield from _address_problems(own)
     for name, (least, most) in _NUMBERS.items():
-        problem = number_problem(inputs[name], least, most)
+        problem = number_problem(own[name], least, most)
         if problem:
             yield f"{_PREFIX}{name} {problem}."
-    if not _USER.fullmatch(str(inputs["user"])) or inputs["user"] == "root":
+    if not _USER.fullmatch(str(own["user"])) or own["user"] == "root":
         yield (
-            f"{_PREFIX}user is {shown(inputs['user'])}, but it must be the name of a user of its own, with 1 to 32 lower-case letters, digits, "
+            f"{_PREFIX}user is {shown(own['user'])}, but it must be the name of a user of its own, with 1 to 32 lower-case letters, digits, "
             "underscores and hyphens, that begins with a letter or an underscore."
         )
-    if not _amount(inputs["budget_usd"]):
-        yield f"{_PREFIX}budget_usd is {shown(inputs['budget_usd'])}, but it must be an amount above 0 such as 25 or 12.50, or empty for no budget."
+    if not _amount(own["budget_usd"]):
+        yield f"{_PREFIX}budget_usd is {shown(own['budget_usd'])}, but it must be an amount above 0 such as 25 or 12.50, or empty for no budget."
     yield from _text_problems(inputs)
-    yield from _token_problems(inputs["api_tokens"])
+    yield from _token_problems(own["api_tokens"])
 
 
-def _address_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    address = str(inputs["bind_address"])
+def _address_problems(own: Mapping[str, Any]) -> Iterator[str]:
+    address = str(own["bind_address"])
     try:
         ipaddress.ip_address(address)
     except ValueError:
         yield f"{_PREFIX}bind_address is {shown(address)}, but it must be an IP address such as 127.0.0.1, 192.168.1.5, 0.0.0.0 or ::1."
-    problem = number_problem(inputs["port"], 1024, 65535)
+    problem = number_problem(own["port"], 1024, 65535)
     if problem:
         yield f"{_PREFIX}port {problem}, since the service has no right to open a lower one."
 
 
 def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    for name in (
-        "environment",
-        "database_host",
-        "database_name",
-        "database_user",
-        "database_ssl_mode",
-        "database_ca_cert",
-    ):
+    for name in _TEXTS:
         value = inputs[name]
         problem = text_problem(value) or value_problem(str(value))
-        if name == "environment" and len(str(value)) > _LONGEST_ENVIRONMENT:
+        if name == _ENVIRONMENT and len(str(value)) > _LONGEST_ENVIRONMENT:
             problem = f"is {shown(value)} with {len(str(value))} characters, but {_LONGEST_ENVIRONMENT} are the most"
-        elif value == "" and name != "database_ca_cert":
+        elif value == "" and name != _CA_CERT:
             problem = "is empty, but it is needed"
         if problem:
-            yield f"{_PREFIX}{name} {problem}."
-    password = inputs["database_password"]
-    problem = secret_problem(password) or value_problem(str(password))
+            yield f"{name} {problem}."
+    name = "mission_control_database_service_password"
+    problem = secret_problem(inputs[name]) or value_problem(str(inputs[name]))
     if problem:
-        yield f"The password in {_PREFIX}database_password {problem}."
+        yield f"The password in {name} {problem}."
 
 
 def _token_problems(tokens: Any) -> Iterator[str]:
