@@ -133,7 +133,7 @@ def apply(params: dict[str, Any], check: bool) -> dict[str, Any]:
                 files.remove(draft)
                 files.write(draft, wanted, mode)
             try:
-                problem = _refused(params, draft)
+                problem = files.refusal(params["validate"], draft, path, params["owner"])
             finally:
                 with files.acting_as(params["owner"]):
                     files.remove(draft)
@@ -143,31 +143,6 @@ def apply(params: dict[str, Any], check: bool) -> dict[str, Any]:
             files.remove(path) if wanted is None else files.write(path, wanted, mode)
     shown = {"before": _text(before), "after": _text(wanted), "before_header": path, "after_header": path}
     return {"changed": changed, "path": path, "diff": shown}
-
-
-def _refused(params: dict[str, Any], draft: str) -> str:
-    """Why the program refuses the draft, as it says so; empty where it does not."""
-    account = pwd.getpwnam(params["owner"])
-    identity: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    # Not the module's run_command, which runs as root.
-    answer = subprocess.run(  # noqa: S603 - a program that the caller names # pylint: disable=ansible-bad-function
-        [each.replace("%s", draft) for each in params["validate"]],
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=60,
-        check=False,
-        **identity,
-    )
-    if answer.returncode == 0:
-        return ""
-    said = (answer.stderr or answer.stdout or f"exit code {answer.returncode}").strip()
-    return said.replace(draft, params["path"])
 
 
 def _text(content: bytes | None) -> str:
