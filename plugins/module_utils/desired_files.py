@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare directories and files with what is desired, and make the difference: as a plan on the controller, or on the host itself.
 
-An entry is a mapping of strings and truth values: `path`, `state` (file, directory, absent, or unmanaged: left alone), `content` (text), `owner` and `group` (names), `mode`
-(octal digits), `keep` (what is there keeps its content, or, of a directory that belongs to its owner, group and mode), `secret` and `validate`.
+An entry has the options of the module files: `path`, `state` (file, directory, absent, or unmanaged: left alone), `content` (text), `owner` and `group`
+(names), `mode` (octal digits), `keep` (what is there keeps its content, or, of a directory that belongs to its owner, group and mode), `secret` and
+`validate` (a program and its arguments).
 
 Each directory on the way to a path is opened below the one before and without following a link, unless nobody but root can lay one there. Where
 somebody else controls a directory on the way, the entry is made with the rights of its owner.
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
     Entry = Mapping[str, Any]
 
 # Of an entry that does not say it; the options of the module files have the same.
-DEFAULTS = {"state": "file", "content": "", "owner": "root", "group": "root", "mode": "0644", "keep": False}
+DEFAULTS = {
+    "state": "file",
+    "content": "",
+    "owner": "root",
+    "group": "root",
+    "mode": "0644",
+    "keep": False,
+    "secret": False,
+    "validate": [],
+}
+_NOT_SHOWN = "(not shown)\n"
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory"}
 _ATTRIBUTES = ("owner", "group", "mode")
 _WRITABLE_FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -142,7 +153,8 @@ def _bring_about(entry: Entry, check: bool) -> tuple[str, list[dict[str, str]]]:
             return "", []
         if check:
             # An earlier entry may be what makes its directory.
-            return change_of(None, entry), _difference(entry, None, b"")
+            change = change_of(None, entry)
+            return change, _difference(change, entry, None, b"")
         if entry["state"] != "directory":
             raise OwnedFileError(f"{path} cannot be written: there is no directory {os.path.dirname(path)}.") from error
         _bring_about({**entry, "path": os.path.dirname(path)}, check)
@@ -248,12 +260,12 @@ def _apply(place: _Place, entry: Entry, check: bool) -> tuple[str, list[dict[str
     if not change:
         return "", []
     before = b""
-    if found and found["kind"] == "file" and not entry.get("secret"):
+    if found and found["kind"] == "file" and not entry["secret"]:
         with place.rights_of(entry["owner"]) if _is_user(entry["owner"]) else contextlib.nullcontext():
             before = _content(place)
     if not check:
         _ACTIONS[change](place, entry)
-    return change, _difference(entry, found, before)
+    return change, _difference(change, entry, found, before)
 
 
 def _write(place: _Place, entry: Entry) -> None:
@@ -266,7 +278,7 @@ def _write(place: _Place, entry: Entry) -> None:
                 file.flush()
                 _set_attributes(descriptor, entry)
                 os.fsync(descriptor)
-        if entry.get("validate"):
+        if entry["validate"]:
             _validate(place, entry, os.path.join(os.path.dirname(place.path), draft))
         with place.rights_of(entry["owner"]):
             os.replace(draft, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
@@ -280,9 +292,11 @@ def _validate(place: _Place, entry: Entry, draft: str) -> None:
     try:
         said = refusal(entry["validate"], draft, place.path, entry["owner"] if place.shared else "root")
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OwnedFileError(f"{place.path} stays as it is, since {program} cannot check the new one: {error}.") from error
+        raise OwnedFileError(
+            f"{place.path} stays as it is, since {program} cannot check the new one: {error}."
+        ) from error
     if said:
-        shown = "what it says is not shown, since the file is secret" if entry.get("secret") else said
+        shown = "what it says is not shown, since the file is secret" if entry["secret"] else said
         raise OwnedFileError(f"{place.path} stays as it is, since {program} refuses the new one: {shown}")
 
 
@@ -342,19 +356,18 @@ def _remove(place: _Place, entry: Entry) -> None:
 _ACTIONS = {"make": _make, "write": _write, "adjust": _adjust, "remove": _remove}
 
 
-def _difference(entry: Entry, found: Mapping[str, Any] | None, before: bytes) -> list[dict[str, str]]:
-    """Before and after, of content and attributes apart; the content of a secret is shown neither before nor after."""
-    path, state, differences = entry["path"], entry["state"], []
-    attributes = "".join(f"{name}: {found[name]}\n" for name in _ATTRIBUTES) if found else ""
-    wanted = "".join(f"{name}: {_wanted(entry, name)}\n" for name in _ATTRIBUTES) if state != "absent" else ""
-    kept = state != "file" or (found is not None and entry["keep"])
-    after = decoded(before)[0] if kept and state == "file" else "" if kept else entry["content"]
-    if entry.get("secret"):
-        differences.append(_shown(f"{path} (secret)", "", ""))
-    elif decoded(before)[0] != after:
+def _difference(change: str, entry: Entry, found: Mapping[str, Any] | None, before: bytes) -> list[dict[str, str]]:
+    """Before and after, of content and attributes apart; of the content of a secret only that it changes."""
+    path, differences = entry["path"], []
+    if change == "write":
+        after = _NOT_SHOWN if entry["secret"] else entry["content"]
         differences.append(_shown(path, decoded(before)[0], after))
-    if attributes != wanted:
-        differences.append(_shown(f"{path} (attributes)", attributes, wanted))
+    elif change == "remove":
+        differences.append(_shown(path, _NOT_SHOWN if entry["secret"] else decoded(before)[0], ""))
+    earlier = "".join(f"{name}: {found[name]}\n" for name in _ATTRIBUTES) if found else ""
+    wanted = "".join(f"{name}: {_wanted(entry, name)}\n" for name in _ATTRIBUTES) if change != "remove" else ""
+    if earlier != wanted:
+        differences.append(_shown(f"{path} (attributes)", earlier, wanted))
     return differences
 
 

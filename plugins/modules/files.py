@@ -164,7 +164,8 @@ def main() -> None:
         changes, differences = desired_files.apply(entries, module.check_mode)
     except OwnedFileError as error:
         module.fail_json(msg=str(error), invocation=invocation)
-    module.exit_json(changed=bool(changes), changes=changes, diff=differences, invocation=invocation)
+    shown = {"diff": differences} if module._diff else {}
+    module.exit_json(changed=bool(changes), changes=changes, invocation=invocation, **shown)
 
 
 if __name__ == "__main__":
