@@ -192,8 +192,11 @@ def _place_of(path: str) -> Iterator[_Place]:
     try:
         while True:
             found = os.fstat(directory)
-            shared = shared or found.st_uid != 0 or bool(found.st_mode & _WRITABLE_FOR_OTHERS)
+            open_to_others = bool(found.st_mode & _WRITABLE_FOR_OTHERS)
+            # In a sticky one nobody else can put something in the place of what is root's.
+            shared = shared or found.st_uid != 0 or (open_to_others and not found.st_mode & stat.S_ISVTX)
             if not names:
+                shared = shared or open_to_others
                 break
             name = names.pop(0)
             try:
@@ -202,7 +205,7 @@ def _place_of(path: str) -> Iterator[_Place]:
                 if not stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode):
                     raise
                 links += 1
-                if shared or links > _MOST_LINKS:
+                if shared or open_to_others or links > _MOST_LINKS:
                     raise OwnedFileError(
                         f"{path} lies behind the link {name}, which is not followed: put a directory in its place."
                     ) from None
