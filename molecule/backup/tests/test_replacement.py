@@ -52,9 +52,10 @@ def take_the_repository(gone, replacement):
 
 def leave_apt_at_work(machine):
     """As on the host of a run that was killed on the controller: pgBackRest is unpacked and not configured, and apt's lock is taken for a while."""
-    download = "apt-get install --yes --no-install-recommends --download-only pgbackrest"
-    machine.host.check_output(f"apt-get update && DEBIAN_FRONTEND=noninteractive {download}")
-    machine.host.check_output("DEBIAN_FRONTEND=noninteractive dpkg --unpack /var/cache/apt/archives/*.deb")
+    listed = machine.host.check_output("apt-get install --simulate --no-install-recommends pgbackrest")
+    packages = re.findall(r"^Inst (\S+)", listed, re.MULTILINE)
+    archives = " ".join(f"/var/cache/apt/archives/{name}_*.deb" for name in packages)
+    machine.host.check_output(f"DEBIAN_FRONTEND=noninteractive dpkg --unpack {archives}")
     assert machine.host.file("/usr/bin/pgbackrest").exists
     assert not machine.host.user("postgres").exists
     lock = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(8)"
