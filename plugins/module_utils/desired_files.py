@@ -54,7 +54,7 @@ _VERBS = {"make": "Make", "write": "Write", "adjust": "Set owner and mode of", "
 
 
 def change_of(found: Mapping[str, Any] | None, entry: Entry) -> str:
-    """What is to be done for an entry: make (a directory), write, adjust (owner, group, mode), remove; empty for nothing.
+    """What an entry needs: make (a directory), write, adjust (owner, group, mode), remove; empty for nothing.
 
     Args:
         found: what `describe` returned for its path.
@@ -78,7 +78,7 @@ def change_of(found: Mapping[str, Any] | None, entry: Entry) -> str:
         return ""
     if state == "file" and not entry["keep"] and found["sha256"] != _digest(entry["content"].encode()):
         return "write"
-    return "adjust" if any(found[name] != _wanted(entry, name) for name in _ATTRIBUTES) else ""
+    return "adjust" if any(found[name] != _desired(entry, name) for name in _ATTRIBUTES) else ""
 
 
 def plan_files(found: Mapping[str, Mapping[str, Any] | None], entries: Iterable[Entry]) -> dict[str, list[str]]:
@@ -123,27 +123,27 @@ def describe(path: str) -> dict[str, Any] | None:
 
 
 def apply(entries: Sequence[Entry], check: bool) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Bring entries about in their order, unless that is only to be checked.
+    """Make everything as its entry says, in their order, or only say in `check` what would be done.
 
     Returns:
         What was done by path (as `change_of` calls it), and the differences to show.
 
     Raises:
-        OwnedFileError: an entry cannot be brought about. As far as that is seen before, nothing has changed; a file is never half written.
+        OwnedFileError: something cannot be made so. As far as that is seen before, nothing has changed; a file is never half written.
     """
     entries = [entry for entry in entries if entry["state"] != "unmanaged"]
-    planned = [(entry["path"], *_bring_about(entry, check=True)) for entry in entries]
+    planned = [(entry["path"], *_ensure(entry, check=True)) for entry in entries]
     if not check:
         # Users and groups may be made by other tasks, which in check mode have made nothing.
         for entry in entries:
             _numbers(entry)
         for entry in entries:
-            _bring_about(entry, check=False)
+            _ensure(entry, check=False)
     changes = {path: change for path, change, _differences in planned if change}
     return changes, [each for _path, _change, differences in planned for each in differences]
 
 
-def _bring_about(entry: Entry, check: bool) -> tuple[str, list[dict[str, str]]]:
+def _ensure(entry: Entry, check: bool) -> tuple[str, list[dict[str, str]]]:
     path = entry["path"]
     try:
         with _place_of(path) as place:
@@ -157,8 +157,8 @@ def _bring_about(entry: Entry, check: bool) -> tuple[str, list[dict[str, str]]]:
             return change, _difference(change, entry, None, b"")
         if entry["state"] != "directory":
             raise OwnedFileError(f"{path} cannot be written: there is no directory {os.path.dirname(path)}.") from error
-        _bring_about({**entry, "path": os.path.dirname(path)}, check)
-        return _bring_about(entry, check)
+        _ensure({**entry, "path": os.path.dirname(path)}, check)
+        return _ensure(entry, check)
     except OSError as error:
         raise OwnedFileError(f"{path} cannot be made as it should be: {error.strerror}.") from error
 
@@ -253,7 +253,7 @@ def _content(place: _Place) -> bytes:
         return file.read()
 
 
-def _wanted(entry: Entry, attribute: str) -> str:
+def _desired(entry: Entry, attribute: str) -> str:
     return f"{int(entry['mode'], 8):04o}" if attribute == "mode" else str(entry[attribute])
 
 
@@ -324,9 +324,9 @@ def _adjust(place: _Place, entry: Entry) -> None:
 
 def _set_attributes(descriptor: int, entry: Entry) -> None:
     found = os.fstat(descriptor)
-    wanted = _numbers(entry)
-    if (found.st_uid, found.st_gid) != wanted:
-        os.fchown(descriptor, *wanted)
+    numbers = _numbers(entry)
+    if (found.st_uid, found.st_gid) != numbers:
+        os.fchown(descriptor, *numbers)
     os.fchmod(descriptor, int(entry["mode"], 8))
 
 
@@ -368,9 +368,9 @@ def _difference(change: str, entry: Entry, found: Mapping[str, Any] | None, befo
     elif change == "remove":
         differences.append(_shown(path, _NOT_SHOWN if entry["secret"] else decoded(before)[0], ""))
     earlier = "".join(f"{name}: {found[name]}\n" for name in _ATTRIBUTES) if found else ""
-    wanted = "".join(f"{name}: {_wanted(entry, name)}\n" for name in _ATTRIBUTES) if change != "remove" else ""
-    if earlier != wanted:
-        differences.append(_shown(f"{path} (attributes)", earlier, wanted))
+    later = "".join(f"{name}: {_desired(entry, name)}\n" for name in _ATTRIBUTES) if change != "remove" else ""
+    if earlier != later:
+        differences.append(_shown(f"{path} (attributes)", earlier, later))
     return differences
 
 

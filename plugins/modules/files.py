@@ -9,7 +9,7 @@ module: files
 short_description: Make directories and write files in one call
 version_added: "0.2.0"
 description:
-  - Brings a list of directories and files about, in its order, and changes nothing where all of it is as it should be.
+  - Makes the directories and files of a list as it says, in its order, and changes nothing where they are so already.
   - A file is put in place as a whole. Links are refused; one on the way to a path is followed only where nobody but root can lay one.
   - In a directory that somebody else than root controls it acts with the rights of the entry's owner.
   - What a directory lies in is made as well where it is missing, with the same owner, group and mode.
@@ -55,7 +55,7 @@ options:
         default: false
       validate:
         description:
-          - A program and its arguments that judge a new file before it is put in place; C(%s) in them stands for its path.
+          - A program and its arguments that validate a new file before it is put in place; C(%s) in them stands for its path.
           - It runs with the rights with which the file is written, and not in check mode.
         type: list
         elements: str

@@ -97,8 +97,8 @@ def test_a_second_run_changes_nothing(place, run):
 
 
 def test_check_mode_says_what_a_run_does_and_does_nothing(place, run):
-    wished = [*entries(place), {"path": place / "etc/more", "owner": "not-there-yet", "group": "not-there-yet"}]
-    result, _ = run(*wished, check_mode=True)
+    desired = [*entries(place), {"path": place / "etc/more", "owner": "not-there-yet", "group": "not-there-yet"}]
+    result, _ = run(*desired, check_mode=True)
     assert result["changes"] == {f"{place}/etc": "make", f"{place}/etc/settings": "write", f"{place}/etc/more": "write"}
     assert state(place) == {}
 
@@ -122,9 +122,9 @@ def test_the_difference_shows_content_and_attributes_before_and_after(place, run
 @pytest.mark.parametrize("mode", ["0644", "0600"])
 def test_a_secret_is_in_no_output(place, run, mode):
     for content in (f"password={SECRET}\n", f"password={SECRET}2\n"):
-        wished = entries(place, content, secret=True, mode=mode)
+        desired = entries(place, content, secret=True, mode=mode)
         for check in (True, False):
-            result, output = run(*wished, check_mode=check, diff=True)
+            result, output = run(*desired, check_mode=check, diff=True)
             assert result["changed"]
             assert SECRET not in output
     result, output = run(entries(place)[1], check_mode=True, diff=True)
@@ -142,16 +142,16 @@ def test_what_is_kept_keeps_its_content_and_gets_its_mode(place, run):
     (place / "key").write_text("made earlier")
     (place / "mounted").mkdir(0o711)
     before = (place / "key").stat().st_mtime_ns
-    wished = [
+    desired = [
         {"path": place / "key", "content": "new", "keep": True, "mode": "0600"},
         {"path": place / "mounted", "state": "directory", "mode": "0700", "keep": True},
     ]
-    assert run(*wished)[0]["changes"] == {f"{place}/key": "adjust"}
+    assert run(*desired)[0]["changes"] == {f"{place}/key": "adjust"}
     assert (place / "key").read_text() == "made earlier"
     assert (place / "key").stat().st_mtime_ns == before, "nothing is restarted for a mode"
     assert stat.S_IMODE((place / "key").stat().st_mode) == 0o600
     (place / "key").unlink()
-    assert run(*wished)[0]["changes"] == {f"{place}/key": "write"}
+    assert run(*desired)[0]["changes"] == {f"{place}/key": "write"}
 
 
 def test_what_is_unmanaged_stays(place, run):
@@ -163,11 +163,11 @@ def test_what_is_unmanaged_stays(place, run):
 
 @pytest.mark.skipif(not ROOT, reason="only root gives files away")
 def test_owner_and_group_are_set_and_nobody_reads_a_secret_before(place, run):
-    wished = {"path": place / "secret", "content": SECRET, "mode": "0600", **THEIRS}
-    run(wished)
+    desired = {"path": place / "secret", "content": SECRET, "mode": "0600", **THEIRS}
+    run(desired)
     status = (place / "secret").stat()
     assert (pwd.getpwuid(status.st_uid).pw_name, stat.S_IMODE(status.st_mode)) == (SOMEBODY, 0o600)
-    assert run({**wished, **MINE})[0]["changes"] == {f"{place}/secret": "adjust"}
+    assert run({**desired, **MINE})[0]["changes"] == {f"{place}/secret": "adjust"}
     assert (place / "secret").stat().st_uid == 0
 
 
@@ -279,9 +279,9 @@ def test_a_link_that_is_swapped_meanwhile_leads_root_nowhere(theirs, place):
     entry = {**desired_files.DEFAULTS, "path": str(theirs / "inner/file"), **THEIRS}
     try:
         for number in range(400):
-            for wished in ({**entry, "content": str(number)}, {**entry, "state": "absent"}):
+            for desired in ({**entry, "content": str(number)}, {**entry, "state": "absent"}):
                 try:
-                    desired_files.apply([wished], check=False)
+                    desired_files.apply([desired], check=False)
                     outcomes.add("written")
                 except desired_files.OwnedFileError:
                     outcomes.add("refused")
@@ -293,19 +293,19 @@ def test_a_link_that_is_swapped_meanwhile_leads_root_nowhere(theirs, place):
     precious.chmod(0o755)
 
 
-JUDGE = [sys.executable, "-c", "import sys; text = open(sys.argv[1]).read(); 'good' in text or sys.exit(text)", "%s"]
+VALIDATE = [sys.executable, "-c", "import sys; text = open(sys.argv[1]).read(); 'good' in text or sys.exit(text)", "%s"]
 
 
 @pytest.mark.parametrize("secret", [False, True])
-def test_what_the_judge_refuses_is_not_put_in_place(place, run, secret):
-    wished = {"path": place / "file", "validate": JUDGE, "secret": secret}
-    assert run({**wished, "content": "good\n"})[0]["changed"]
+def test_what_its_program_refuses_is_not_put_in_place(place, run, secret):
+    desired = {"path": place / "file", "validate": VALIDATE, "secret": secret}
+    assert run({**desired, "content": "good\n"})[0]["changed"]
     before = state(place)
-    result, output = run({**wished, "content": f"bad {SECRET}\n"})
+    result, output = run({**desired, "content": f"bad {SECRET}\n"})
     assert result["msg"].startswith(f"{place}/file stays as it is, since {sys.executable} refuses the new one: ")
     assert (SECRET in output) is not secret
     assert state(place) == before
-    result, _ = run({**wished, "content": "good too\n", "validate": ["/not/there", "%s"]})
+    result, _ = run({**desired, "content": "good too\n", "validate": ["/not/there", "%s"]})
     assert "/not/there cannot check the new one" in result["msg"]
     assert state(place) == before
 
@@ -356,22 +356,22 @@ def test_a_plan_says_on_the_controller_what_the_module_does_on_the_host(place, r
     (place / "old").touch()
     (place / "loose").write_text("")
     (place / "loose").chmod(0o666)
-    wished = [
+    desired = [
         {**MINE, "path": str(place / "etc"), "state": "directory", "mode": "0755"},
         {**MINE, "path": str(place / "etc/settings"), "content": "x"},
         {**MINE, "path": str(place / "loose")},
         {"path": str(place / "old"), "state": "absent"},
         {"path": "", "state": "unmanaged"},
     ]
-    found = {each["path"]: desired_files.describe(each["path"]) for each in wished if each["path"]}
-    plan = desired_files.plan_files(found, wished)
+    found = {each["path"]: desired_files.describe(each["path"]) for each in desired if each["path"]}
+    plan = desired_files.plan_files(found, desired)
     assert desired_files.sentences(plan) == [
         f"Make {place}/etc.",
         f"Write {place}/etc/settings.",
         f"Set owner and mode of {place}/loose.",
         f"Remove {place}/old.",
     ]
-    done = run(*wished)[0]["changes"]
+    done = run(*desired)[0]["changes"]
     assert {path: change for change, paths in plan.items() for path in paths} == done
     (place / "link").symlink_to("etc")
     link = {"path": str(place / "link")}
