@@ -155,16 +155,17 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "owner": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "content": {"type": "str"},
+            # A setting may hold a password, which does not belong into the host's log.
+            "content": {"type": "str", "no_log": True},
             "encoding": {"type": "str", "choices": ["utf-8", "latin-1"], "default": "utf-8"},
             "mode": {"type": "str", "default": "0644"},
             "follow": {"type": "bool", "default": False},
             "validate": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
-        # A setting may hold a password, which does not belong into the host's log.
-        no_log=True,
     )
+    # Else the difference would not show it.
+    module.no_log_values.clear()
     problem = problem_of(module.params)
     if problem:
         module.fail_json(msg=problem)

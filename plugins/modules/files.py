@@ -132,6 +132,8 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
+                # Keeps all of it out of the host's log, and the secrets out of what Ansible says of a wrong option.
+                "no_log": True,
                 "options": {
                     "path": {"type": "str", "required": True},
                     "state": {
@@ -139,8 +141,7 @@ def main() -> None:
                         "choices": ["file", "directory", "absent", "unmanaged"],
                         "default": "file",
                     },
-                    # Where an option is wrong, Ansible shows all of them, which until then are secrets.
-                    "content": {"type": "str", "default": "", "no_log": True},
+                    "content": {"type": "str", "default": ""},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str", "default": "0644"},
@@ -151,10 +152,9 @@ def main() -> None:
             },
         },
         supports_check_mode=True,
-        no_log=True,
     )
     entries = module.params["files"]
-    # The others may be shown in a difference; a secret one is not in it at all.
+    # From here on only secrets are censored, since the rest is what a difference shows.
     module.no_log_values.clear()
     module.no_log_values.update(entry["content"] for entry in entries if entry["secret"] and entry["content"])
     invocation = {"module_args": {"files": [{**entry, "content": _NOT_SHOWN} for entry in entries]}}

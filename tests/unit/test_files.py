@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.homelab.mission_control.plugins.module_utils import desired_files
 from ansible_collections.homelab.mission_control.plugins.module_utils.owned_files import acting_as
@@ -49,17 +50,21 @@ def theirs(place):
 
 
 @pytest.fixture
-def run(capsys):
-    """A callable: the result of the module for these entries, and all that it printed."""
+def run(capsys, monkeypatch):
+    """A callable: the result of the module for these entries, and all that it printed or wrote into the host's log."""
+    log = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda _module, *texts, **more: log.append(f"{texts} {more}"))
 
     def run(*entries, **internal):
         arguments = {"files": [{**MINE, **entry, "path": str(entry["path"])} for entry in entries]}
-        internal = {f"_ansible_{name}": value for name, value in {"inject_invocation": True, **internal}.items()}
+        # As the controller sends them.
+        internal = {"inject_invocation": True, "no_log": False, **internal}
+        internal = {f"_ansible_{name}": value for name, value in internal.items()}
         with patch_module_args({**arguments, **internal}), pytest.raises(SystemExit):
             files.main()
         printed = capsys.readouterr()
         result = json.loads(printed.out)
-        return result, printed.out + printed.err
+        return result, printed.out + printed.err + "".join(log)
 
     return run
 
