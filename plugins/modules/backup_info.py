@@ -20,7 +20,7 @@ options:
     type: str
     default: postgres
   packages:
-    description: Debian packages whose installed version is wanted.
+    description: Debian packages whose installed version is wanted, besides that of pgbackrest.
     type: list
     elements: str
     default: []
@@ -105,18 +105,9 @@ packages:
   description: Versions of the asked packages that are installed, by name.
   type: dict
   returned: success
-dpkg_interrupted:
-  description: Whether C(dpkg --configure -a) must be run before apt works again.
-  type: bool
-  returned: success
 paths:
   description: For each of O(paths) its kind, mode, owner, group, time of modification and SHA-256; V(null) where there is none.
   type: dict
-  returned: success
-roots_places:
-  description: Those of O(paths) in whose place nobody but root can put something else.
-  type: list
-  elements: str
   returned: success
 units:
   description: For each of O(units) whether it is loaded, active, enabled, and changed since systemd has read it.
@@ -169,29 +160,28 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.provisioning.facts import backup as facts
 from ..module_utils.provisioning.facts import cluster as cluster_facts
-from ..module_utils.provisioning.facts.service import describe_file, user_exists, what_units_get
+from ..module_utils.provisioning.facts.service import user_exists, what_units_get
+from ..module_utils.provisioning.files import desired as desired_files
 from ..module_utils.provisioning.files.owned import acting_as
 
 
-def describe(module: AnsibleModule) -> dict[str, Any]:
-    params = module.params
+def describe(params: dict[str, Any]) -> dict[str, Any]:
     systemd = cluster_facts.systemd_runs()
     directory, user = params["data_directory"], params["user"]
+    packages = cluster_facts.installed_packages({*params["packages"], "pgbackrest"})
     nothing: dict[str, Any] = {"problem": "", "clusters": [], "backups": []}
     return {
         "systemd": systemd,
-        "packages": _packages(module),
-        "dpkg_interrupted": cluster_facts.dpkg_interrupted(),
-        "paths": {path: describe_file(path) for path in params["paths"]},
+        "packages": packages,
+        "paths": {path: desired_files.describe(path) for path in params["paths"]},
         "units": facts.describe_units(params["units"]) if systemd and params["units"] else {},
         "calendars": facts.calendar_problems(filter(None, params["calendars"])) if systemd else {},
         "sandbox": bool(systemd and params["sandbox"] and what_units_get(params["sandbox"])[0]),
-        "roots_places": [path for path in params["paths"] if facts.is_roots_place(path)],
         "system_identifier": facts.system_identifier(params["version"], directory, user) if directory else "",
         "unfinished_restore": facts.unfinished_restore(params["marker"], directory) if params["marker"] else "",
         "repositories": (
             facts.describe_repositories(params["configuration"], params["stanza"], user)
-            if params["configuration"]
+            if params["configuration"] and "pgbackrest" in packages
             else nothing
         ),
         **of_user(params),
@@ -212,18 +202,6 @@ def of_user(params: dict[str, Any]) -> dict[str, Any]:
             ),
             "heads": facts.kept_heads(params["heads"]) if params["heads"] else [],
         }
-
-
-def _packages(module: AnsibleModule) -> dict[str, str]:
-    program = module.get_bin_path("dpkg-query")
-    if program is None:
-        raise cluster_facts.ProbeError(
-            "This host has no dpkg-query: the backups need Debian or a distribution made from it."
-        )
-    query = ["--show", "--showformat=${Package}\t${db:Status-Status}\t${Version}\n", *module.params["packages"]]
-    # It fails when a package is unknown, which is an answer.
-    _code, output, _errors = module.run_command([program, *query], environ_update={"LC_ALL": "C"})
-    return cluster_facts.parse_packages(output) if module.params["packages"] else {}
 
 
 def main() -> None:
@@ -249,7 +227,7 @@ def main() -> None:
     if os.geteuid() != 0:
         module.fail_json(msg="backup_info must run as root: set become to true for its task.")
     try:
-        description = describe(module)
+        description = describe(module.params)
     except (cluster_facts.ProbeError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **description)

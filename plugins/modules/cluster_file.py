@@ -133,7 +133,7 @@ def apply(params: dict[str, Any], check: bool) -> dict[str, Any]:
                 files.remove(draft)
                 files.write(draft, wanted, mode)
             try:
-                problem = _refused(params, draft)
+                problem = files.refusal(params["validate"], draft, path, params["owner"])
             finally:
                 with files.acting_as(params["owner"]):
                     files.remove(draft)
@@ -143,31 +143,6 @@ def apply(params: dict[str, Any], check: bool) -> dict[str, Any]:
             files.remove(path) if wanted is None else files.write(path, wanted, mode)
     shown = {"before": _text(before), "after": _text(wanted), "before_header": path, "after_header": path}
     return {"changed": changed, "path": path, "diff": shown}
-
-
-def _refused(params: dict[str, Any], draft: str) -> str:
-    """Why the program refuses the draft, as it says so; empty where it does not."""
-    account = pwd.getpwnam(params["owner"])
-    identity: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    # Not the module's run_command, which runs as root.
-    answer = subprocess.run(  # noqa: S603 - a program that the caller names # pylint: disable=ansible-bad-function
-        [each.replace("%s", draft) for each in params["validate"]],
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=60,
-        check=False,
-        **identity,
-    )
-    if answer.returncode == 0:
-        return ""
-    said = (answer.stderr or answer.stdout or f"exit code {answer.returncode}").strip()
-    return said.replace(draft, params["path"])
 
 
 def _text(content: bytes | None) -> str:
@@ -180,16 +155,17 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "owner": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "content": {"type": "str"},
+            # A setting may hold a password, which does not belong into the host's log.
+            "content": {"type": "str", "no_log": True},
             "encoding": {"type": "str", "choices": ["utf-8", "latin-1"], "default": "utf-8"},
             "mode": {"type": "str", "default": "0644"},
             "follow": {"type": "bool", "default": False},
             "validate": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
-        # A setting may hold a password, which does not belong into the host's log.
-        no_log=True,
     )
+    # Else the difference would not show it.
+    module.no_log_values.clear()
     problem = problem_of(module.params)
     if problem:
         module.fail_json(msg=problem)

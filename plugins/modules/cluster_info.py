@@ -107,10 +107,6 @@ administrator_shell:
   type: str
   returned: success
   sample: /bin/bash
-dpkg_interrupted:
-  description: Whether C(dpkg --configure -a) must be run before apt works again.
-  type: bool
-  returned: success
 port_holder:
   description: Process id and name of who listens on O(port), V(null) if nobody does.
   type: dict
@@ -236,7 +232,6 @@ def describe_host(module: AnsibleModule) -> dict[str, Any]:
         "memory_bytes": facts.memory_bytes(),
         "packages": packages,
         "administrator_shell": facts.shell_of(params["administrator"]),
-        "dpkg_interrupted": facts.dpkg_interrupted(),
         "port_holder": port_holder(params["port"]),
         "unregistered_data_directories": facts.unregistered_data_directories(clusters),
         "unfinished_creation": facts.unfinished_creation(params["creation_marker"]),

@@ -87,10 +87,6 @@ packages:
   description: Versions of the asked packages that are installed, by name.
   type: dict
   returned: success
-dpkg_interrupted:
-  description: Whether C(dpkg --configure -a) must be run before apt works again.
-  type: bool
-  returned: success
 user_exists:
   description: Whether the user and its group exist.
   type: bool
@@ -147,11 +143,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.provisioning.facts import cluster as cluster_facts
 from ..module_utils.provisioning.facts import service as facts
+from ..module_utils.provisioning.files import desired as desired_files
 from ..module_utils.provisioning.releases import store as release_store
 
 
-def describe(module: AnsibleModule) -> dict[str, Any]:
-    params = module.params
+def describe(params: dict[str, Any]) -> dict[str, Any]:
     root, address, port = params["root"], params["address"], params["port"]
     systemd = cluster_facts.systemd_runs()
     release = release_store.current(root)
@@ -159,12 +155,11 @@ def describe(module: AnsibleModule) -> dict[str, Any]:
     unit, live, ready = _state(params, systemd, time.monotonic() + params["wait"])
     return {
         "systemd": systemd,
-        "packages": _packages(module),
-        "dpkg_interrupted": cluster_facts.dpkg_interrupted(),
+        "packages": cluster_facts.installed_packages(params["packages"]),
         "user_exists": facts.user_exists(params["user"]),
         "release": release,
         "switched": os.lstat(os.path.join(root, "current")).st_mtime if release else 0.0,
-        "paths": {path: facts.describe_file(path) for path in params["paths"]},
+        "paths": {path: desired_files.describe(path) for path in params["paths"]},
         "unit": unit,
         "holder": facts.address_holder(address, port, params["user"]),
         "sandbox": sandbox,
@@ -185,18 +180,6 @@ def _state(params: dict[str, Any], systemd: bool, deadline: float) -> tuple[dict
         time.sleep(0.2)
 
 
-def _packages(module: AnsibleModule) -> dict[str, str]:
-    program = module.get_bin_path("dpkg-query")
-    if program is None:
-        raise cluster_facts.ProbeError(
-            "This host has no dpkg-query: the service needs Debian or a distribution made from it."
-        )
-    query = ["--show", "--showformat=${Package}\t${db:Status-Status}\t${Version}\n", *module.params["packages"]]
-    # It fails when a package is unknown, which is an answer.
-    _code, output, _errors = module.run_command([program, *query], environ_update={"LC_ALL": "C"})
-    return cluster_facts.parse_packages(output)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -215,7 +198,7 @@ def main() -> None:
     if os.geteuid() != 0:
         module.fail_json(msg="service_info must run as root: set become to true for its task.")
     try:
-        description = describe(module)
+        description = describe(module.params)
     except (cluster_facts.ProbeError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **description)

@@ -24,7 +24,6 @@ HOST = {
     "memory_bytes": 2**33,
     "packages": {},
     "administrator_shell": "/bin/bash",
-    "dpkg_interrupted": False,
     "port_holder": None,
     "unregistered_data_directories": [],
     "unfinished_creation": None,

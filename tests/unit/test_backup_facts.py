@@ -55,15 +55,6 @@ def test_a_link_is_no_data_directory(tmp_path, data, slash):
     assert facts.directory_state(f"{data.parent}{slash}") == "other"
 
 
-def test_a_place_is_roots_where_nobody_else_can_put_something_else(tmp_path):
-    assert facts.is_roots_place("/usr/local/sbin")
-    assert facts.is_roots_place("/usr/not there/either")
-    assert not facts.is_roots_place("/tmp/dumps")
-    tmp_path.chmod(0o777)
-    (tmp_path / "kept").mkdir()
-    assert not facts.is_roots_place(str(tmp_path / "kept" / "dumps"))
-
-
 @pytest.mark.parametrize("what", ["dump_directory", "heads", "data_directory"])
 def test_what_the_servers_user_links_to_is_read_with_its_rights(tmp_path, what):
     """Root reads what only root may read, where it does not take on the rights of that user."""

@@ -16,13 +16,13 @@ WANTED = {
     "repositories": [1],
     "repository_paths": ["/repository"],
     "packages": ["pgbackrest"],
-    "directories": [
-        {"path": "/state", "mode": "0750", "owner": "postgres", "group": "postgres", "keep_mode": False},
-        {"path": "/repository", "mode": "0750", "owner": "postgres", "group": "postgres", "keep_mode": True},
-    ],
     "files": [
-        {"path": "/program", "mode": "0755", "owner": "root", "group": "root", "keep": False, "text": "program\n"},
-        {"path": f"/etc/systemd/system/{FULL}", "mode": "0644", "owner": "root", "group": "root", "keep": False, "text": "timer\n"},
+        {"path": "/state", "state": "directory", "mode": "0750", "owner": "postgres", "group": "postgres"},
+        {"path": "/repository", "state": "directory", "mode": "0750", "owner": "postgres", "group": "postgres", "keep": True},
+        {"path": "/program", "mode": "0755", "content": "program\n"},
+        {"path": f"/etc/systemd/system/{FULL}", "content": "timer\n"},
+        {"path": f"/etc/systemd/system/{DUMP}", "state": "absent"},
+        {"path": "", "state": "unmanaged"},
     ],
     "drop_in": DROP_IN,
     "calendars": {"full_calendar": "Sun 02:30", "incremental_calendar": "Mon..Sat 02:30"},
@@ -33,21 +33,24 @@ RUNNING = {"loaded": True, "active": True, "enabled": True, "needs_reload": Fals
 MISSING = {"loaded": False, "active": False, "enabled": False, "needs_reload": False}
 
 
-def found(wanted, kind):
-    text = wanted.get("text", "").encode()
+def found(wanted):
+    state = wanted.get("state", "file")
+    if state in ("absent", "unmanaged"):
+        return None
     return {
-        "kind": kind,
+        "kind": state,
         "modified": 100.0,
-        "sha256": hashlib.sha256(text).hexdigest(),
-        **{key: wanted[key] for key in ("mode", "owner", "group")},
+        "sha256": hashlib.sha256(wanted.get("content", "").encode()).hexdigest(),
+        "owner": wanted.get("owner", "root"),
+        "group": wanted.get("group", "root"),
+        "mode": wanted.get("mode", "0644"),
     }
 
 
 @pytest.fixture
 def host():
     """A host on which everything is as it should be."""
-    paths = {each["path"]: found(each, "file") for each in WANTED["files"]}
-    paths.update({each["path"]: found(each, "directory") for each in WANTED["directories"]})
+    paths = {each["path"]: found(each) for each in WANTED["files"]}
     return {
         "systemd": True,
         "packages": {"pgbackrest": "2.45"},
@@ -86,7 +89,7 @@ def problems(host, cluster, **changes):
     return plan_backup(host, [cluster], {**WANTED, **changes})["problems"]
 
 
-CHECK = "Check that the write-ahead log reaches the repository."
+CHECK = "Check that the WAL reaches the repository."
 FIRST = "Make the first backup."
 
 
@@ -104,11 +107,11 @@ def test_a_host_with_nothing_gets_everything_and_a_backup(host, cluster):
         "Install pgbackrest.",
         "Make /state, /repository.",
         f"Write /program, /etc/systemd/system/{FULL}.",
-        "Make the repository ready for mission_control.",
-        "Have 15/main archive its write-ahead log.",
+        "Create the stanza mission_control in the repository.",
+        "Enable WAL archiving in 15/main.",
         CHECK,
         f"Start {FULL}, {INCREMENTAL}.",
-        "Have systemd read the changed units.",
+        "Reload systemd.",
         FIRST,
     ]
 
@@ -130,8 +133,8 @@ def test_where_no_server_runs_yet_the_plan_says_so(host):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"drop_in_content": "archive_mode = off\n"}, ["Have 15/main archive its write-ahead log.", CHECK]),
-        ({"server": {"reload_pending": True}}, ["Have 15/main read its changed configuration.", CHECK]),
+        ({"drop_in_content": "archive_mode = off\n"}, ["Enable WAL archiving in 15/main.", CHECK]),
+        ({"server": {"reload_pending": True}}, ["Reload 15/main.", CHECK]),
         ({"server": {"pending_restart": ["archive_mode"]}}, ["Restart 15/main, which archive_mode waits for.", CHECK]),
     ],
 )
@@ -148,7 +151,7 @@ def test_a_run_that_was_killed_before_the_first_backup_is_made_up_for(host, clus
 
 def test_a_second_repository_gets_a_backup_too(host, cluster):
     assert actions(host, cluster, repositories=[1, 2]) == [
-        "Make the repository ready for mission_control.",
+        "Create the stanza mission_control in the repository.",
         CHECK,
         FIRST,
     ]
@@ -158,7 +161,7 @@ def test_after_a_move_to_a_newer_version_the_repository_follows_and_a_full_backu
     cluster.update(version="17")
     host["system_identifier"] = "99"
     plan = plan_backup(host, [cluster], WANTED)
-    assert plan["actions"] == ["Make the repository ready for the new version of mission_control.", CHECK, FIRST]
+    assert plan["actions"] == ["Upgrade the stanza mission_control to the new version of PostgreSQL.", CHECK, FIRST]
     assert (plan["stanza"], plan["first"], plan["control"]) == ("upgrade", "full", ["pg_ctlcluster", "17", "main"])
 
 
@@ -227,7 +230,7 @@ def test_the_mode_of_a_mounted_repository_is_left_alone(host, cluster):
     host["paths"]["/repository"]["mode"] = "0755"
     assert actions(host, cluster) == []
     host["paths"]["/repository"]["owner"] = "root"
-    assert actions(host, cluster) == ["Make /repository."]
+    assert actions(host, cluster) == ["Set owner and mode of /repository."]
 
 
 def test_without_systemd_there_are_no_timers(host, cluster):

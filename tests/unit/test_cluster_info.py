@@ -170,12 +170,6 @@ def test_postmaster_that_is_still_starting_says_nothing(host):
     assert facts.postmaster(os.path.dirname(path)) is None
 
 
-def test_interrupted_dpkg_is_noticed(host):
-    assert not facts.dpkg_interrupted(host.root)
-    host("var/lib/dpkg/updates/0001")
-    assert facts.dpkg_interrupted(host.root)
-
-
 def test_unfinished_creation(host):
     marker = host("marker", "77/nowhere")
     assert facts.unfinished_creation(marker) == {

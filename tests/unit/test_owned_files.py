@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -12,6 +13,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.facts import cluster as facts
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.files import owned as files
 from ansible_collections.homelab.mission_control.plugins.modules import cluster_file
@@ -257,6 +260,19 @@ def test_what_the_judge_refuses_is_not_put_in_place(place):
         put(place.drop_in, "work_mem = '1MB'\n", validate=judge)
     assert os.listdir(place.conf_d) == ["mission_control.conf"]
     assert describe(place)["drop_in_content"] == "work_mem = '9MB'\n"
+
+
+def test_a_setting_is_in_the_difference_and_not_in_the_log_of_the_host(place, monkeypatch, capsys):
+    log = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda _module, *texts, **more: log.append(f"{texts} {more}"))
+    params = {"path": place.drop_in, "owner": OWNER, "content": "ssl_passphrase_command = 'echo staple'\n"}
+    # As the controller sends them.
+    internal = {"_ansible_check_mode": True, "_ansible_no_log": False}
+    with patch_module_args({**params, **internal}), pytest.raises(SystemExit):
+        cluster_file.main()
+    assert json.loads(capsys.readouterr().out)["diff"]["after"] == params["content"]
+    assert "Invoked with" in log[0]
+    assert "staple" not in "".join(log)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_run_that_was_killed_at_its_end_is_only_ended(host):
     host.update(data_directory="data", unfinished_restore="done")
     found = plan(host, [main(running=False)])
     assert found["restored"]
-    assert found["actions"][0] == "Go on with 15/main, which an earlier run has restored."
+    assert found["actions"][0] == "Continue with 15/main, which an earlier run has restored."
 
 
 def test_heads_that_were_kept_until_the_backup_have_to_be_there_and_later_ones_may(host):

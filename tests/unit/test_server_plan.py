@@ -104,7 +104,6 @@ def host(*clusters, **changes):
         "memory_bytes": 8 * GIB,
         "packages": PACKAGES,
         "administrator_shell": "/bin/bash",
-        "dpkg_interrupted": False,
         "port_holder": {"pid": 7, "name": "postgres"} if any(each["running"] for each in clusters) else None,
         "unregistered_data_directories": [],
         "unfinished_creation": None,

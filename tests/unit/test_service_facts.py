@@ -49,20 +49,6 @@ def test_a_free_port_has_no_holder():
     assert facts.address_holder("127.0.0.1", port, "anybody") is None
 
 
-def test_files_directories_and_links_are_told_apart(tmp_path):
-    file = tmp_path / "file"
-    file.write_text("abc")
-    file.chmod(0o640)
-    (tmp_path / "link").symlink_to(file)
-    described = facts.describe_file(str(file))
-    assert (described["kind"], described["mode"], described["owner"]) == ("file", "0640", getpass.getuser())
-    assert described["sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert facts.describe_file(str(tmp_path))["kind"] == "directory"
-    assert facts.describe_file(str(tmp_path / "link"))["kind"] == "other"
-    assert facts.describe_file(str(tmp_path / "none")) is None
-    assert facts.describe_file(str(file / "below")) is None
-
-
 def test_a_unit_is_read_from_what_systemctl_prints(tmp_path, monkeypatch):
     printed = [
         "MainPID=42",

@@ -16,21 +16,20 @@ WANTED = {
     "user": "mission-control-service",
     "packages": ["gunicorn", "python3-flask"],
     "release": "a" * 64,
-    "directories": [{"path": "/etc/mission-control", "mode": "0755", "owner": "root", "group": "root"}],
     "files": [
-        {"path": "/env", "mode": "0640", "owner": "root", "group": "service", "keep": False, "text": "A='1'\n"},
-        {"path": "/secret", "mode": "0600", "owner": "root", "group": "root", "keep": False, "text": SECRET},
-        {"path": "/key", "mode": "0600", "owner": "root", "group": "root", "keep": True, "text": "random"},
+        {"path": "/etc/mission-control", "state": "directory", "mode": "0755", "owner": "root", "group": "root"},
+        {"path": "/env", "mode": "0640", "owner": "root", "group": "service", "content": "A='1'\n"},
+        {"path": "/secret", "mode": "0600", "owner": "root", "group": "root", "secret": True, "content": SECRET},
+        {"path": "/key", "mode": "0600", "owner": "root", "group": "root", "keep": True, "content": "random"},
     ],
 }
 
 
-def found(wanted, kind="file", modified=100.0, text=None):
-    content = wanted.get("text", "") if text is None else text
+def found(wanted):
     return {
-        "kind": kind,
-        "modified": modified,
-        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "kind": wanted.get("state", "file"),
+        "modified": 100.0,
+        "sha256": hashlib.sha256(wanted.get("content", "").encode()).hexdigest(),
         **{key: wanted[key] for key in ("mode", "owner", "group")},
     }
 
@@ -40,7 +39,6 @@ def host():
     """A host on which everything is as it should be."""
     paths = {each["path"]: found(each) for each in WANTED["files"]}
     paths["/key"]["sha256"] = "of a key that was made earlier"
-    paths["/etc/mission-control"] = found(WANTED["directories"][0], "directory")
     return {
         "systemd": True,
         "packages": {"gunicorn": "20", "python3-flask": "2"},
@@ -105,7 +103,7 @@ def test_other_content_is_replaced_and_needs_a_restart(host, path):
 def test_a_key_that_is_there_stays_but_for_its_mode(host):
     host["paths"]["/key"]["mode"] = "0644"
     plan = plan_service(host, WANTED)
-    assert (plan["write"], plan["adjust"]) == ([], ["/key"])
+    assert (plan["files"]["write"], plan["files"]["adjust"]) == ([], ["/key"])
     assert plan["actions"] == ["Set owner and mode of /key."]
 
 

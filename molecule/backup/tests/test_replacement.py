@@ -50,6 +50,18 @@ def take_the_repository(gone, replacement):
     assert reader.returncode == 0
 
 
+def leave_apt_at_work(machine):
+    """As on the host of a run that was killed on the controller: pgBackRest is unpacked and not configured, and apt's lock is taken for a while."""
+    listed = machine.host.check_output("apt-get install --simulate --no-install-recommends pgbackrest")
+    packages = re.findall(r"^Inst (\S+)", listed, re.MULTILINE)
+    archives = " ".join(f"/var/cache/apt/archives/{name}_*.deb" for name in packages)
+    machine.host.check_output(f"DEBIAN_FRONTEND=noninteractive dpkg --unpack {archives}")
+    assert machine.host.file("/usr/bin/pgbackrest").exists
+    assert not machine.host.user("postgres").exists
+    lock = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(8)"
+    machine.host.check_output("systemd-run --unit=apt-at-work python3 -c %s", lock)
+
+
 def test_the_repository_is_all_that_a_new_machine_needs(
     gone, replacement, variables, inventory, restore, run_playbook, healthy_hosts, project
 ):
@@ -58,6 +70,7 @@ def test_the_repository_is_all_that_a_new_machine_needs(
     gone.archive()
     expected = gone.counted()
     take_the_repository(gone, replacement)
+    leave_apt_at_work(replacement)
     seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
     print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
     dice = random.Random(seed)

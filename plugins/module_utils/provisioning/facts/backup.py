@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +82,7 @@ def system_identifier(version: str, data_directory: str, user: str) -> str:
 def describe_repositories(configuration: str, stanza: str, user: str) -> dict[str, Any]:
     """What pgBackRest says of its repositories: which clusters they know and which backups they hold, by repository."""
     nothing: dict[str, Any] = {"problem": "", "clusters": [], "backups": []}
-    if not (os.path.exists("/usr/bin/pgbackrest") and os.path.exists(configuration)):
+    if not os.path.exists(configuration):
         return nothing
     command = ["pgbackrest", f"--config={configuration}", f"--stanza={stanza}", "--output=json", "info"]
     code, output, errors = _run(command, user)
@@ -169,21 +168,3 @@ def unfinished_restore(marker: str, data_directory: str) -> str:
         return ""
     whole = os.path.exists(os.path.join(data_directory, "global", "pg_control"))
     return "done" if whole and not os.path.exists(os.path.join(data_directory, "recovery.signal")) else "begun"
-
-
-def is_roots_place(path: str) -> bool:
-    """Whether nobody but root can put something in the place of a path: each directory above it is root's, and no other may write there."""
-    above = os.path.dirname(os.path.normpath(path))
-    while True:
-        try:
-            found = os.lstat(above)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return False
-        else:
-            if found.st_uid != 0 or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
-                return False
-        if above == os.path.dirname(above):
-            return True
-        above = os.path.dirname(above)

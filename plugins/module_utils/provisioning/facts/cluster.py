@@ -23,7 +23,7 @@ from ..files.owned import OwnedFileError, acting_as, content_of, decoded, place_
 from ..plans.server_settings import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 CONFIGURATION_ROOT = "etc/postgresql"
 DATA_ROOT = "var/lib/postgresql"
@@ -122,9 +122,33 @@ def service_enabled(root: str = "/") -> bool:
     return os.path.lexists(os.path.join(root, "etc/systemd/system/multi-user.target.wants/postgresql.service"))
 
 
-def dpkg_interrupted(root: str = "/") -> bool:
-    """Tell whether a killed dpkg left work behind, which apt refuses to go on from."""
-    return any(name.isdigit() for name in _names(os.path.join(root, "var/lib/dpkg/updates")))
+def installed_packages(names: Collection[str]) -> dict[str, str]:
+    """Versions of those packages that are installed, by name; one that is unpacked and not configured yet is not.
+
+    Args:
+        names: of packages, or patterns of names.
+
+    Raises:
+        ProbeError: this is no Debian.
+    """
+    command = ["dpkg-query", "--show", "--showformat=${Package}\t${db:Status-Status}\t${Version}\n", "--", *names]
+    if not names:
+        return {}
+    try:
+        # It fails when a package is unknown, which is an answer.
+        done = subprocess.run(  # noqa: S603 - a fixed program # pylint: disable=ansible-bad-function
+            command,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ProbeError(
+            "This host has no dpkg-query: Mission Control needs Debian or a distribution made from it."
+        ) from error
+    return parse_packages(done.stdout)
 
 
 def parse_packages(output: str) -> dict[str, str]:

@@ -1,18 +1,16 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says about the service: its files, its unit, its port and what a unit may do here. Nothing is changed."""
+"""What a host says about the service: its unit, its port and what a unit may do here. Nothing is changed."""
 
 from __future__ import annotations
 
 import datetime
 import grp
-import hashlib
 import http.client
 import ipaddress
 import json
 import os
 import pwd
-import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -36,39 +34,11 @@ _CREDENTIAL = "SetCredential=probe:given"
 _HTTP_TIMEOUT = 10
 
 
-def describe_file(path: str) -> dict[str, Any] | None:
-    """Owner, group, mode and time of a file or directory, and the SHA-256 of a file; None where there is none. Links are not followed."""
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory"}
-    kind = kinds.get(stat.S_IFMT(found.st_mode), "other")
-    return {
-        "kind": kind,
-        "mode": f"{stat.S_IMODE(found.st_mode):04o}",
-        "owner": _name(pwd.getpwuid, found.st_uid, "pw_name"),
-        "group": _name(grp.getgrgid, found.st_gid, "gr_name"),
-        "modified": found.st_mtime,
-        "sha256": _sha256(path) if kind == "file" else "",
-    }
-
-
-def _no_link(path: str, flags: int) -> int:
-    """For open(): who could replace the file since it was looked at must not choose what is read instead, nor have it waited for."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
 def _name(lookup: Any, number: int, attribute: str) -> str:
     try:
         return str(getattr(lookup(number), attribute))
     except KeyError:
         return str(number)
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb", opener=_no_link) as file:
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 def user_exists(user: str) -> bool:

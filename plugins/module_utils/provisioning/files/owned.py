@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import subprocess
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # A file that is not UTF-8 is taken byte by byte, so that what is written back is what was read.
 BYTEWISE = "latin-1"
@@ -141,6 +142,44 @@ def remove(path: str) -> None:
         return
     except OSError as error:
         raise OwnedFileError(f"{path} cannot be removed: {error.strerror}.") from error
+
+
+def refusal(command: Sequence[str], draft: str, path: str, user: str) -> str:
+    """Why a program refuses a draft, in its own words, which name the file and not the draft; empty where it accepts it.
+
+    Args:
+        command: the program and its arguments, in which `%s` stands for the draft.
+        draft: path of the draft, beside the file, since the program may look for what it names relative to its own place.
+        path: path of the file.
+        user: who runs the program. Must not be called within `acting_as`.
+
+    Raises:
+        OSError: the program cannot be run.
+        subprocess.TimeoutExpired: it takes longer than a minute.
+    """
+    import pwd  # not there on every system that may import this module
+
+    account = pwd.getpwnam(user)
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    # Not the module's run_command, which runs as root.
+    answer = subprocess.run(  # noqa: S603 - a program that the caller names # pylint: disable=ansible-bad-function
+        [each.replace("%s", draft) for each in command],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=60,
+        check=False,
+        **identity,
+    )
+    if answer.returncode == 0:
+        return ""
+    said = (answer.stderr or answer.stdout or f"exit code {answer.returncode}").strip()
+    return said.replace(draft, path)
 
 
 def _shown(path: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .service import differs, must_write
+from ..files.desired import plan_files, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     Args:
         info: what the module backup_info returned.
         clusters: those of the module cluster_info, with our settings file as its `drop_in`; none in the server mode `existing`.
-        wanted: method, port, stanza, repositories (numbers), paths of the repositories, program, packages, directories, files, drop_in,
-            timers (name and calendar) and all_timers, as `vars/main.yml` of the role lists them.
+        wanted: method, port, stanza, repositories (numbers), paths of the repositories, packages, files (entries of the module files),
+            drop_in, timers (name and calendar) and all_timers, as `vars/main.yml` of the role lists them.
 
     Returns:
         `problems`, sentences for each reason to do nothing; where there is none, `actions`, sentences, and the details of each.
@@ -34,7 +34,8 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     """
     pgbackrest = wanted["method"] == "pgbackrest"
     cluster = find_cluster(clusters, wanted["port"]) if pgbackrest else None
-    problems = [
+    files = plan_files(info["paths"], wanted["files"])
+    problems = files["problems"] + [
         f"{_PREFIX}{name} is {calendar!r}, which is no calendar: {info['calendars'][calendar]}."
         for name, calendar in wanted["calendars"].items()
         if calendar in info["calendars"]
@@ -48,7 +49,6 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     if not pgbackrest:
         full = not info["dumps"]
     server = cluster["server"] if cluster else {}
-    write = [each["path"] for each in wanted["files"] if must_write(info, each)]
     timers = [each["name"] for each in wanted["timers"]] if info["systemd"] else []
     plan = {
         "problems": [],
@@ -60,8 +60,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         "owner": cluster["owner"] if cluster else "",
         "packages": [name for name in wanted["packages"] if name not in info["packages"]],
         "disable_packages_server": _fails(info["units"].get(PACKAGES_SERVER)),
-        "directories": [each["path"] for each in wanted["directories"] if _directory_differs(info, each)],
-        "write": write,
+        "files": files,
         "stanza": stanza,
         "write_drop_in": bool(pgbackrest and (not cluster or cluster["drop_in_content"] != wanted["drop_in"])),
         "reload": bool(server and server["reload_pending"]),
@@ -74,7 +73,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         ],
         "read_units": info["systemd"]
         and (
-            any(path.startswith("/etc/systemd/system/") for path in write)
+            any(path.startswith("/etc/systemd/system/") for path in files["write"] + files["remove"])
             or any(unit["needs_reload"] for unit in info["units"].values())
         ),
         "first": "" if not full else "full" if pgbackrest else "dump",
@@ -148,31 +147,22 @@ def _stanza(info: Info, cluster: dict[str, Any], wanted: Info) -> tuple[str, boo
     return ("create" if create else "upgrade" if upgrade else ""), full or create or upgrade
 
 
-def _directory_differs(info: Info, wanted: Info) -> bool:
-    if not wanted["keep_mode"]:
-        return differs(info, wanted, "directory")
-    # A mounted one may have a mode that cannot be set; that its owner is the right one is enough.
-    found = info["paths"][wanted["path"]]
-    return found is None or found["kind"] != "directory" or found["owner"] != wanted["owner"]
-
-
 def _actions(plan: Mapping[str, Any], wanted: Info) -> list[str]:
     label = plan["label"] or "the cluster"
     stanza = wanted["stanza"]
-    sentences = (
+    steps = (
         (plan["packages"], f"Install {', '.join(plan['packages'])}."),
         (plan["disable_packages_server"], f"Disable {PACKAGES_SERVER}, which fails."),
-        (plan["directories"], f"Make {', '.join(plan['directories'])}."),
-        (plan["write"], f"Write {', '.join(plan['write'])}."),
-        (plan["stanza"] == "create", f"Make the repository ready for {stanza}."),
-        (plan["stanza"] == "upgrade", f"Make the repository ready for the new version of {stanza}."),
-        (plan["write_drop_in"], f"Have {label} archive its write-ahead log."),
-        (plan["reload"], f"Have {label} read its changed configuration."),
+        (plan["disable"], f"Stop {', '.join(plan['disable'])}."),
+        *((True, sentence) for sentence in sentences(plan["files"])),
+        (plan["stanza"] == "create", f"Create the stanza {stanza} in the repository."),
+        (plan["stanza"] == "upgrade", f"Upgrade the stanza {stanza} to the new version of PostgreSQL."),
+        (plan["write_drop_in"], f"Enable WAL archiving in {label}."),
+        (plan["reload"], f"Reload {label}."),
         (plan["restart"], f"Restart {label}, which {', '.join(plan['restart'])} waits for."),
-        (plan["check"], "Check that the write-ahead log reaches the repository."),
-        (plan["disable"], f"Remove {', '.join(plan['disable'])}."),
+        (plan["check"], "Check that the WAL reaches the repository."),
         (plan["enable"], f"Start {', '.join(plan['enable'])}."),
-        (plan["read_units"], "Have systemd read the changed units."),
+        (plan["read_units"], "Reload systemd."),
         (plan["first"], "Make the first backup."),
     )
-    return [sentence for condition, sentence in sentences if condition]
+    return [sentence for condition, sentence in steps if condition]

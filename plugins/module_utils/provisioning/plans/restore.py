@@ -223,7 +223,7 @@ def _actions(plan: dict[str, Any], wanted: Info) -> list[str]:
         (plan["packages"], f"Install {', '.join(plan['packages'])}."),
         (
             plan["living"] and not restored,
-            f"Have {plan['living']} archive what it has written until now; it goes on running.",
+            f"Archive the latest WAL of {plan['living']}, which keeps running.",
         ),
         (plan["create"], f"Create the cluster {label} on port {plan['port']}, which does not start by itself."),
         (
@@ -231,11 +231,11 @@ def _actions(plan: dict[str, Any], wanted: Info) -> list[str]:
             f"Restore the {backup['type']} backup {backup['label']} of {wanted['stanza']}, complete at {_time(backup['stopped'])}, from repository "
             f"{backup['repository']} into {plan['directory']}.",
         ),
-        (restored, f"Go on with {label}, which an earlier run has restored."),
-        (not restored, f"Start {label} and replay the write-ahead log {upto}."),
+        (restored, f"Continue with {label}, which an earlier run has restored."),
+        (not restored, f"Start {label} and replay the WAL {upto}."),
         (
             not plan["archiving"] and not restored,
-            f"Leave archiving off in {label}, so that it does not write into the backups of the other.",
+            f"Leave WAL archiving off in {label}, so that it does not write into the backups of the other cluster.",
         ),
         (True, "Verify the audit log against the heads that were kept with the backups."),
     )
