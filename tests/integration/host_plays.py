@@ -20,13 +20,20 @@ class HostRun:
         failed: whether a task failed there.
         sentence: the message of the task that failed, as one line; empty where none did.
         recap: counters of the host, such as {"ok": 3, "changed": 0}.
+        told: what its tasks returned, each as a line of JSON.
         output: what the whole run printed, of all hosts.
     """
 
     failed: bool
     sentence: str
     recap: dict[str, int]
+    told: str
     output: str
+
+    def succeeded(self) -> HostRun:
+        """Itself; fails the test where a task failed there."""
+        assert not self.failed, self.output
+        return self
 
 
 def run_on_hosts(
@@ -58,7 +65,9 @@ def run_on_hosts(
     output = done.stdout + done.stderr
     by_host: dict[str, dict[str, Any]] = {}
     for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
-        by_host.setdefault(line["host"], {}).update(line)
+        found = by_host.setdefault(line["host"], {"told": []})
+        found["told"].append(json.dumps(line.pop("done", None), ensure_ascii=False))
+        found.update(line)
     assert sorted(by_host) == sorted(names), output
     return [_host_run(by_host[name], output) for name in names]
 
@@ -69,5 +78,6 @@ def _host_run(found: dict[str, Any], output: str) -> HostRun:
         failed=bool(counters["failures"] or counters["unreachable"]),
         sentence=" ".join(str(found.get("result", {}).get("msg", "")).split()),
         recap=counters,
+        told="\n".join(found["told"]),
         output=output,
     )
