@@ -76,7 +76,7 @@ def _host_run(found: dict[str, Any], output: str) -> HostRun:
     counters = found["counters"]
     return HostRun(
         failed=bool(counters["failures"] or counters["unreachable"]),
-        sentence=" ".join(str(found.get("result", {}).get("msg", "")).split()),
+        sentence=" ".join(str(found.get("failure", {}).get("msg", "")).split()),
         recap=counters,
         told="\n".join(found["told"]),
         output=output,

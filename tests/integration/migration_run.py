@@ -124,7 +124,9 @@ class MigrationRun:
                     if answer and isinstance(answer[0], dict):
                         held = held or answer[0].get("locked") is False
                         if answer[0].get("outcome") == "failed":
-                            raise MigrationFailed(read_outcome({"query_all_results": [[{"outcome": answer[0]}]]}).failure)
+                            raise MigrationFailed(
+                                read_outcome({"query_all_results": [[{"outcome": answer[0]}]]}).failure
+                            )
                         answers.append(answer[0])
                     if not held:
                         self.after()

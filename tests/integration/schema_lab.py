@@ -115,9 +115,7 @@ def run_as_hosts(cases: list[tuple[SchemaLab, dict]], *arguments: str) -> list[H
     hosts = [{**lab.variables(**variables), "sql_of_the_lab": str(lab.sql)} for lab, variables in cases]
     # A variable of the role wins over those of a host, and only an extra one over it.
     extra = {"__mission_control_schema_sql": "{{ sql_of_the_lab }}"}
-    return run_on_hosts(
-        Path("playbooks/migrate.yml"), hosts, *arguments, home=cases[0][0].home, variables=extra
-    )
+    return run_on_hosts(Path("playbooks/migrate.yml"), hosts, *arguments, home=cases[0][0].home, variables=extra)
 
 
 @contextlib.contextmanager

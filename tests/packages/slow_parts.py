@@ -174,6 +174,18 @@ def write_record(passed: Mapping[str, Passed], root: Path = ROOT) -> None:
     (root / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
+def updated(passed: Mapping[str, Passed], run: Mapping[str, str], seconds: Mapping[str, int]) -> dict[str, Passed]:
+    """The record after a run.
+
+    Args:
+        passed: the record before it.
+        run: checksum of the content that each part had which was run.
+        seconds: how long those took that passed. Another one has not passed with its content, even where it once had.
+    """
+    kept = {name: each for name, each in passed.items() if run.get(name) != each.content}
+    return {**kept, **{name: Passed(run[name], seconds[name]) for name in run if name in seconds}}
+
+
 def passed_scenarios(log: str) -> dict[str, int]:
     """Seconds that each scenario took that passed, by its name; `log` is what scripts/molecule printed."""
     return {name: int(seconds) // AT_ONCE for name, seconds in _SCENARIO_PASSED.findall(log)}
@@ -200,9 +212,7 @@ def passed_groups(report: str, parts: Iterable[Part]) -> dict[str, int]:
                 if any(case.find(kind) is not None for kind in ("failure", "error", "skipped")):
                     failed.add(part.name)
     complete = {part.name for part in known if set(part.files) <= files.get(part.name, set())}
-    return {
-        name: round(each / AT_ONCE) for name, each in seconds.items() if name in complete and name not in failed
-    }
+    return {name: round(each / AT_ONCE) for name, each in seconds.items() if name in complete and name not in failed}
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -226,7 +236,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     if chosen.left:
         print(
             f"test: NOT RUN, although what they watch has changed: {', '.join(chosen.left)}."
-            f" Run them by `make slow PARTS=\"{' '.join(chosen.left)}\"`, or `make test-all`, and commit {RECORD}."
+            f' Run them by `make slow PARTS="{" ".join(chosen.left)}"`, or `make test-all`, and commit {RECORD}.'
         )
 
 
@@ -263,10 +273,11 @@ def _record(_arguments: argparse.Namespace) -> None:
     report = _text(LOGS / "pytest.xml")
     if report:
         seconds.update(passed_groups(report, [part for part in chosen if not part.scenario]))
-    changed = {name: Passed(run[name], seconds[name]) for name in run if name in seconds}
-    write_record({**{name: each for name, each in passed.items() if name in parts}, **changed})
-    if changed:
-        print(f"test: passed and noted in {RECORD}, which is to be committed: {', '.join(changed)}")
+    record = updated({name: each for name, each in passed.items() if name in parts}, run, seconds)
+    write_record(record)
+    noted = [name for name in run if name in seconds]
+    if noted:
+        print(f"test: passed and noted in {RECORD}, which is to be committed: {', '.join(noted)}")
 
 
 def _text(file: Path) -> str:

@@ -83,6 +83,17 @@ def test_a_record_is_read_as_it_was_written(checkout):
     assert slow_parts.read_record(checkout) == passed
 
 
+def test_what_ran_is_recorded_where_it_passed_and_no_longer_where_it_did_not():
+    passed = {"a": Passed("1", 10), "b": Passed("1", 20), "c": Passed("1", 30), "d": Passed("1", 40)}
+    run = {"a": "2", "b": "1", "c": "2", "new": "1"}
+    assert slow_parts.updated(passed, run, {"a": 11, "new": 12}) == {
+        "a": Passed("2", 11),
+        "c": Passed("1", 30),  # with what it passed, it did
+        "d": Passed("1", 40),
+        "new": Passed("1", 12),
+    }
+
+
 MOLECULE = """
 molecule: backup passed in 601 s (31 tests on its hosts)
 molecule: faults FAILED after 300 s; from .cache/molecule/faults.log:
@@ -139,7 +150,9 @@ def test_every_slow_file_is_there_and_belongs_to_one_part():
 
 
 def test_a_part_is_one_thing():
-    kinds = {name: [bool(part.scenario), bool(part.files), bool(part.version)].count(True) for name, part in PARTS.items()}
+    kinds = {
+        name: [bool(part.scenario), bool(part.files), bool(part.version)].count(True) for name, part in PARTS.items()
+    }
     assert set(kinds.values()) == {1}, kinds
 
 
