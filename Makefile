@@ -9,11 +9,12 @@ endif
 BIN := .venv/bin
 SCENARIOS ?=
 PARTS ?=
+VERSIONS ?= 16 17
 ARGS ?=
 
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help site check test test-all slow unit lint sanity molecule pytest attack bench docs test-venv clean
+.PHONY: help site check test test-all slow unit lint sanity molecule pytest versions attack bench docs test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -59,6 +60,11 @@ unit: test-venv ## Unit tests
 pytest: test-venv ## Unit tests, and the everyday integration tests on a throw-away cluster (ARGS are handed to pytest)
 	@scripts/install-test-packages
 	@$(PYTEST) -m "not slow" $(ARGS)
+
+versions: test-venv ## What speaks SQL alone, with other versions of PostgreSQL (VERSIONS="16 17")
+	@scripts/install-test-packages
+	@scripts/postgresql-versions $(VERSIONS)
+	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(PYTEST) -m "slow(other_version=True)" tests/integration $(ARGS)
 
 attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make test-all` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, SEED)
 	@scripts/install-test-packages

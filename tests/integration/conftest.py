@@ -68,7 +68,11 @@ def pytest_generate_tests(metafunc):
     if "server_version" in metafunc.fixturenames and other_versions() and _speaks_sql_only(metafunc.module):
         own = pytest.param(None, id=pytest.HIDDEN_PARAM)
         others = [
-            pytest.param(each, id=f"PostgreSQL {each}", marks=pytest.mark.slow(part=f"postgresql-{each}"))
+            pytest.param(
+                each,
+                id=f"PostgreSQL {each}",
+                marks=pytest.mark.slow(part=f"postgresql-{each}", other_version=True),
+            )
             for each in other_versions()
         ]
         metafunc.parametrize("server_version", [own, *others], indirect=True, scope="session")

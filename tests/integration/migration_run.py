@@ -36,7 +36,7 @@ REPEATABLES = read_repeatables(str(layer.SQL / "repeatable"))
 PATIENCE = 60
 
 
-class MigrationFailed(AssertionError):
+class MigrationError(AssertionError):
     """A migration did not go through; its message is how the role says it."""
 
 
@@ -124,7 +124,7 @@ class MigrationRun:
                     if answer and isinstance(answer[0], dict):
                         held = held or answer[0].get("locked") is False
                         if answer[0].get("outcome") == "failed":
-                            raise MigrationFailed(
+                            raise MigrationError(
                                 read_outcome({"query_all_results": [[{"outcome": answer[0]}]]}).failure
                             )
                         answers.append(answer[0])
