@@ -13,8 +13,7 @@ from throwaway_cluster import ThrowawayCluster, other_versions, programs_of
 _numbers = itertools.count(1)
 # The files that take longest, the longest first: a process that gets one of them last would leave the others idle at the end.
 _LONGEST = (
-    "test_schema_role.py",
-    "test_database_role.py",
+    "test_database_changes.py",
     "test_database_passwords.py",
     "test_attack_secrets.py",
     "test_install.py",
@@ -22,6 +21,9 @@ _LONGEST = (
     "test_health_module.py",
     "test_query_module.py",
     "test_attack_plays.py",
+    "test_schema_dumps.py",
+    "test_schema_role.py",
+    "test_database_role.py",
     "test_database_service_role.py",
     "test_health_playbook.py",
     "test_database_plan.py",
