@@ -31,7 +31,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_runner_on_ok(self, result):
-        if "include_args" not in result.result:  # to include tasks asks nothing of the host
+        if not result.task.action.endswith("include_tasks"):  # which asks nothing of the host
             self._keep("done", result)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
