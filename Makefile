@@ -8,11 +8,13 @@ unexport $(filter PG% POSTGRES_% DATABASE_URL ANSIBLE_% MISSION_CONTROL_ENV_FILE
 endif
 BIN := .venv/bin
 SCENARIOS ?=
-# Of PostgreSQL, beside this machine's own.
-VERSIONS ?= 14 18
+PARTS ?=
+VERSIONS ?= 16 17
 ARGS ?=
 
-.PHONY: help site test lint sanity molecule pytest versions attack bench docs test-venv clean
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help site check test test-all slow unit lint sanity molecule pytest versions attack bench docs test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -20,8 +22,17 @@ help: ## Say what each target does
 site: ## Provision this machine (ARGS="--check --diff" and the like are handed on)
 	@scripts/site $(ARGS)
 
-test: ## Run everything: lint, ansible-test, Molecule on booted hosts, unit and integration tests
-	@MAKE="$(MAKE)" scripts/test
+check: test-venv ## Lint, types and unit tests: what one runs while working
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
+
+test: ## check, ansible-test, integration tests, Molecule's everyday scenarios, and the slow parts whose files have changed
+	@MAKE="$(MAKE)" PYTEST="$(PYTEST)" scripts/test
+
+test-all: ## Everything: also every slow part (other versions of PostgreSQL, attacks, kills, the other scenarios)
+	@MAKE="$(MAKE)" PYTEST="$(PYTEST)" scripts/test --all
+
+slow: ## Some slow parts alone (PARTS="backup kills"); tests/slow_parts.yml names them
+	@$(if $(PARTS),PYTEST="$(PYTEST)" scripts/test $(PARTS),echo 'usage: make slow PARTS="NAME …", from tests/slow_parts.yml' >&2; exit 2)
 
 test-venv:
 	@scripts/venv requirements-test.txt
@@ -43,18 +54,19 @@ molecule: test-venv ## Booted Debian hosts under Podman (SCENARIOS="default home
 	@scripts/install-test-packages
 	@scripts/molecule $(SCENARIOS)
 
-pytest: test-venv ## Unit tests, and integration tests on a throw-away cluster (ARGS are handed to pytest)
+unit: test-venv ## Unit tests
+	@$(PYTEST) tests/unit $(ARGS)
+
+pytest: test-venv ## Unit tests, and the everyday integration tests on a throw-away cluster (ARGS are handed to pytest)
+	@scripts/install-test-packages
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+versions: test-venv ## What speaks SQL alone, with other versions of PostgreSQL (VERSIONS="16 17")
 	@scripts/install-test-packages
 	@scripts/postgresql-versions $(VERSIONS)
-	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(PYTEST) -m "slow(other_version=True)" tests/integration $(ARGS)
 
-versions: VERSIONS = 14 16 17 18
-versions: test-venv ## The tests that speak SQL alone, with other versions of PostgreSQL than this machine's own (VERSIONS)
-	@scripts/install-test-packages
-	@scripts/postgresql-versions $(VERSIONS)
-	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m other_version tests/integration $(ARGS)
-
-attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make pytest` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, SEED)
+attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make test-all` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, SEED)
 	@scripts/install-test-packages
 	@MISSION_CONTROL_ATTACK_WRITERS=$(or $(WRITERS),32) MISSION_CONTROL_ATTACK_TRANSACTIONS=$(or $(TRANSACTIONS),60) \
 	  MISSION_CONTROL_ATTACK_ROUNDS=$(or $(ROUNDS),20) MISSION_CONTROL_ATTACK_EDITS=$(or $(EDITS),3000) \

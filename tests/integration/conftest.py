@@ -6,14 +6,14 @@ from pathlib import Path
 
 import mission_control_database as layer
 import pytest
+import slow_parts
 from attack_field import battlefield
 from throwaway_cluster import ThrowawayCluster, other_versions, programs_of
 
 _numbers = itertools.count(1)
 # The files that take longest, the longest first: a process that gets one of them last would leave the others idle at the end.
 _LONGEST = (
-    "test_schema_role.py",
-    "test_database_role.py",
+    "test_database_changes.py",
     "test_database_passwords.py",
     "test_attack_secrets.py",
     "test_install.py",
@@ -21,6 +21,9 @@ _LONGEST = (
     "test_health_module.py",
     "test_query_module.py",
     "test_attack_plays.py",
+    "test_schema_dumps.py",
+    "test_schema_role.py",
+    "test_database_role.py",
     "test_database_service_role.py",
     "test_health_playbook.py",
     "test_database_plan.py",
@@ -31,15 +34,20 @@ _LONGEST = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(items):
     ranks = {name: rank for rank, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+    parts = slow_parts.part_of_file(slow_parts.read_map())
+    for item in items:
+        if item.path.name in parts:
+            item.add_marker(pytest.mark.slow(part=parts[item.path.name]))
 
 
-# What starts processes of Ansible, of the command line or of a browser, and so takes long.
-_SLOW_HELPERS = {"ad_hoc", "command", "host_plays", "page_examples", "playbook", "role_inputs", "selenium"}
-# And what is slow without them, or asks little of the server.
-_SLOW_FILES = {
+# What starts processes of Ansible, of the command line or of a browser: too much for each version.
+_PROCESS_HELPERS = {"ad_hoc", "command", "host_plays", "page_examples", "playbook", "role_inputs", "selenium"}
+# And what takes long without them, or asks little of the server.
+_ONE_VERSION_FILES = {
     "test_attack_kills.py",
     "test_attack_module_inputs.py",
     "test_attack_writers.py",
@@ -50,11 +58,11 @@ _SLOW_FILES = {
 
 
 def _speaks_sql_only(module):
-    """Whether the tests of a module are quick ones: these run with the other versions of PostgreSQL too."""
+    """Whether the tests of a module do nothing else: these run with the other versions of PostgreSQL too."""
     names = (getattr(each, "__module__", None) or getattr(each, "__name__", "") for each in vars(module).values())
     return (
-        not _SLOW_HELPERS.intersection(name.partition(".")[0] for name in names)
-        and Path(module.__file__).name not in _SLOW_FILES
+        not _PROCESS_HELPERS.intersection(name.partition(".")[0] for name in names)
+        and Path(module.__file__).name not in _ONE_VERSION_FILES
     )
 
 
@@ -62,7 +70,12 @@ def pytest_generate_tests(metafunc):
     if "server_version" in metafunc.fixturenames and other_versions() and _speaks_sql_only(metafunc.module):
         own = pytest.param(None, id=pytest.HIDDEN_PARAM)
         others = [
-            pytest.param(each, id=f"PostgreSQL {each}", marks=pytest.mark.other_version) for each in other_versions()
+            pytest.param(
+                each,
+                id=f"PostgreSQL {each}",
+                marks=pytest.mark.slow(part=f"postgresql-{each}", other_version=True),
+            )
+            for each in other_versions()
         ]
         metafunc.parametrize("server_version", [own, *others], indirect=True, scope="session")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg2
 import yaml
+from host_plays import HostRun, run_on_hosts
 from playbook import ROOT, run_playbook
 
 PLAN = ROOT / "files/sql/plan"
@@ -253,6 +254,12 @@ class DatabaseLab:
                 "SELECT has_column_privilege(%s, %s, %s, %s)", [self.roles[key], table, column, privilege]
             )[0][0]
         return self.query("SELECT has_table_privilege(%s, %s, %s)", [self.roles[key], table, privilege])[0][0]
+
+
+def run_together(labs: list[DatabaseLab], *arguments, **variables) -> list[HostRun]:
+    """What becomes of each lab, as the hosts of one play."""
+    hosts = [{**lab.variables, **variables} for lab in labs]
+    return run_on_hosts(labs[0].playbook, hosts, *arguments, home=labs[0].home)
 
 
 def prepare_cluster(server):

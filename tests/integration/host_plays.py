@@ -20,13 +20,27 @@ class HostRun:
         failed: whether a task failed there.
         sentence: the message of the task that failed, as one line; empty where none did.
         recap: counters of the host, such as {"ok": 3, "changed": 0}.
+        told: what its tasks returned, each as a line of JSON.
+        tasks: names of the tasks that were not skipped there.
         output: what the whole run printed, of all hosts.
     """
 
     failed: bool
     sentence: str
     recap: dict[str, int]
+    told: str
+    tasks: list[str]
     output: str
+
+    def succeeded(self) -> HostRun:
+        """Itself; fails the test where a task failed there."""
+        assert not self.failed, self.output
+        return self
+
+    def tasks_with_a_module(self) -> list[str]:
+        """Names of the tasks that asked the host for something."""
+        words = ("Read ", "Apply ", "Create ", "Set the passwords", "Log in", "Inspect the env", "Write the")
+        return [task for task in self.tasks if task.startswith(words)]
 
 
 def run_on_hosts(
@@ -58,7 +72,11 @@ def run_on_hosts(
     output = done.stdout + done.stderr
     by_host: dict[str, dict[str, Any]] = {}
     for line in map(json.loads, results.read_text(encoding="utf-8").splitlines()):
-        by_host.setdefault(line["host"], {}).update(line)
+        found = by_host.setdefault(line["host"], {"told": [], "tasks": []})
+        if "task" in line:
+            found["tasks"].append(line["task"].split(" : ")[-1])
+            found["told"].append(json.dumps(line.get("failure", line.pop("done", None)), ensure_ascii=False))
+        found.update(line)
     assert sorted(by_host) == sorted(names), output
     return [_host_run(by_host[name], output) for name in names]
 
@@ -67,7 +85,9 @@ def _host_run(found: dict[str, Any], output: str) -> HostRun:
     counters = found["counters"]
     return HostRun(
         failed=bool(counters["failures"] or counters["unreachable"]),
-        sentence=" ".join(str(found.get("result", {}).get("msg", "")).split()),
+        sentence=" ".join(str(found.get("failure", {}).get("msg", "")).split()),
         recap=counters,
+        told="\n".join(found["told"]),
+        tasks=found["tasks"],
         output=output,
     )

@@ -15,7 +15,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
     make_verifier,
     matches,
 )
-from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, prepare_cluster
+from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, prepare_cluster, run_together
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playbook import ROOT, playbook_command
@@ -38,6 +38,17 @@ def cluster():
 @pytest.fixture(params=["postgres", "keeper"])
 def lab(cluster, tmp_path, request):
     return DatabaseLab(cluster, tmp_path, request.param)
+
+
+@pytest.fixture
+def labs(cluster, tmp_path):
+    """Of a superuser and of an administrator who is none; most runs have both as hosts of one play."""
+    return [DatabaseLab(cluster, tmp_path, user) for user in ("postgres", "keeper")]
+
+
+def changes(runs):
+    """How many tasks have changed something on each host; fails the test where one failed."""
+    return [run.succeeded().recap["changed"] for run in runs]
 
 
 @pytest.fixture(scope="module")
@@ -90,47 +101,51 @@ def test_a_role_logs_in_with_the_password_of_our_verifier(cluster, connection, p
         )
 
 
-def test_a_changed_password_is_one_change_and_an_unchanged_one_none(lab):
-    lab.run(**{PASSWORD: "first-secret"}).succeeded()
-    assert not lab.file.exists()
-    assert lab.run(**{PASSWORD: "first-secret"}).succeeded().recap["changed"] == 0
-    checked = lab.run("--check", **{PASSWORD: "second-secret"}).succeeded()
-    assert checked.recap["changed"] == 1
-    lab.log_in("first-secret")
-    assert lab.run(**{PASSWORD: "second-secret"}).succeeded().recap["changed"] == 1
-    assert lab.log_in("second-secret") == lab.roles["application"]
-    with pytest.raises(psycopg2.OperationalError):
+def test_a_changed_password_is_one_change_and_an_unchanged_one_none(labs):
+    changes(run_together(labs, **{PASSWORD: "first-secret"}))
+    assert not any(lab.file.exists() for lab in labs)
+    assert changes(run_together(labs, **{PASSWORD: "first-secret"})) == [0, 0]
+    assert changes(run_together(labs, "--check", **{PASSWORD: "second-secret"})) == [1, 1]
+    for lab in labs:
         lab.log_in("first-secret")
-    assert lab.run(**{PASSWORD: "second-secret"}).succeeded().recap["changed"] == 0
+    assert changes(run_together(labs, **{PASSWORD: "second-secret"})) == [1, 1]
+    for lab in labs:
+        assert lab.log_in("second-secret") == lab.roles["application"]
+        with pytest.raises(psycopg2.OperationalError):
+            lab.log_in("first-secret")
+    assert changes(run_together(labs, **{PASSWORD: "second-secret"})) == [0, 0]
 
 
-def test_without_a_password_at_hand_a_login_is_left_alone(lab):
-    lab.run(**{PASSWORD: "given-secret"}).succeeded()
-    before = lab.verifier()
-    run = lab.run().succeeded()
-    assert run.recap["changed"] == 0
-    assert lab.verifier() == before
-    assert "unchanged (not stored on this controller)" in " ".join(run.output.split())
-    assert not lab.file.exists()
+def test_without_a_password_at_hand_a_login_is_left_alone(labs):
+    changes(run_together(labs, **{PASSWORD: "given-secret"}))
+    before = [lab.verifier() for lab in labs]
+    runs = run_together(labs)
+    assert changes(runs) == [0, 0]
+    assert [lab.verifier() for lab in labs] == before
+    assert all("unchanged (not stored on this controller)" in run.told for run in runs)
+    assert not any(lab.file.exists() for lab in labs)
 
 
-def test_a_password_that_is_put_into_the_file_is_used(lab):
-    lab.file.parent.mkdir(mode=0o700)
-    lab.file.write_text("my own secret\n", encoding="utf-8")
-    lab.file.chmod(0o600)
-    lab.run().succeeded()
-    assert lab.log_in("my own secret") == lab.roles["application"]
-    lab.file.chmod(0o644)
-    run = lab.run()
-    assert run.returncode != 0
-    assert "may have been read by others" in " ".join(run.output.split())
-    assert "my own secret" not in run.output
+def test_a_password_that_is_put_into_the_file_is_used(labs):
+    labs[0].file.parent.mkdir(mode=0o700)
+    for lab in labs:
+        lab.file.write_text("my own secret\n", encoding="utf-8")
+        lab.file.chmod(0o600)
+    changes(run_together(labs))
+    for lab in labs:
+        assert lab.log_in("my own secret") == lab.roles["application"]
+        lab.file.chmod(0o644)
+    for run in run_together(labs):
+        assert run.failed
+        assert "may have been read by others" in run.sentence
+        assert "my own secret" not in run.output
 
 
-def test_a_password_from_a_vault(lab):
-    key = lab.home / "vault.key"
+def test_a_password_from_a_vault(labs):
+    home = labs[0].home
+    key = home / "vault.key"
     key.write_text("vault-key\n", encoding="utf-8")
-    command, environment = playbook_command(lab.playbook, {}, home=lab.home)
+    command, environment = playbook_command(labs[0].playbook, {}, home=home)
     vault = str(Path(command[0]).with_name("ansible-vault"))
     text = subprocess.run(
         [vault, "encrypt_string", "--vault-password-file", str(key), "vaulted-secret", "--name", PASSWORD],
@@ -140,12 +155,13 @@ def test_a_password_from_a_vault(lab):
         check=True,
         timeout=120,
     ).stdout
-    variables = lab.home / "secrets.yml"
+    variables = home / "secrets.yml"
     variables.write_text(text, encoding="utf-8")
     arguments = ["--vault-password-file", str(key), "--extra-vars", f"@{variables}"]
-    lab.run(*arguments).succeeded()
-    assert lab.log_in("vaulted-secret") == lab.roles["application"]
-    assert lab.run(*arguments).succeeded().recap["changed"] == 0
+    changes(run_together(labs, *arguments))
+    for lab in labs:
+        assert lab.log_in("vaulted-secret") == lab.roles["application"]
+    assert changes(run_together(labs, *arguments)) == [0, 0]
 
 
 def test_a_stored_md5_hash_is_replaced_once(cluster, tmp_path):
@@ -158,11 +174,12 @@ def test_a_stored_md5_hash_is_replaced_once(cluster, tmp_path):
     assert lab.run(**{PASSWORD: "given-secret"}).succeeded().recap["changed"] == 0
 
 
-def test_on_create_leaves_the_password_of_a_login_alone(lab):
+def test_on_create_leaves_the_password_of_a_login_alone(labs):
     once = {"mission_control_database_update_passwords": "on_create"}
-    lab.run(**once, **{PASSWORD: "first-secret"}).succeeded()
-    assert lab.run(**once, **{PASSWORD: "second-secret"}).succeeded().recap["changed"] == 0
-    assert lab.log_in("first-secret") == lab.roles["application"]
+    changes(run_together(labs, **once, **{PASSWORD: "first-secret"}))
+    assert changes(run_together(labs, **once, **{PASSWORD: "second-secret"})) == [0, 0]
+    for lab in labs:
+        assert lab.log_in("first-secret") == lab.roles["application"]
 
 
 @pytest.mark.parametrize("lab", ["keeper"], indirect=True)
@@ -218,16 +235,17 @@ def test_secrets_are_nowhere_to_be_read(lab):
         assert secret not in log
 
 
-def test_no_password_is_left_in_the_files_of_the_run(lab):
-    lab.run().succeeded()
-    password = lab.file.read_text(encoding="utf-8").strip()
-    holders = [
-        path
-        for directory, _, names in os.walk(lab.home)
-        for path in (Path(directory, name) for name in names)
-        if path.is_file() and password in path.read_text(encoding="utf-8", errors="replace")
-    ]
-    assert holders == [lab.file]
+def test_no_password_is_left_in_the_files_of_the_run(labs):
+    changes(run_together(labs))
+    for lab in labs:
+        password = lab.file.read_text(encoding="utf-8").strip()
+        holders = [
+            path
+            for directory, _, names in os.walk(lab.home)
+            for path in (Path(directory, name) for name in names)
+            if path.is_file() and password in path.read_text(encoding="utf-8", errors="replace")
+        ]
+        assert holders == [lab.file]
 
 
 def test_of_two_controllers_that_generate_a_password_at_once_the_second_takes_nothing(lab):

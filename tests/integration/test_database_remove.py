@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from database_lab import DatabaseLab, prepare_cluster
+from host_plays import run_on_hosts
 from playbook import run_playbook
 from throwaway_cluster import ThrowawayCluster, server_bindir
 
@@ -22,26 +23,28 @@ def cluster():
 class RemoveLab(DatabaseLab):
     """A lab with files as the role leaves them."""
 
-    def remove(self, *arguments, confirmed=True, **variables):
+    def inputs(self, confirmed=True, **variables):
         confirmation = {"mission_control_database_remove_confirm": self.name} if confirmed else {}
-        all_variables = {
+        return {
             **self.variables,
             "mission_control_postgresql_mode": "existing",
             "mission_control_database_env_file": str(self.env_file),
             **confirmation,
             **variables,
         }
-        return run_playbook("playbooks/remove.yml", all_variables, *arguments, home=self.home)
+
+    def remove(self, *arguments, **variables):
+        return run_playbook("playbooks/remove.yml", self.inputs(**variables), *arguments, home=self.home)
 
     @property
     def env_file(self):
-        return self.home / "app.env"
+        return self.home / f"{self.name}.env"
 
     def fill(self):
         self.make()
         self.make_objects()
         self.query("INSERT INTO plain (a) SELECT generate_series(1, 12); INSERT INTO audit (a) VALUES (7)")
-        self.file.parent.mkdir()
+        self.file.parent.mkdir(exist_ok=True)
         self.file.write_text("secret\n", encoding="utf-8")
         self.env_file.write_text("x", encoding="utf-8")
         return self
@@ -55,53 +58,75 @@ class RemoveLab(DatabaseLab):
         ]
 
 
-@pytest.fixture(params=["postgres", "keeper"])
+@pytest.fixture
 def lab(cluster, tmp_path, request):
-    return RemoveLab(cluster, tmp_path, request.param).fill()
+    return RemoveLab(cluster, tmp_path, getattr(request, "param", "postgres")).fill()
 
 
-def test_without_a_confirmation_it_says_what_would_be_lost_and_stops(lab):
+@pytest.fixture
+def labs(cluster, tmp_path):
+    """Of a superuser and of an administrator who is none: their runs are the hosts of one play."""
+    return [RemoveLab(cluster, tmp_path, user).fill() for user in ("postgres", "keeper")]
+
+
+def remove_together(labs, *arguments, **variables):
+    hosts = [lab.inputs(**variables) for lab in labs]
+    return run_on_hosts(Path("playbooks/remove.yml"), hosts, *arguments, home=labs[0].home)
+
+
+def changes(runs):
+    """How many tasks have changed something on each host; fails the test where one failed."""
+    return [run.succeeded().recap["changed"] for run in runs]
+
+
+def test_without_a_confirmation_it_says_what_would_be_lost_and_stops(labs):
     for variables in ({}, {"mission_control_database_remove_confirm": "yes"}):
-        run = lab.remove(confirmed=False, **variables)
-        assert run.returncode != 0
-        assert f"set mission_control_database_remove_confirm to {lab.name}" in run.sentence
-    assert f"database {lab.name} of {lab.user}: " in run.output
-    assert ("public.plain: 12 rows" in run.output) == (lab.user == "postgres")  # another one may not read it
-    assert f"drop role {lab.roles['audit']}" in run.output
-    assert str(lab.env_file) in run.output
-    assert str(lab.file) in run.output
-    assert lab.is_whole()
+        for lab, run in zip(labs, remove_together(labs, confirmed=False, **variables)):
+            assert run.failed
+            assert f"set mission_control_database_remove_confirm to {lab.name}" in run.sentence
+            assert f"database {lab.name} of {lab.user}: " in run.told
+            assert ("public.plain: 12 rows" in run.told) == (lab.user == "postgres")  # another one may not read it
+            assert f"drop role {lab.roles['audit']}" in run.told
+            assert str(lab.env_file) in run.told
+            assert str(lab.file) in run.told
+            assert lab.is_whole()
 
 
-def test_it_removes_everything_and_a_second_run_changes_nothing(lab):
-    session = lab.connect()
-    assert lab.remove("--check").succeeded().recap["changed"] > 0
-    assert lab.is_whole()
-    assert lab.remove().succeeded().recap["changed"] > 0
-    assert not lab.exists()
-    assert lab.existing_roles() == []
-    assert not lab.file.exists()
-    assert not lab.env_file.exists()
-    second = lab.remove().succeeded()
-    assert second.recap["changed"] == 0
-    assert "There is nothing to remove." in second.output
-    assert lab.remove(confirmed=False).succeeded().recap["changed"] == 0
-    session.close()
+def test_it_removes_everything_and_a_second_run_changes_nothing(labs):
+    sessions = [lab.connect() for lab in labs]
+    assert all(changed > 0 for changed in changes(remove_together(labs, "--check")))
+    assert all(lab.is_whole() for lab in labs)
+    assert all(changed > 0 for changed in changes(remove_together(labs)))
+    for lab in labs:
+        assert not lab.exists()
+        assert lab.existing_roles() == []
+        assert not lab.file.exists()
+        assert not lab.env_file.exists()
+    second = remove_together(labs)
+    assert changes(second) == [0, 0]
+    assert all("There is nothing to remove." in run.told for run in second)
+    assert changes(remove_together(labs, confirmed=False)) == [0, 0]
+    for session in sessions:
+        session.close()
 
 
-def test_a_last_dump_holds_everything_and_is_for_its_owner_only(lab):
-    dump = lab.home / "last.dump"
-    lab.remove(mission_control_database_remove_dump=str(dump)).succeeded()
-    assert not lab.exists()
-    assert stat.S_IMODE(dump.stat().st_mode) == 0o600
-    assert not (lab.home / "last.dump.partial").exists()
-    program = f"{server_bindir()}/pg_restore"
-    data = subprocess.run(
-        [program, "--data-only", "--file=-", str(dump)], capture_output=True, text=True, check=True
-    ).stdout
-    assert "COPY public.audit" in data
-    assert "12\t" in data
-    assert lab.remove(mission_control_database_remove_dump=str(dump)).succeeded().recap["changed"] == 0
+def test_a_last_dump_holds_everything_and_is_for_its_owner_only(labs):
+    dumps = [lab.home / f"{lab.name}.dump" for lab in labs]
+    dumped = {
+        "mission_control_database_remove_dump": "{{ mission_control_database_env_file | replace('.env', '.dump') }}"
+    }
+    changes(remove_together(labs, **dumped))
+    for lab, dump in zip(labs, dumps):
+        assert not lab.exists()
+        assert stat.S_IMODE(dump.stat().st_mode) == 0o600
+        assert not dump.with_name(f"{dump.name}.partial").exists()
+        program = f"{server_bindir()}/pg_restore"
+        data = subprocess.run(
+            [program, "--data-only", "--file=-", str(dump)], capture_output=True, text=True, check=True
+        ).stdout
+        assert "COPY public.audit" in data
+        assert "12\t" in data
+    assert changes(remove_together(labs, **dumped)) == [0, 0]
 
 
 @pytest.mark.parametrize("lab", ["keeper"], indirect=True)
@@ -119,7 +144,6 @@ def test_where_the_dump_fails_nothing_is_removed(lab):
     assert lab.query("SELECT pg_has_role('keeper', %s, 'USAGE')", [lab.roles["audit"]]) == [(False,)]
 
 
-@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
 def test_what_is_not_ours_stays(lab):
     lab.query("CREATE TABLE diary (id integer)")
     run = lab.remove()
@@ -137,24 +161,31 @@ def test_what_is_not_ours_stays(lab):
     assert lab.remove().succeeded().recap["changed"] == 0
 
 
-@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
-def test_wrong_credentials_are_a_sentence(lab):
-    run = lab.remove(mission_control_login_password="wrong")
-    assert run.returncode != 0
-    assert re.search("Cannot use the server at .* as postgres: ", run.sentence)
-    assert lab.is_whole()
+REFUSED = [
+    ({"mission_control_login_password": "wrong"}, " as postgres: "),
+    # Inputs of a later part.
+    ({"mission_control_postgresql_remove_settings": "perhaps"}, "mission_control_postgresql_remove_settings"),
+    ({"mission_control_service_enabled": "perhaps"}, "mission_control_service_enabled"),
+    ({"mission_control_service_port": "perhaps"}, "mission_control_service_port"),
+]
 
 
-@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
-@pytest.mark.parametrize(
-    "name",
-    ["mission_control_postgresql_remove_settings", "mission_control_service_enabled", "mission_control_service_port"],
-)
-def test_an_input_of_a_later_part_is_refused_before_anything_is_removed(lab, name):
-    run = lab.remove(**{name: "perhaps"})
-    assert run.returncode != 0
-    assert name in run.output
-    assert "perhaps" in run.output
+@pytest.fixture(scope="module")
+def refusals(cluster, tmp_path_factory):
+    """A lab for each wrong input and what became of it, as the hosts of one play."""
+    home = tmp_path_factory.mktemp("refusals")
+    labs = [RemoveLab(cluster, home).fill() for _ in REFUSED]
+    hosts = [lab.inputs(**variables) for lab, (variables, _words) in zip(labs, REFUSED)]
+    return list(zip(labs, run_on_hosts(Path("playbooks/remove.yml"), hosts, home=home)))
+
+
+@pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(REFUSED)])
+def test_a_wrong_input_is_refused_before_anything_is_removed(refusals, number, words):
+    lab, run = refusals[number]
+    variables, _words = REFUSED[number]
+    assert run.failed
+    assert words in run.told
+    assert all(value in run.told for value in variables.values() if value != "wrong")
     assert "Traceback" not in run.output
     assert run.recap["changed"] == 0
     assert lab.is_whole()

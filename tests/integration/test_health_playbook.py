@@ -2,91 +2,106 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 from health_lab import CHECKS
-from playbook import ROOT, run_playbook
+from host_plays import run_on_hosts
+from playbook import ROOT
 
 ALL = len(CHECKS)
+PLAYBOOK = Path("playbooks/health.yml")
+MISSING = {"mission_control_database_name": "nothing_here"}
+STRICT = {"mission_control_health_thresholds": {"connections_warn": 0}}
+OF_ANOTHER_APPLICATION = {
+    "POSTGRES_HOST": "127.0.0.1",
+    "POSTGRES_PORT": "1",
+    "POSTGRES_PASSWORD": "of-another",
+    "POSTGRES_SSLMODE": "require",
+    "PGHOST": "127.0.0.1",
+    "PGHOSTADDR": "127.0.0.1",
+    "PGSERVICE": "other",
+    "PGOPTIONS": "-c search_path=theirs",
+    "DATABASE_URL": "postgresql://other@127.0.0.1:1/other",
+    "MISSION_CONTROL_ENV_FILE": "/nowhere/of-another.env",
+}
 
 
-@pytest.fixture
-def check(shared_database, tmp_path):
-    def run(*arguments, playbook="playbooks/health.yml", **variables):
-        place = {
-            "mission_control_postgresql_mode": "existing",
-            "mission_control_login_unix_socket": shared_database.cluster.socket_directory,
-            "mission_control_postgresql_port": shared_database.cluster.port,
-            "mission_control_login_become_user": "",
-            "mission_control_database_name": shared_database.name,
-        }
-        return run_playbook(playbook, {**place, **variables}, *arguments, home=tmp_path)
+@pytest.fixture(scope="module")
+def check(shared_database, tmp_path_factory):
+    """A function that runs the playbook on one host for each of the given variables, all in one play."""
+    place = {
+        "mission_control_postgresql_mode": "existing",
+        "mission_control_login_unix_socket": shared_database.cluster.socket_directory,
+        "mission_control_postgresql_port": shared_database.cluster.port,
+        "mission_control_login_become_user": "",
+        "mission_control_database_name": shared_database.name,
+    }
+
+    def run(*cases, arguments=()):
+        home = tmp_path_factory.mktemp("health")
+        return run_on_hosts(PLAYBOOK, [{**place, **variables} for variables in cases], *arguments, home=home)
 
     return run
 
 
-def test_it_says_that_the_database_is_healthy_and_changes_nothing(check):
-    run = check().succeeded()
-    said = f"The database is healthy: {ALL - 1} of {ALL} checks passed, 1 not checked. No backup is set up"
-    assert said in " ".join(run.output.split())
+@pytest.fixture(scope="module")
+def runs(check):
+    """What becomes of each case, as hosts of one play."""
+    cases = {
+        "healthy": {},
+        "missing": MISSING,
+        "strict": STRICT,
+        "strict, fails on a warning": {**STRICT, "mission_control_health_fail_on": "warn"},
+        "missing, never fails": {**MISSING, "mission_control_health_fail_on": "never"},
+        "a wrong input": {"mission_control_health_fail_on": "sometimes"},
+    }
+    return dict(zip(cases, check(*cases.values())))
+
+
+def test_it_says_that_the_database_is_healthy_and_changes_nothing(runs):
+    run = runs["healthy"].succeeded()
+    assert f"The database is healthy: {ALL - 1} of {ALL} checks passed, 1 not checked. No backup is set up" in run.told
     assert run.recap["changed"] == 0
 
 
-def test_the_environment_of_another_application_does_not_count(check, monkeypatch):
-    of_another = {
-        **{
-            "POSTGRES_HOST": "127.0.0.1",
-            "POSTGRES_PORT": "1",
-            "POSTGRES_PASSWORD": "of-another",
-            "POSTGRES_SSLMODE": "require",
-        },
-        **{
-            "PGHOST": "127.0.0.1",
-            "PGHOSTADDR": "127.0.0.1",
-            "PGSERVICE": "other",
-            "PGOPTIONS": "-c search_path=theirs",
-        },
-        **{
-            "DATABASE_URL": "postgresql://other@127.0.0.1:1/other",
-            "MISSION_CONTROL_ENV_FILE": "/nowhere/of-another.env",
-        },
-    }
-    for name, value in of_another.items():
+def test_the_environment_of_another_application_does_not_count_and_the_tag_selects_it(check, monkeypatch):
+    for name, value in OF_ANOTHER_APPLICATION.items():
         monkeypatch.setenv(name, value)
-    assert f"{ALL - 1} of {ALL} checks passed" in check().succeeded().output
+    (run,) = check({}, arguments=["--tags", "health"])
+    assert f"{ALL - 1} of {ALL} checks passed" in run.succeeded().output
 
 
-def test_the_tag_selects_it(check):
-    assert f"{ALL - 1} of {ALL} checks passed" in check("--tags", "health").succeeded().output
-    assert "checks passed" not in check("--tags", "schema").output
+def test_another_tag_does_not_select_it(check):
+    (run,) = check({}, arguments=["--tags", "schema"])
+    assert "checks passed" not in run.succeeded().output
 
 
-def test_it_fails_where_a_check_fails_with_all_that_was_found(check):
-    run = check(mission_control_database_name="nothing_here")
-    assert run.returncode != 0
-    assert 'database "nothing_here" does not exist' in run.output
-    assert "stale_task_runs" in run.output
+def test_it_fails_where_a_check_fails_with_all_that_was_found(runs):
+    run = runs["missing"]
+    assert run.failed
+    assert 'database "nothing_here" does not exist' in run.sentence
+    assert "stale_task_runs" in run.told
     assert "Traceback" not in run.output
 
 
-def test_what_it_fails_on_can_be_set(check):
-    strict = {"mission_control_health_thresholds": {"connections_warn": 0}}
-    assert "health of the database is warn" in check(**strict).succeeded().output
-    assert check(**strict, mission_control_health_fail_on="warn").returncode != 0
-    missing = check(mission_control_database_name="nothing_here", mission_control_health_fail_on="never")
-    assert "health of the database is fail" in missing.succeeded().output
+def test_what_it_fails_on_can_be_set(runs):
+    assert "health of the database is warn" in runs["strict"].succeeded().told
+    assert runs["strict, fails on a warning"].failed
+    assert "health of the database is fail" in runs["missing, never fails"].succeeded().told
 
 
 def test_a_dry_run_where_nothing_is_yet_says_so_and_goes_on(check):
-    run = check("--check", mission_control_database_name="nothing_here").succeeded()
-    assert "There is no database yet whose health could be checked." in run.output
-    assert f"{ALL - 1} of {ALL} checks passed" in check("--check").succeeded().output
+    missing, healthy = check(MISSING, {}, arguments=["--check"])
+    assert "There is no database yet whose health could be checked." in missing.succeeded().told
+    assert f"{ALL - 1} of {ALL} checks passed" in healthy.succeeded().told
 
 
-def test_a_wrong_input_stops_it_with_a_sentence(check):
-    run = check(mission_control_health_fail_on="sometimes")
-    assert run.returncode != 0
-    assert "value of mission_control_health_fail_on must be one of: fail, warn, never" in run.output
+def test_a_wrong_input_stops_it_with_a_sentence(runs):
+    run = runs["a wrong input"]
+    assert run.failed
+    assert "value of mission_control_health_fail_on must be one of: fail, warn, never" in run.told
 
 
 def test_it_is_the_end_of_site_yml():

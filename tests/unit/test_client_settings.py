@@ -9,7 +9,7 @@ import pydoc
 
 import psycopg2.extensions
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import log as audit
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit import log as audit
 from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.client.transaction import Transaction
 from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import (

@@ -52,6 +52,7 @@ def provisioned(host, provision):
     assert outcome.returncode == 0, outcome.output
 
 
+# One input that is refused as it is, and those that only this host or its server can refuse.
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
@@ -59,9 +60,6 @@ def provisioned(host, provision):
             {"port": 70000},
             "mission_control_postgresql_port is 70000, but it must be a whole number from 1024 to 65535.",
         ),
-        ({"port": "many"}, "we were unable to convert to int"),
-        ({"mode": "magic"}, "must be one of: package, existing, got: magic"),
-        ({"version": "13"}, "mission_control_postgresql_version is 13, but PostgreSQL 14 or newer is needed."),
         ({"version": "16"}, "ships PostgreSQL 17, not 16"),
         ({"memory_mb": "99999999"}, "but it must be between 64 and the"),
         (
@@ -73,19 +71,11 @@ def provisioned(host, provision):
             'the previous one was restored: unrecognized configuration parameter "no_such_setting"',
         ),
         ({"settings": {"max_wal_size": "-5MB"}}, "is outside the valid range for parameter"),
-        ({"client_networks": ["10.0.0.1/8"]}, "10.0.0.1/8 has host bits set."),
     ],
 )
 def test_bad_input_is_one_sentence_and_changes_nothing(host, refusal, variables, sentence):
     before = state(host)
     assert sentence in refusal(**{f"mission_control_postgresql_{name}": value for name, value in variables.items()})
-    assert state(host) == before
-
-
-@pytest.mark.parametrize("name", ['a"b', "x" * 64])
-def test_a_name_that_cannot_be_one_is_one_sentence_and_changes_nothing(host, refusal, name):
-    before = state(host)
-    assert "The name" in refusal(mission_control_database_name=name)
     assert state(host) == before
 
 

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError
 from ..schema.manifest import Manifest
-from None import query, status
-from ..audit import log as audit
-from ..health import check as health
-from ..ledger import usage
+from . import audit, health, query, status, usage
 from .output import Output
 from .parser import (
     EXIT_NO,

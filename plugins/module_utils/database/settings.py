@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import SettingsError
-from ..provisioning.files.env_file import read_env_file
+from .env_file import read_env_file
 from .postgres_url import parse_url, similar
 
 if TYPE_CHECKING:

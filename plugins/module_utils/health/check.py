@@ -16,7 +16,6 @@ from ..errors import (
     SettingsError,
     StatementCanceledError,
 )
-from ..schema.migrations import check_migrations, check_repeatables
 from .activity import (
     check_blocked_locks,
     check_connections,
@@ -26,6 +25,7 @@ from .activity import (
 from .backups import check_backups
 from .certificate import check_certificate
 from .contents import check_audit_chain, check_stale_task_runs
+from .migrations import check_migrations, check_repeatables
 from .probe import Probe, cut_at
 from .report import Check, HealthReport
 from .schema import check_schema_objects, check_tables

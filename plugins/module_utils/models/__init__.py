@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..audit.log import AuditEntry, CreateAuditEntry, SchemaMigration
+from .audit import AuditEntry, CreateAuditEntry, SchemaMigration
 from .base import NOT_GIVEN, Create, Model, ModelError, NotGiven, from_row, insert, row_maker
 from .inventory import CreateHost, CreateService, CreateWorkload, Host, Service, Workload
 from .llm import (

@@ -9,9 +9,9 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = """
 name: host_results
 type: notification
-short_description: Keep the failures and the counters of each host
+short_description: Keep the results and the counters of each host
 description:
-  - One line of JSON for each failed task and, at the end, one for each host with its counters.
+  - One line of JSON for each task that was carried out and, at the end, one for each host with its counters.
 options:
   path:
     description: The file to write.
@@ -23,27 +23,30 @@ options:
 
 
 class CallbackModule(CallbackBase):
-    """Keep failures and counters."""
+    """Keep results and counters."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "host_results"
     CALLBACK_NEEDS_ENABLED = True
 
+    def v2_runner_on_ok(self, result):
+        if not result.task.action.endswith("include_tasks"):  # which asks nothing of the host
+            self._keep("done", result)
+
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        if not ignore_errors:
-            self._failure(result)
+        self._keep("done" if ignore_errors else "failure", result)
 
     def v2_runner_on_unreachable(self, result):
-        self._failure(result)
+        self._keep("failure", result)
 
     def v2_playbook_on_stats(self, stats):
         for host in stats.processed:
             self._write(host=host, counters=stats.summarize(host))
 
-    def _failure(self, result):
+    def _keep(self, kind, result):
         text = self._dump_results(result.result)
-        self._write(host=result.host.get_name(), task=result.task_name, result=json.loads(text))
+        self._write(host=result.host.get_name(), task=result.task_name, **{kind: json.loads(text)})
 
     def _write(self, **line):
         with open(self.get_option("path"), "a", encoding="utf-8") as file:

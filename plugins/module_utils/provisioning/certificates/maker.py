@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING
 
-from None import facts
+from . import facts
 from .names import name_kind
 
 if TYPE_CHECKING:
