@@ -120,7 +120,10 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     if not _QUEUE.fullmatch(str(own["archive_queue"])):
         yield f"{_PREFIX}archive_queue is {shown(own['archive_queue'])}, but it must be a size such as 512MiB or 4GiB."
     if not _USER.fullmatch(str(own["user"])):
-        yield f"{_PREFIX}user is {shown(own['user'])}, which is no name of a user."
+        # Where nobody set it, it is the one that the administrator's tasks run as.
+        followed = own["user"] == inputs["mission_control_login_become_user"]
+        name = "mission_control_login_become_user" if followed else f"{_PREFIX}user"
+        yield f"{name} is {shown(own['user'])}, which is no name of a user."
     host, mode = inputs["mission_control_login_host"], inputs["mission_control_login_ssl_mode"]
     if is_remote(host) and own["login_password"] and mode in _WEAK_MODES:
         yield (
