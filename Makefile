@@ -12,7 +12,7 @@ SCENARIOS ?=
 VERSIONS ?= 14 18
 ARGS ?=
 
-.PHONY: help site test lint sanity molecule pytest versions attack bench docs test-venv clean
+.PHONY: help site test lint sanity molecule pytest versions attack bench docs docsite changelog dist test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -70,6 +70,15 @@ docs: test-venv ## Write again what is generated: the README's variables, the pi
 	$(BIN)/python scripts/variables.py README.md
 	$(BIN)/python scripts/er_diagram.py
 	$(BIN)/python scripts/permissions.py
+
+docsite: test-venv ## Check the documentation of plugins and roles, and build a site of it: build/docsite/html/index.html
+	@scripts/docsite
+
+changelog: test-venv ## Check the changelog's fragments; with VERSION=1.2.3 turn them into that release
+	@scripts/changelog $(VERSION)
+
+dist: test-venv ## Build what is published from the last commit, reproducibly: collection, wheel, source distribution, checksums
+	@$(BIN)/python scripts/dist.py
 
 clean: ## Remove what the targets above have made in this directory
 	rm -rf .venv .cache .ansible dist .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

@@ -10,7 +10,7 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 SQL = os.path.join(ROOT, "files", "sql")
 sys.path.insert(0, os.path.join(ROOT, "plugins"))
 
-from module_utils.manifest import FILE_NAME, Manifest  # noqa: E402 - found by the line above
+from module_utils.manifest import FILE_NAME, Manifest, collection_version  # noqa: E402 - found by the line above
 
 # A collection may hold no module of this name: Galaxy refuses it.
 MAIN = '''"""`python -m mission_control`."""
@@ -42,4 +42,4 @@ class BuildPackage(build_py):
         return [os.path.join(self.build_lib, "mission_control", name) for name in (FILE_NAME, "__main__.py")]
 
 
-setup(cmdclass={"build_py": BuildPackage})
+setup(version=collection_version(ROOT), cmdclass={"build_py": BuildPackage})

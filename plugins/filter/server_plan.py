@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(_value.problems) with a sentence for each reason to do nothing, else RV(_value.actions) and the details of each action.
+  description: C(problems) with a sentence for each reason to do nothing, else C(actions) and the details of each action.
   type: dict
 """
 

@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(_value.problems) with a sentence if nothing may be done, RV(_value.needed), and the names of both clusters.
+  description: C(problems) with a sentence if nothing may be done, C(needed), and the names of both clusters.
   type: dict
 """
 
