@@ -14,6 +14,8 @@ options:
     description: The variables by their names without the role's prefix, as C(vars/main.yml) of the role lists them.
     type: dict
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

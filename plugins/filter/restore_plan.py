@@ -27,6 +27,8 @@ options:
   choice:
     description: What the filter returned the first time.
     type: dict
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -19,6 +19,8 @@ options:
     description: What is wanted, as C(vars/main.yml) of P(homelab.mission_control.mission_control_service#role) lists it.
     type: dict
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

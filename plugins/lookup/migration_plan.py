@@ -49,6 +49,8 @@ options:
     description: UUID under which what is applied is recorded.
     type: str
     default: 00000000-0000-0000-0000-000000000000
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""
