@@ -74,8 +74,8 @@ docs: test-venv ## Write again what is generated: the README's variables, the pi
 docsite: test-venv ## Check the documentation of plugins and roles, and build a site of it: build/docsite/html/index.html
 	@scripts/docsite
 
-changelog: test-venv ## Check the changelog's fragments; with VERSION=1.2.3 turn them into that release
-	@scripts/changelog $(VERSION)
+changelog: test-venv ## Check the changelog and its fragments (ARGS=release makes them the release that galaxy.yml names)
+	@scripts/changelog $(ARGS)
 
 dist: test-venv ## Build what is published from the last commit, reproducibly: collection, wheel, source distribution, checksums
 	@$(BIN)/python scripts/dist.py
