@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import os
 import subprocess
 import sys
@@ -89,10 +90,11 @@ def test_the_collection_installs_from_an_empty_directory(collections, tmp_path):
     galaxy = [BIN / "ansible-galaxy", "collection", "verify", "homelab.mission_control", "--offline"]
     run(*galaxy, "--collections-path", collections, place=tmp_path)
     environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections)}
-    shown = run(BIN / "ansible-doc", "homelab.mission_control.health", place=tmp_path, **environment)
-    assert "MODULE homelab.mission_control.health" in shown
+    module = "homelab.mission_control.health"
+    documented = json.loads(run(BIN / "ansible-doc", "--json", module, place=tmp_path, **environment))
+    assert Path(documented[module]["doc"]["filename"]).is_relative_to(collections)
     command = [BIN / "ansible-playbook", "homelab.mission_control.provision", "--syntax-check", "-i", "localhost,"]
-    assert "homelab.mission_control.provision" in run(*command, place=tmp_path, **environment)
+    assert f"playbook: {collections}" in run(*command, place=tmp_path, **environment)
 
 
 def test_the_wheel_installs_from_an_empty_directory(dist, tmp_path):
