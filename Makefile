@@ -14,7 +14,7 @@ ARGS ?=
 
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help site check test test-all slow unit lint sanity molecule pytest versions attack bench docs test-venv clean
+.PHONY: help site check test test-all slow unit lint sanity molecule pytest versions attack bench docs docsite changelog dist test-venv clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -82,6 +82,15 @@ docs: test-venv ## Write again what is generated: the roles' tables of variables
 	for role in roles/*; do $(BIN)/aar-doc --output-template scripts/variables.md.j2 "$$role" markdown || exit; done
 	$(BIN)/python scripts/er_diagram.py
 	$(BIN)/python scripts/permissions.py
+
+docsite: test-venv ## Check the documentation of plugins and roles, and build a site of it: build/docsite/html/index.html
+	@scripts/docsite
+
+changelog: test-venv ## Check the changelog and its fragments (ARGS=release makes them the release that galaxy.yml names)
+	@scripts/changelog $(ARGS)
+
+dist: test-venv ## Build what is published from the last commit, reproducibly: collection, wheel, source distribution, checksums
+	@$(BIN)/python scripts/dist.py
 
 clean: ## Remove what the targets above have made in this directory
 	rm -rf .venv .cache .ansible dist .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

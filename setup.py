@@ -12,7 +12,7 @@ LIBRARY = os.path.join(ROOT, "plugins", "module_utils")
 sys.path.insert(0, os.path.join(ROOT, "plugins"))
 
 from module_utils.provisioning.releases.imports import PACKAGE, needed_files  # noqa: E402 - found by the line above
-from module_utils.schema.manifest import FILE_NAME, Manifest  # noqa: E402
+from module_utils.schema.manifest import FILE_NAME, Manifest, collection_version  # noqa: E402
 
 # A collection may hold no module of this name: Galaxy refuses it.
 MAIN = '''"""`python -m mission_control`."""
@@ -53,4 +53,4 @@ class BuildPackage(build_py):
         return [os.path.join(self.build_lib, PACKAGE, name) for name in (FILE_NAME, "__main__.py")]
 
 
-setup(packages=PACKAGES, cmdclass={"build_py": BuildPackage})
+setup(version=collection_version(ROOT), packages=PACKAGES, cmdclass={"build_py": BuildPackage})

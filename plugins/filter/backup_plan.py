@@ -24,6 +24,8 @@ options:
     description: What is wanted, as C(vars/main.yml) of P(homelab.mission_control.mission_control_backup#role) lists it.
     type: dict
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""
@@ -34,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(_value.problems) with a sentence for each reason to do nothing, else RV(_value.actions) and the details of each action,
+  description: C(problems) with a sentence for each reason to do nothing, else C(actions) and the details of each action,
     without the text of any file.
   type: dict
 """

@@ -19,6 +19,8 @@ options:
     description: Role that they belong to.
     type: str
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -25,6 +25,8 @@ options:
     default: utf-8
 author:
   - Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -22,6 +22,8 @@ options:
     required: true
 author:
   - Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -22,6 +22,8 @@ options:
     type: list
     elements: dict
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -21,6 +21,8 @@ options:
     description: Whether to return all lines however many they are.
     type: bool
     default: false
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

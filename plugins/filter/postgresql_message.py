@@ -15,6 +15,8 @@ options:
     description: The registered result.
     type: dict
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

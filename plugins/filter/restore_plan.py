@@ -27,6 +27,8 @@ options:
   choice:
     description: What the filter returned the first time.
     type: dict
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""
@@ -37,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(_value.problems) with a sentence for each reason to do nothing, else the backup, the cluster and, with O(choice), RV(_value.actions)
+  description: C(problems) with a sentence for each reason to do nothing, else the backup, the cluster and, with O(choice), C(actions)
     and the details of each action.
   type: dict
 """

@@ -16,6 +16,8 @@ options:
     description: The password.
     type: str
     required: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

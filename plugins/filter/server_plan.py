@@ -21,6 +21,8 @@ options:
     required: true
 author:
   - Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""
@@ -31,7 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(_value.problems) with a sentence for each reason to do nothing, else RV(_value.actions) and the details of each action.
+  description: C(problems) with a sentence for each reason to do nothing, else C(actions) and the details of each action.
   type: dict
 """
 

@@ -21,6 +21,8 @@ options:
     required: true
 author:
   - Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""
@@ -31,7 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: RV(_value.problems) with a sentence if nothing may be done, RV(_value.needed), and the names of both clusters.
+  description: C(problems) with a sentence if nothing may be done, C(needed), and the names of both clusters.
   type: dict
 """
 

@@ -41,6 +41,8 @@ options:
     description: Whether a known password replaces another one that the role has.
     type: bool
     default: true
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

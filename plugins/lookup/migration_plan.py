@@ -45,6 +45,8 @@ options:
     description: How long a statement of a migration waits for a lock, in milliseconds, before the whole file is tried again.
     type: int
     default: 5000
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

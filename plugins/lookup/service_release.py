@@ -24,6 +24,8 @@ options:
     description: Directory of a homelab's own migrations; empty for none.
     type: str
     default: ""
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -37,6 +37,8 @@ attributes:
     description: Returns what changed, or would change, in the form of a difference.
     support: none
 author: Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -71,6 +71,8 @@ seealso:
   - module: homelab.mission_control.cluster_file
 author:
   - Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

@@ -57,6 +57,8 @@ seealso:
   - module: homelab.mission_control.cluster_info
 author:
   - Mission Control maintainers (@homelab)
+notes:
+  - Internal to this collection. Its options, its result and its name may change with any version.
 """
 
 EXAMPLES = r"""

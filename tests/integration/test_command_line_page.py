@@ -5,6 +5,7 @@ import shlex
 import subprocess
 
 import pytest
+import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import make_parser
 from command import COMMAND, ROOT, environment_of
 
@@ -57,7 +58,8 @@ def test_the_examples_of_the_page_run(shell):
         assert (result.returncode, result.stderr) == (0, ""), line
         printed[line] = result.stdout
     everything = "\n".join(printed.values())
-    for part in ("mission-control 0.1.0", "PASS: ", "is current with version", "UPDATE 1", "nas", "sound: 1 link"):
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
+    for part in (f"mission-control {version}", "PASS: ", "is current with version", "UPDATE 1", "nas", "sound: 1 link"):
         assert part in everything
     assert len((shell.place / "prices.csv").read_text(encoding="utf-8").splitlines()) > 10
     assert (shell.place / "usage.csv").exists()

@@ -107,10 +107,15 @@ def test_the_tarball_holds_the_collection_whole_and_nothing_of_its_development(t
     with tarfile.open(tarball) as archive:
         names = {name for name in archive.getnames() if not archive.getmember(name).isdir()}
     parts = {"docs", "files", "meta", "playbooks", "plugins", "roles"}
-    alone = {"CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "pyproject.toml"}
+    alone = {"CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "pyproject.toml"}
     alone |= {
+        "CHANGELOG.rst",
+        "CODE_OF_CONDUCT.md",
         "MANIFEST.in",
         "SECURITY.md",
+        "bindep.txt",
+        "changelogs/changelog.yaml",
+        "changelogs/config.yaml",
         "requirements.txt",
         "requirements.yml",
         "setup.py",

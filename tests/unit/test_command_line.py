@@ -5,9 +5,11 @@ import dataclasses
 import datetime
 import decimal
 import os
+import pathlib
 import stat
 
 import pytest
+import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head_file import AuditHeadFile
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditError, AuditHead
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import main, make_parser
@@ -138,7 +140,8 @@ def test_for_nagios_wrong_usage_of_health_is_unknown(words, capsys):
 
 def test_the_version_is_that_of_the_collection(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == "mission-control 0.1.0\n"
+    galaxy = yaml.safe_load((pathlib.Path(__file__).parents[2] / "galaxy.yml").read_text(encoding="utf-8"))
+    assert capsys.readouterr().out == f"mission-control {galaxy['version']}\n"
 
 
 def test_a_table_is_aligned_by_what_a_terminal_shows():

@@ -14,7 +14,7 @@ PAGES = {
     for pattern in ("*.md", "docs/*.md", "roles/*/README.md")
     for path in sorted(ROOT.glob(pattern))
 }
-TEXT = "\n".join(text for page, text in PAGES.items() if page.name != "CHANGELOG.md")
+TEXT = "\n".join(text for page, text in PAGES.items() if page.name != "CHANGELOG.rst")
 
 
 def links(page):
