@@ -79,7 +79,7 @@ bench: test-venv ## Print figures; asserts nothing (NAMES="views site" for some 
 	@scripts/bench $(NAMES)
 
 docs: test-venv ## Write again what is generated: the roles' tables of variables, the picture of the tables, the matrix of privileges
-	for role in roles/*; do $(BIN)/aar-doc --output-template scripts/variables.md.j2 "$$role" markdown || exit; done
+	for specs in roles/*/meta/argument_specs.yml; do $(BIN)/aar-doc --output-template scripts/variables.md.j2 "$${specs%%/meta/*}" markdown || exit; done
 	$(BIN)/python scripts/er_diagram.py
 	$(BIN)/python scripts/permissions.py
 

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import pathlib
-import re
 import subprocess
 import sys
 import textwrap
@@ -90,13 +89,6 @@ def test_the_library_imports_neither_ansible_nor_itself_by_an_absolute_name():
                 name for name in names if name.split(".")[0] in ("ansible", "ansible_collections", "mission_control")
             ]
             assert not bad, f"{path.relative_to(LIBRARY)} imports {bad}"
-
-
-def test_the_package_and_the_collection_have_one_version():
-    root = LIBRARY.parents[1]
-    package = re.search(r'^version = "(.+?)"', (root / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
-    collection = re.search(r"^version: (.+)$", (root / "galaxy.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert package[1] == collection[1]
 
 
 def test_packages_are_sent_to_hosts_with_nothing_of_their_own():
