@@ -58,7 +58,9 @@ def leave_apt_at_work(machine):
     machine.host.check_output(f"DEBIAN_FRONTEND=noninteractive dpkg --unpack {archives}")
     assert machine.host.file("/usr/bin/pgbackrest").exists
     assert not machine.host.user("postgres").exists
-    lock = "import fcntl, time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(8)"
+    lock = (
+        "import fcntl, time; f = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(8)"
+    )
     machine.host.check_output("systemd-run --unit=apt-at-work python3 -c %s", lock)
 
 
