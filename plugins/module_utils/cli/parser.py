@@ -100,8 +100,8 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     )
     for name, (metavar, text) in _CONNECTION.items():
         option = group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, default=none, help=text)
-        if name in CHOICES:
-            complete_with(option, lambda _typed, choices=CHOICES[name]: choices)
+        if name == "sslmode":
+            complete_with(option, lambda _typed: CHOICES["sslmode"])
     group.add_argument("--password", "-W", nargs="?", action=_RefusePassword, default=none, help=argparse.SUPPRESS)
 
 
