@@ -9,7 +9,7 @@ import sys
 import uuid
 
 import pytest
-from command import environment_of, run_command
+from command import environment_of, on_terminal, run_command
 
 VALUES = """SELECT 0.10000000000000000000001::numeric AS exact, '\\x00ff'::bytea AS bytes,
     '6f1f9a63-3f1c-4a39-8b8e-0a4c1f6f3d55'::uuid AS id, 9007199254740993 AS big, NULL::text AS nothing, '' AS empty,
@@ -80,6 +80,18 @@ def test_the_table_is_for_people(database):
         "a\\u001b[31m\\nb    10  NULL",
         "(2 rows)",
     ]
+
+
+def test_on_a_terminal_wide_rows_are_folded_or_blocks_of_lines_and_dates_are_whole(database):
+    sql = "SELECT date '2026-11-27' AS day, repeat('word ', 30) AS text, E'a\\x1b[31m' AS escape"
+    code, folded = on_terminal(database, "query", sql, columns=50)
+    assert (code, folded.count("word"), folded.count("2026-11-27  word")) == (0, 30, 1)
+    assert max(map(len, folded.splitlines())) <= 50
+    assert len(run_command(database, "query", sql).stdout.splitlines()) == 3
+    code, blocks = on_terminal(database, "query", "TABLE provider_pricing LIMIT 2", columns=50)
+    assert (code, blocks.count("\nprovider  ")) == (0, 2)
+    assert "\x1b" not in folded + blocks
+    assert max(map(len, blocks.splitlines())) <= 50
 
 
 def test_a_table_shows_columns_of_the_same_name_and_json_refuses_them(database):

@@ -18,8 +18,8 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.cli.output
     display_width,
     printable,
     share_bar,
-    shortened,
     table,
+    table_or_records,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.usage import (
     money,
@@ -82,6 +82,10 @@ def test_the_help_of_every_command_names_no_password_option_and_the_ways_that_th
         ([], "A command is needed"),
         (["audit"], "Audit needs a command, verify or head"),
         (["nonsense"], "invalid choice: 'nonsense'"),
+        (["init"], "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database"),
+        (["--host", "db", "migrate"], "`ansible-playbook playbooks/migrate.yml` applies pending migrations"),
+        (["migrate:status"], "`mission-control status` compares the migrations"),
+        (["--database", "init", "nonsense"], "invalid choice: 'nonsense'"),
         (["query", "--csv", "--json", "SELECT 1"], "not allowed with argument"),
         (["query", "-v", "s3cret", "SELECT 1"], "a variable is written NAME=VALUE"),
         (["query", "-v", "1=s3cret", "SELECT 1"], "a variable is written NAME=VALUE"),
@@ -168,10 +172,24 @@ def test_what_a_terminal_would_obey_is_shown():
     assert table(["x"], [["two\nlines"]]) == ["x", "two\\nlines"]
 
 
-def test_a_long_text_keeps_its_beginning():
-    assert shortened("abcdef", 6) == "abcdef"
-    assert shortened("abcdefg", 6) == "abcde…"
-    assert display_width(shortened("漢字漢字", 6)) <= 6
+@pytest.mark.parametrize("width", range(24, 60))
+def test_headings_and_columns_that_are_read_as_a_whole_are_not_folded(width):
+    texts = table(["origin", "a_long_heading", "at"], [["o" * 30, "x y " * 9, "2026-11-27"]], width=width, whole=[2])
+    assert texts[0].split() == ["origin", "a_long_heading", "at"]
+    assert texts[1].split("\n")[0].endswith("  2026-11-27")
+    assert texts[1].count("o") == 30
+
+
+def test_a_row_with_more_columns_than_fit_is_a_block_of_lines():
+    headings, row = [f"column_{number}" for number in range(9)], ["x", "12", "漢字 " * 20, *"abcdef"]
+    assert table_or_records(headings, [row]) == table(headings, [row])
+    texts = table_or_records(headings, [row, row], right=[1], width=40)
+    lines = [line for text in texts for line in text.split("\n")]
+    assert max(map(display_width, lines)) <= 40
+    assert [line for line in lines if line.startswith("row")] == ["row       1", "row       2"]
+    assert (lines.count("column_1  12"), lines.count("column_8  f"), lines.count("")) == (2, 2, 1)
+    assert "".join(lines).count("漢字") == 40
+    assert table_or_records(["n" * 60], [], width=40) == ["n" * 60]
 
 
 def test_a_bar_is_as_long_as_its_share_and_never_gone():
@@ -239,11 +257,14 @@ def test_the_table_of_usage_fits_the_terminal(width, blocks):
     lines = table_lines(
         report(("openai", long_name, 12_345, "1234.5678"), ("github-models", "x", 1, "617.2839")), width, blocks
     )
-    assert max(map(display_width, lines)) <= width
+    assert max(display_width(part) for line in lines for part in line.split("\n")) <= width
     mark = "█" if blocks else "#"
     assert lines[1].count(mark) >= (10 if width >= 80 else 1)
     assert lines[2].count(mark) in (lines[1].count(mark) // 2, (lines[1].count(mark) + 1) // 2)
-    assert ("…" in lines[1]) == (width < 200)
+    parts = lines[1].split("\n")
+    assert (len(parts) > 1) == (width < 200)
+    start = parts[0].index("a-model")
+    assert "".join(part[start:].split()[0] for part in parts) == long_name
 
 
 @pytest.mark.parametrize("width", [30, 40, 50, 60, 80])
@@ -253,6 +274,7 @@ def test_a_day_is_shown_as_a_whole_on_any_terminal(width):
     rows = [dataclasses.replace(row, group={"day": day, "model": "m" * 30}) for row, day in zip(found.rows, days)]
     lines = table_lines(dataclasses.replace(found, by=("day", "model"), rows=rows), width, True)
     assert [line[:10] for line in lines[1:4]] == ["2026-11-01", "2026-11-02", "2026-11-03"]
+    assert lines[1].count("m") == 30
 
 
 def test_a_label_that_fits_without_a_bar_is_not_shortened():

@@ -126,7 +126,7 @@ def run_verify(options: argparse.Namespace, client: Client, output: Output) -> i
         output.json(_as_json(report, kept))
     else:
         for text in _sentences(report, expected, kept, options):
-            output.line(text)
+            output.sentence(text)
     return EXIT_OK if report.valid else EXIT_NO
 
 

@@ -12,7 +12,7 @@ from ..health.check import check_health
 from ..health.thresholds import Thresholds
 from ..schema.manifest import Manifest
 from .output import fold, table
-from .parser import EXIT_OK, add_format_options, make_client, seconds_option
+from .parser import EXIT_OK, add_format_options, complete_with, make_client, seconds_option
 
 if TYPE_CHECKING:
     from ..client.client import Client
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the answer is there by then, whatever happens (10)",
     )
     names = ", ".join(f"{each.name} ({each.default:g})" for each in dataclasses.fields(Thresholds))
-    parser.add_argument(
+    threshold = parser.add_argument(
         "--threshold",
         metavar="NAME=NUMBER",
         action="append",
@@ -55,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help=f"from when on a check warns or fails; may be given several times; inf: never. Names and defaults: {names}",
     )
+    complete_with(threshold, lambda _typed: [f"{each.name}=" for each in dataclasses.fields(Thresholds)])
     add_format_options(parser, "json")
 
 
@@ -96,7 +97,10 @@ def _print(report: HealthReport, client: Client, output: Output) -> None:
     common = next((message for message in reasons if reasons.count(message) > _SAID_ONCE_FROM), None)
     shown = [each for each in report.checks if each.message != common]
     texts = table(
-        ["check", "status", "message"], [[each.name, each.status, each.message] for each in shown], width=output.width
+        ["check", "status", "message"],
+        [[each.name, each.status, each.message] for each in shown],
+        width=output.width,
+        whole=[1],
     )
     output.line(texts[0])
     for each, text in zip(shown, texts[1:]):

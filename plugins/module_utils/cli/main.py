@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK, for whoever has argcomplete complete every command that can be completed.
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The command line `mission-control`: health, migrations, queries, usage and the audit log of a database."""
@@ -5,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -94,6 +97,12 @@ _AUDIT_COMMANDS = {
         audit.run_head,
     ),
 }
+# Commands of the TypeScript client, with what does their work here.
+_ELSEWHERE = {
+    "init": "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database",
+    "migrate": "`ansible-playbook playbooks/migrate.yml` applies pending migrations",
+    "migrate:status": "`mission-control status` compares the migrations of the database with those of this version",
+}
 
 
 def make_parser() -> CommandParser:
@@ -154,7 +163,8 @@ def _run(words: list[str]) -> int:
     client: Client | None = None
     try:
         parser = make_parser()
-        options = parser.parse_all(words)
+        _complete_in_shell(parser)
+        options = _parse(parser, words)
         command: _Command | None = getattr(options, "chosen", None)
         if command is None:
             parser.error("a command is needed" if options.command is None else "audit needs a command, verify or head")
@@ -176,6 +186,24 @@ def _run(words: list[str]) -> int:
             trace = trace.tb_next
         where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)} line {trace.tb_lineno}" if trace else ""
         return _say(f"An error of this program ({type(error).__name__}{where}). Please report it.", EXIT_UNKNOWN)
+
+
+def _complete_in_shell(parser: CommandParser) -> None:
+    """Print what may come next on the command line and end, where the completion of a shell asks for it by argcomplete's variable."""
+    if "_ARGCOMPLETE" in os.environ:
+        with contextlib.suppress(ImportError):
+            argcomplete = importlib.import_module("argcomplete")
+            argcomplete.autocomplete(parser)
+
+
+def _parse(parser: CommandParser, words: list[str]) -> argparse.Namespace:
+    try:
+        return parser.parse_all(words)
+    except UsageError as error:
+        elsewhere = next((name for name in _ELSEWHERE if f"invalid choice: {name!r}" in str(error)), None)
+        if elsewhere is None:
+            raise
+    raise UsageError(f"There is no command {elsewhere} here: {_ELSEWHERE[elsewhere]}.")
 
 
 def _carry_out(command: _Command, options: argparse.Namespace, client: Client, output: Output) -> int:

@@ -44,33 +44,45 @@ def _character_width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
-def shortened(text: str, width: int, mark: str = "…") -> str:
-    """The beginning of a text that is too wide, with a mark at its end."""
-    if display_width(text) <= width:
-        return text
-    room = width - display_width(mark)
-    kept = ""
-    for character in text:
-        room -= _character_width(character)
-        if room < 0:
-            break
-        kept += character
-    return kept + mark
-
-
 def table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = (), width: int | None = None
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Collection[int] = (),
+    width: int | None = None,
+    whole: Collection[int] = (),
 ) -> list[str]:
     """The rows of a table whose columns are aligned: those in `right` to the right, the others to the left.
 
-    Where it is wider than `width` columns of a terminal, long cells are folded, and a row is several lines of its text. The columns in
-    `right` keep their width, as a number is read as a whole.
+    Where it is wider than `width` columns of a terminal, long cells are folded, and a row is several lines of its text. Headings and
+    the columns in `right` and `whole` keep their width: half a number or half a date is read as another.
     """
     cells = [[printable(cell) for cell in row] for row in (headings, *rows)]
-    widths = [max(display_width(row[column]) for row in cells) for column in range(len(headings))]
+    widths = column_widths(cells)
     if width is not None:
-        widths = _fitted(widths, right, width)
+        widths = fitted(widths, column_widths(cells[:1]), {*right, *whole}, width)
     return [_row(row, widths, right) for row in cells]
+
+
+def table_or_records(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[int] = (),
+    width: int | None = None,
+    whole: Collection[int] = (),
+) -> list[str]:
+    """A table, or, where it has more columns than fit beside each other, a block of lines for each row."""
+    texts = table(headings, rows, right, width, whole)
+    if not rows or width is None or max(display_width(line) for text in texts for line in text.split("\n")) <= width:
+        return texts
+    blocks = []
+    for number, row in enumerate(rows, 1):
+        names, values = ["row", *headings], [str(number), *row]
+        blocks += ["", *table([names[0], values[0]], zip(names[1:], values[1:]), width=width, whole=[0])]
+    return blocks[1:]
+
+
+def column_widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(display_width, column)) for column in zip(*cells)]
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
@@ -86,16 +98,16 @@ def _row(cells: Sequence[str], widths: Sequence[int], right: Collection[int]) ->
     return "\n".join(lines)
 
 
-def _fitted(widths: list[int], right: Collection[int], width: int) -> list[int]:
+def fitted(widths: Sequence[int], least: Sequence[int], whole: Collection[int], width: int) -> list[int]:
     """The widths of columns, the widest made narrower until the table fits, or nothing more can be folded."""
     widths = list(widths)
-    excess = sum(widths) + 2 * (len(widths) - 1) - width
-    while excess > 0:
-        column = max((each for each in range(len(widths)) if each not in right), key=widths.__getitem__, default=None)
-        if column is None or widths[column] <= _LEAST_COLUMN:
+    for _excess in range(sum(widths) + 2 * (len(widths) - 1) - width):
+        can = [
+            each for each in range(len(widths)) if each not in whole and widths[each] > max(least[each], _LEAST_COLUMN)
+        ]
+        if not can:
             break
-        widths[column] -= 1
-        excess -= 1
+        widths[max(can, key=widths.__getitem__)] -= 1
     return widths
 
 
@@ -162,6 +174,10 @@ class Output:
         self.clear_progress()
         encoding = self._stream.encoding or "ascii"
         self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+    def sentence(self, text: str) -> None:
+        """A line for people that is folded where the terminal is narrower."""
+        self.line("\n".join(fold(text, self.width or len(text) or 1)))
 
     def data(self, text: str) -> None:
         """A line for programs, in UTF-8."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..client.client import Client
 from ..database.driver import foreign_variables
 from ..database.postgres_url import parse_url
-from ..database.settings import Settings
+from ..database.settings import CHOICES, Settings
 from ..errors import MissionControlError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import Callable
 
 EXIT_OK = 0
 EXIT_NO = 1  # the answer is no: not current, a broken chain, a statement that the server refused
@@ -98,8 +99,18 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
         "--env-file", metavar="FILE", default=none, help="file with these variables (/etc/mission-control/database.env)"
     )
     for name, (metavar, text) in _CONNECTION.items():
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, default=none, help=text)
+        option = group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, default=none, help=text)
+        if name == "sslmode":
+            complete_with(option, lambda _typed: CHOICES["sslmode"])
     group.add_argument("--password", "-W", nargs="?", action=_RefusePassword, default=none, help=argparse.SUPPRESS)
+
+
+def complete_with(action: argparse.Action, words: Callable[[str], Iterable[str]]) -> None:
+    """Let completion in a shell offer words for the value of an option.
+
+    `words` is given what is typed of the value. argcomplete, where it is installed, looks for the attribute that is set here.
+    """
+    action.completer = lambda prefix, **_others: words(prefix)  # type: ignore[attr-defined]
 
 
 def add_format_options(parser: argparse.ArgumentParser, *formats: str) -> None:

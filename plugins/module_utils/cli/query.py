@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import ParameterError, QueryError, RowCountError
 from ..query.rows import check_text, run_query
 from ..query.statements import StatementTextError
-from .output import csv_line, table
+from .output import csv_line, table_or_records
 from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_format_options, count_option, make_client
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def _print_table(found: Rows, limit: int, output: Output) -> None:
     shown = rows[:limit] if limit else rows
     cells = [["NULL" if value is None else value for value in row] for row in shown]
     right = [at for at, kind in enumerate(found.numeric) if kind]
-    for text in table(found.columns, cells, right, output.width):
+    whole = [at for at, kind in enumerate(found.whole) if kind]
+    for text in table_or_records(found.columns, cells, right, output.width, whole):
         output.line(text)
     count = "1 row" if len(shown) == 1 else f"{len(shown):,} rows"
     output.line(f"({count})" if len(rows) == len(shown) else f"(the first {count}; --limit 0 shows all)")

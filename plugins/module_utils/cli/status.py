@@ -138,7 +138,7 @@ def _time(time: datetime.datetime | None) -> str:
 
 def _print(lines: list[Line], current: bool, version: str, output: Output) -> None:
     cells = [[line.origin, line.name, line.state, _time(line.applied_at)] for line in lines]
-    texts = table(["origin", "name", "state", "applied at"], cells, width=output.width)
+    texts = table(["origin", "name", "state", "applied at"], cells, width=output.width, whole=(2, 3))
     output.line(texts[0])
     for line, text in zip(lines, texts[1:]):
         output.line(
@@ -150,7 +150,7 @@ def _print(lines: list[Line], current: bool, version: str, output: Output) -> No
             counts[line.state] = counts.get(line.state, 0) + 1
     output.line()
     if current:
-        output.line(f"The database is current with version {version}.")
+        output.sentence(f"The database is current with version {version}.")
     else:
         found = ", ".join(f"{number} {state}" for state, number in counts.items())
-        output.line(f"The database is not current with version {version}: {found}.")
+        output.sentence(f"The database is not current with version {version}: {found}.")

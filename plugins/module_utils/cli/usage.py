@@ -9,11 +9,12 @@ import decimal
 from typing import TYPE_CHECKING
 
 from ..ledger.report import COUNTS, GROUPS, ReportError, UsageReport, UsageRow, usage_report
-from .output import csv_line, display_width, printable, share_bar, shortened, table
+from .output import column_widths, csv_line, fitted, printable, share_bar, table
 from .parser import (
     EXIT_OK,
     UsageError,
     add_format_options,
+    complete_with,
     date_option,
     make_client,
     positive_option,
@@ -38,20 +39,20 @@ examples:
 
 _LEAST_BAR = 10
 _LONGEST_BAR = 40
-_LEAST_LABEL = 8
 _NARROW = 80
 _WHOLE_LABELS = ("day", "month")
 _ZERO = decimal.Decimal(0)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    by = parser.add_argument(
         "--by",
         metavar="COLUMNS",
         type=_columns,
         default=("provider", "model"),
         help=f"what to group by, of {', '.join(GROUPS)}; several with commas (provider,model)",
     )
+    complete_with(by, _more_columns)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--since", metavar="DAY", type=date_option, help="first day, such as 2026-03-01")
     start.add_argument(
@@ -64,6 +65,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="time zone of the days, such as Europe/Amsterdam (the database's reporting_time_zone())",
     )
     add_format_options(parser, "json", "csv")
+
+
+def _more_columns(typed: str) -> list[str]:
+    """What --by may be, one column longer than what is typed before the last comma."""
+    before, comma, _last = typed.rpartition(",")
+    return [f"{before}{comma}{name}" for name in GROUPS if name not in before.split(",")]
 
 
 def _columns(text: str) -> tuple[str, ...]:
@@ -133,9 +140,10 @@ def _print_table(report: UsageReport, output: Output) -> None:
     unpriced = total.counts["unpriced_calls"]
     if unpriced:
         calls = "1 call has" if unpriced == 1 else f"{unpriced:,} calls have"
-        output.line(f"\n{calls} no price and no part in the cost.")
+        output.line()
+        output.sentence(f"{calls} no price and no part in the cost.")
     if total.subscription_value_usd is not None:
-        output.line(f"Use under a subscription would have cost {money(total.subscription_value_usd)} USD more.")
+        output.sentence(f"Use under a subscription would have cost {money(total.subscription_value_usd)} USD more.")
 
 
 def table_lines(report: UsageReport, width: int | None, blocks: bool) -> list[str]:
@@ -145,43 +153,26 @@ def table_lines(report: UsageReport, width: int | None, blocks: bool) -> list[st
     headings = ["calls", "input", "output", *(["unpriced"] if with_unpriced else []), "cost USD"]
     numbers = [_numbers(row, with_unpriced) for row in (*report.rows, report.total)]
     labels = [[_label(row, name) for name in by] for row in report.rows]
+    labels.append(["total", *[""] * (len(by) - 1)])
+    right = range(len(by), len(by) + len(headings))
+    whole = [at for at, name in enumerate(by) if name in _WHOLE_LABELS]
     bar_width = _LONGEST_BAR // 2
     if width is not None:
-        room = width - _width(headings, numbers)
-        # On a narrow terminal a bar is worth less than a label that can be read.
-        if width >= _NARROW or _width(by, labels) > room:
-            labels = _fitting(by, labels, room - _LEAST_BAR)
-        bar_width = min(_LONGEST_BAR, room - _width(by, labels))
-    labels.append(["total", *[""] * (len(by) - 1)])
+        room = width - _width(column_widths([headings, *numbers]))
+        widths, least = column_widths([by, *labels]), column_widths([by])
+        # On a narrow terminal a bar is worth less than a label on one line.
+        if width >= _NARROW or _width(widths) > room:
+            widths = fitted(widths, least, whole, room - _LEAST_BAR - 2)
+        bar_width = min(_LONGEST_BAR, room - _width(widths))
     most = max((row.cost_usd or _ZERO for row in report.rows), default=_ZERO)
     bars = [_bar(row, most, bar_width, blocks) for row in report.rows]
-    right = range(len(by), len(by) + len(headings))
-    return table([*by, *headings, ""], [[*a, *b, c] for a, b, c in zip(labels, numbers, [*bars, ""])], right)
+    rows = [[*a, *b, c] for a, b, c in zip(labels, numbers, [*bars, ""])]
+    return table([*by, *headings, ""], rows, right, width, [*whole, right.stop])
 
 
-def _width(headings: list[str], rows: list[list[str]]) -> int:
+def _width(widths: list[int]) -> int:
     """Columns of the terminal that these columns of a table take, with the two blanks after each."""
-    return sum(max(display_width(row[column]) for row in (headings, *rows)) + 2 for column in range(len(headings)))
-
-
-def _fitting(headings: list[str], labels: list[list[str]], room: int) -> list[list[str]]:
-    """The labels, the longest of them shortened until they leave a bar its room or would say too little."""
-    while labels:
-        excess = _width(headings, labels) - room
-        # A day or a month that is shortened is every day.
-        widths = [
-            0 if name in _WHOLE_LABELS else max(display_width(row[column]) for row in labels)
-            for column, name in enumerate(headings)
-        ]
-        widest = max(widths)
-        column = widths.index(widest)
-        if excess <= 0 or widest <= max(_LEAST_LABEL, display_width(headings[column])):
-            break
-        # Not below the next longest at once, so that two long columns share the loss.
-        others = sorted(widths)[-2] if len(widths) > 1 else 0
-        limit = max(widest - excess, _LEAST_LABEL, display_width(headings[column]), min(others, widest - 1))
-        labels = [[shortened(cell, limit) if at == column else cell for at, cell in enumerate(row)] for row in labels]
-    return labels
+    return sum(widths) + 2 * len(widths)
 
 
 def _label(row: UsageRow, name: str) -> str:

@@ -331,7 +331,7 @@ _NOT_NEGATIVE = {
     "pool_max_idle",
     "slow_query",
 }
-_CHOICES = {
+CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "channel_binding": ("disable", "prefer", "require"),
     "llm_bodies": ("none", "truncated", "full"),
@@ -379,8 +379,8 @@ def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
         raise SettingsError(f"The setting {label} must be text{shown}.")
     if "\0" in value:
         raise SettingsError(f"The setting {label} holds the character NUL.")
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise SettingsError(f"The setting {label} must be one of {', '.join(_CHOICES[name])}{shown}.")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise SettingsError(f"The setting {label} must be one of {', '.join(CHOICES[name])}{shown}.")
     return value
 
 

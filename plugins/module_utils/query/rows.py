@@ -36,7 +36,9 @@ BATCH = 2000
 _CURSOR = "mission_control_rows"
 # With these words begins what a cursor of the server can go over.
 _READING = ("SELECT", "VALUES", "TABLE", "WITH")
-_NUMBERS = frozenset((20, 21, 23, 26, 700, 701, 790, 1700))  # OIDs of types, fixed in PostgreSQL's catalogue
+# OIDs of types, fixed in PostgreSQL's catalogue.
+_NUMBERS = frozenset((20, 21, 23, 26, 700, 701, 790, 1700))
+_TIMES_AND_UUIDS = frozenset((1082, 1083, 1114, 1184, 1266, 2950))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Rows:
         columns: names in the order of the statement; empty for one that gives no rows.
         rows: their values in the text in which the server sent them, None for NULL; to be gone over once.
         numeric: for each column whether it holds numbers.
+        whole: for each column whether its values are only read as a whole: numbers, dates, times and UUIDs.
         converts: for each column the function that makes of a text what JSON can hold.
         row_count: rows that were changed by a statement that gives none; -1 if the server does not say.
         status: the server's word for what it did, such as `UPDATE 3`.
@@ -55,6 +58,7 @@ class Rows:
     columns: tuple[str, ...]
     rows: Iterator[TextRow]
     numeric: tuple[bool, ...]
+    whole: tuple[bool, ...]
     converts: Sequence[Callable[[str], Any]]
     row_count: int
     status: str
@@ -159,4 +163,6 @@ def _rows(session: Session, settings: Settings, sql: str, parameters: Mapping[st
     types = [column.type_code for column in description]
     rows = fetched(first) if in_parts else iter(first)
     numeric = tuple([each in _NUMBERS for each in types])
-    return Rows(columns, rows, numeric, column_converts(session, types), cursor.rowcount, str(cursor.statusmessage))
+    whole = tuple([each in _NUMBERS | _TIMES_AND_UUIDS for each in types])
+    converts = column_converts(session, types)
+    return Rows(columns, rows, numeric, whole, converts, cursor.rowcount, str(cursor.statusmessage))
