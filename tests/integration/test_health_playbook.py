@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from health_lab import CHECKS
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import NAMES
 from playbook import ROOT, run_playbook
 
-ALL = len(CHECKS)
+ALL = len(NAMES)
 
 
 @pytest.fixture
