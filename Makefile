@@ -66,9 +66,9 @@ bench: test-venv ## Print figures; asserts nothing (NAMES="views site" for some 
 	@scripts/install-test-packages
 	@scripts/bench $(NAMES)
 
-docs: test-venv ## Write again what is generated: the tables of variables and of health checks, the picture of the tables, the matrix of privileges
+docs: test-venv ## Write again what is generated: the tables of variables, health checks and the API, the picture of the tables, the matrix of privileges
 	for role in roles/*; do $(BIN)/aar-doc --output-template scripts/variables.md.j2 "$$role" markdown || exit; done
-	$(BIN)/python scripts/health_tables.py
+	$(BIN)/python scripts/reference_tables.py
 	$(BIN)/python scripts/er_diagram.py
 	$(BIN)/python scripts/permissions.py
 
