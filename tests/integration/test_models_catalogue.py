@@ -9,7 +9,6 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils import models
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums
 from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NOT_GIVEN
-from mission_control_database import seed_prices
 from model_comparison import INPUTS, STORED, Table, input_differences, model_differences
 
 # The links of the audit chain and the bookkeeping of runner and backups are nobody's to read or write row by row.
@@ -45,10 +44,6 @@ def test_a_model_is_what_its_table_is(catalogue, model):
 @pytest.mark.parametrize("new", INPUTS, ids=lambda new: new.__name__)
 def test_an_input_takes_what_a_caller_may_set(catalogue, new):
     assert input_differences(Table(catalogue, new.__table__), new) == []
-
-
-def test_the_known_providers_are_those_with_seed_prices():
-    assert {price["provider"] for price in seed_prices()} == set(typing.get_args(enums.Provider))
 
 
 @pytest.mark.parametrize(
