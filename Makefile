@@ -78,8 +78,9 @@ bench: test-venv ## Print figures; asserts nothing (NAMES="views site" for some 
 	@scripts/install-test-packages
 	@scripts/bench $(NAMES)
 
-docs: test-venv ## Write again what is generated: the roles' tables of variables, the picture of the tables, the matrix of privileges
+docs: test-venv ## Write again what is generated: the tables of variables, health checks and the API, the picture of the tables, the matrix of privileges
 	for specs in roles/*/meta/argument_specs.yml; do $(BIN)/aar-doc --output-template scripts/variables.md.j2 "$${specs%%/meta/*}" markdown || exit; done
+	$(BIN)/python scripts/reference_tables.py
 	$(BIN)/python scripts/er_diagram.py
 	$(BIN)/python scripts/permissions.py
 

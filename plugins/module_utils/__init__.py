@@ -59,48 +59,7 @@ if TYPE_CHECKING:
     from .ledger.usage import TokenBuckets as TokenBuckets
     from .ledger.usage import UsageError as UsageError
     from .ledger.usage import normalise_usage as normalise_usage
-    from .models import NOT_GIVEN as NOT_GIVEN
-    from .models import ActiveTaskRun as ActiveTaskRun
-    from .models import Artifact as Artifact
-    from .models import AuditEntry as AuditEntry
-    from .models import Create as Create
-    from .models import CreateArtifact as CreateArtifact
-    from .models import CreateAuditEntry as CreateAuditEntry
-    from .models import CreateHost as CreateHost
-    from .models import CreateLlmRequest as CreateLlmRequest
-    from .models import CreateLlmResponse as CreateLlmResponse
-    from .models import CreatePolicy as CreatePolicy
-    from .models import CreateProviderPrice as CreateProviderPrice
-    from .models import CreateService as CreateService
-    from .models import CreateTask as CreateTask
-    from .models import CreateTaskEvent as CreateTaskEvent
-    from .models import CreateTaskRun as CreateTaskRun
-    from .models import CreateTokenUsage as CreateTokenUsage
-    from .models import CreateToolCallRecord as CreateToolCallRecord
-    from .models import CreateToolDefinition as CreateToolDefinition
-    from .models import CreateWorkload as CreateWorkload
-    from .models import Host as Host
-    from .models import LlmRequest as LlmRequest
-    from .models import LlmResponse as LlmResponse
-    from .models import Model as Model
-    from .models import ModelError as ModelError
-    from .models import NotGiven as NotGiven
-    from .models import Policy as Policy
-    from .models import ProviderPrice as ProviderPrice
-    from .models import RecentTokenUsage as RecentTokenUsage
-    from .models import SchemaMigration as SchemaMigration
-    from .models import Service as Service
-    from .models import Task as Task
-    from .models import TaskEvent as TaskEvent
-    from .models import TaskRun as TaskRun
-    from .models import TokenUsage as TokenUsage
-    from .models import ToolCallRecord as ToolCallRecord
-    from .models import ToolCallSuccess as ToolCallSuccess
-    from .models import ToolDefinition as ToolDefinition
-    from .models import Workload as Workload
-    from .models import from_row as from_row
-    from .models import insert as insert
-    from .models import row_maker as row_maker
+    from .models import *
     from .schema.manifest import ExpectedFile as ExpectedFile
     from .schema.manifest import ExpectedMigration as ExpectedMigration
     from .schema.manifest import Manifest as Manifest
@@ -140,64 +99,23 @@ _EXPORTS = {
     "health.thresholds": ("Thresholds",),
     "ledger.calls": ("LedgerError", "LlmCall"),
     "ledger.usage": ("TokenBuckets", "UsageError", "normalise_usage"),
-    "models": (
-        "NOT_GIVEN",
-        "ActiveTaskRun",
-        "Artifact",
-        "AuditEntry",
-        "Create",
-        "CreateArtifact",
-        "CreateAuditEntry",
-        "CreateHost",
-        "CreateLlmRequest",
-        "CreateLlmResponse",
-        "CreatePolicy",
-        "CreateProviderPrice",
-        "CreateService",
-        "CreateTask",
-        "CreateTaskEvent",
-        "CreateTaskRun",
-        "CreateTokenUsage",
-        "CreateToolCallRecord",
-        "CreateToolDefinition",
-        "CreateWorkload",
-        "Host",
-        "LlmRequest",
-        "LlmResponse",
-        "Model",
-        "ModelError",
-        "NotGiven",
-        "Policy",
-        "ProviderPrice",
-        "RecentTokenUsage",
-        "SchemaMigration",
-        "Service",
-        "Task",
-        "TaskEvent",
-        "TaskRun",
-        "TokenUsage",
-        "ToolCallRecord",
-        "ToolCallSuccess",
-        "ToolDefinition",
-        "Workload",
-        "from_row",
-        "insert",
-        "row_maker",
-    ),
     "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
-__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
+    if name == "__all__":
+        value: Any = sorted([*_MODULES, *importlib.import_module(".models", __name__).__all__])
+    elif name in _MODULES:
+        value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    elif not name.startswith("_") and name in __getattr__("__all__"):
+        value = getattr(importlib.import_module(".models", __name__), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -27,76 +27,13 @@ options:
     description: Seconds that all checks together may take. What was not answered by then is C(not checked).
     type: float
     default: 10
-  thresholds:
-    description: From when on a check warns or fails. An infinite number (C(.inf)) switches one off.
-    type: dict
-    suboptions:
-      latency_warn_ms:
-        description: Milliseconds that opening the connection, or the answer to a trivial question, takes.
-        type: float
-        default: 1000
-      connections_warn:
-        description: Share of a limit on connections that is in use, from 0 to 1.
-        type: float
-        default: 0.8
-      connections_fail:
-        description: As O(thresholds.connections_warn), for a failure.
-        type: float
-        default: 0.95
-      transaction_warn_seconds:
-        description: Age of the oldest transaction of the database, in seconds.
-        type: float
-        default: 300
-      transaction_fail_seconds:
-        description: As O(thresholds.transaction_warn_seconds), for a failure.
-        type: float
-        default: 3600
-      idle_in_transaction_warn_seconds:
-        description: Seconds that a session has done nothing within a transaction.
-        type: float
-        default: 60
-      idle_in_transaction_fail_seconds:
-        description: As O(thresholds.idle_in_transaction_warn_seconds), for a failure.
-        type: float
-        default: 600
-      blocked_warn_seconds:
-        description: Seconds that a session has waited for a lock.
-        type: float
-        default: 5
-      blocked_fail_seconds:
-        description: As O(thresholds.blocked_warn_seconds), for a failure.
-        type: float
-        default: 60
-      stale_run_warn_seconds:
-        description: Seconds that a running task run has recorded no event.
-        type: float
-        default: 3600
-      transaction_id_warn:
-        description: Age of the oldest transaction id, as a multiple of the age at which autovacuum is forced to freeze.
-        type: float
-        default: 1.5
-      slot_warn_bytes:
-        description: Bytes of write-ahead log that a replication slot keeps on the server's disk.
-        type: float
-        default: 1073741824
-      certificate_warn_days:
-        description: Days that the server's certificate is still valid.
-        type: float
-        default: 14
-      backup_warn_seconds:
-        description: Seconds since the last successful backup ended.
-        type: float
-        default: 129600
-      archive_warn_seconds:
-        description: Seconds that write-ahead log has been waiting to be archived.
-        type: float
-        default: 3600
   manifest:
     description: What the migrations are compared with. The controller fills it in; give it only to compare with another version of the collection.
     type: dict
 extends_documentation_fragment:
   - homelab.mission_control.attributes
   - homelab.mission_control.connection
+  - homelab.mission_control.health
 attributes:
   check_mode:
     details: Runs and returns the same in check mode.
@@ -146,7 +83,7 @@ msg:
   description: The result in a sentence or a few; of checks that warned or failed their messages.
   type: str
   returned: always
-  sample: "The database is healthy: 14 of 16 checks passed, 2 not visible."
+  sample: "The health of the database is warn, 15 of 17 checks passed, 1 not checked. backups: The last backup is 37 h old."
 status:
   description: The worst status among the checks that were carried out, V(pass), V(warn) or V(fail).
   type: str
@@ -173,20 +110,7 @@ checks:
   returned: always
   contains:
     name:
-      description:
-        - "C(connection): C(connect_ms) and C(query_ms), apart."
-        - "C(server): version, uptime, and whether it is the primary or a standby."
-        - "C(connections): those in use against the limits of server, database and role."
-        - "C(oldest_transaction), C(idle_in_transaction), C(blocked_locks): how long, and who."
-        - "C(transaction_ids): how far it is to the wraparound."
-        - "C(replication_slots): write-ahead log that they keep on the disk."
-        - "C(certificate): until when the server's is valid."
-        - "C(database_size), C(tables): bytes."
-        - "C(migrations), C(repeatables): applied, pending, changed after they were applied, and applied but not known."
-        - "C(schema_objects): tables, views and triggers that are missing or disabled."
-        - "C(audit_chain): sequence and hash of its head. Keep it elsewhere, to notice a log that was replaced as a whole."
-        - "C(stale_task_runs): running task runs that have recorded nothing for long."
-        - "C(backups): archiving of the write-ahead log, and how the last backups ended."
+      description: One of those that the notes describe.
       type: str
       sample: connections
     status:
@@ -216,12 +140,13 @@ from ..module_utils.database.connection_options import (
     login_from_options,
 )
 from ..module_utils.errors import ConnectError, MissionControlError
-from ..module_utils.health.check import NAMES, check_health
+from ..module_utils.health.check import check_health
+from ..module_utils.health.registry import NAMES
 from ..module_utils.health.report import Check, HealthReport
-from ..module_utils.health.thresholds import Thresholds
+from ..module_utils.health.thresholds import DEFAULTS, Thresholds
 from ..module_utils.schema.manifest import Manifest
 
-THRESHOLDS = {each.name: {"type": "float", "default": float(each.default)} for each in dataclasses.fields(Thresholds)}
+THRESHOLDS = {name: {"type": "float", "default": default} for name, default in DEFAULTS.items()}
 FAILS_ON = {"fail": ["fail"], "warn": ["fail", "warn"], "never": []}
 
 

@@ -11,26 +11,6 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.health.thr
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.manifest import Manifest
 from mission_control_database import ROLES, SQL, Session
 
-# Every check by name, in the order of a report.
-CHECKS = [
-    "connection",
-    "server",
-    "connections",
-    "oldest_transaction",
-    "idle_in_transaction",
-    "blocked_locks",
-    "transaction_ids",
-    "replication_slots",
-    "certificate",
-    "database_size",
-    "tables",
-    "migrations",
-    "repeatables",
-    "schema_objects",
-    "audit_chain",
-    "stale_task_runs",
-    "backups",
-]
 MANIFEST = Manifest.of_directory(str(SQL), "0.1.0")
 # So that no age on a slow machine is one too many, where a test is not about it.
 PATIENT = Thresholds(

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from ansible_collections.homelab.mission_control.plugins.module_utils import models
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums
-from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NotGiven
+from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import Create, Model, NotGiven
 
 COLUMNS = """
     SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type, a.attnotnull AS not_null,
@@ -51,6 +52,15 @@ LEFT_OUT = {
     "token_usage": {"price_id", "subscription_value_usd"},
     "provider_pricing": {"origin"},
 }
+
+
+def exported(base):
+    """The classes of this kind that the library exports."""
+    classes = [value for name in models.__all__ if isinstance(value := getattr(models, name), type)]
+    return [each for each in classes if issubclass(each, base) and each is not base]
+
+
+STORED, INPUTS = exported(Model), exported(Create)
 
 
 class Table:

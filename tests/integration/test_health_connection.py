@@ -5,7 +5,8 @@ import signal
 import socket
 import threading
 
-from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import NAMES, check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import check_health
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import NAMES
 from ansible_collections.homelab.mission_control.plugins.module_utils.health.report import Check
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import TABLES
 from health_lab import MANIFEST, PATIENT, health, login, statuses, text_of

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ad_hoc import ad_hoc
-from health_lab import CHECKS
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import NAMES
 from playbook import ROOT, run_playbook
 
 PASSWORD = "s3cret-of-the-monitor"
@@ -53,12 +53,12 @@ def statuses(run):
 def test_the_ad_hoc_line(place, home):
     run = ad_hoc("health", home=home, variables=place)
     assert run.returncode == 0, run.output
-    assert [check["name"] for check in run.result["checks"]] == CHECKS
+    assert [check["name"] for check in run.result["checks"]] == list(NAMES)
     assert run.result["status"] == "pass", run.output
     assert run.result["changed"] is False
     # What stands in the tables is not the monitor's business, and there is no backup of this database.
     apart = {"stale_task_runs": "not visible", "backups": "not checked"}
-    assert statuses(run) == {**dict.fromkeys(CHECKS, "pass"), **apart}
+    assert statuses(run) == {**dict.fromkeys(NAMES, "pass"), **apart}
     assert "Traceback" not in run.output
 
 
@@ -87,8 +87,8 @@ def test_options_win_over_the_environment(place, nowhere, home):
 def test_a_server_that_is_down_gives_the_whole_structure(nowhere, home):
     run = ad_hoc("health", home=home, variables=nowhere)
     assert run.returncode == 2
-    assert statuses(run) == {**dict.fromkeys(CHECKS, "not checked"), "connection": "fail"}
-    assert run.result["counts"] == {"pass": 0, "warn": 0, "fail": 1, "not visible": 0, "not checked": len(CHECKS) - 1}
+    assert statuses(run) == {**dict.fromkeys(NAMES, "not checked"), "connection": "fail"}
+    assert run.result["counts"] == {"pass": 0, "warn": 0, "fail": 1, "not visible": 0, "not checked": len(NAMES) - 1}
     assert "Connection refused" in run.result["msg"]
     assert "Traceback" not in run.output
 
@@ -153,7 +153,7 @@ def test_a_missing_driver_is_a_sentence(home, place):
     assert run.returncode == 2
     assert "psycopg2 cannot be imported by /usr/bin/python3" in run.result["msg"]
     assert "install python3-psycopg2" in run.result["msg"]
-    assert len(run.result["checks"]) == len(CHECKS)
+    assert len(run.result["checks"]) == len(NAMES)
     assert "Traceback" not in run.output
 
 

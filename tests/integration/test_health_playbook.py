@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from health_lab import CHECKS
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import NAMES
 from host_plays import run_on_hosts
 from playbook import ROOT
 
-ALL = len(CHECKS)
+ALL = len(NAMES)
 PLAYBOOK = Path("playbooks/health.yml")
 MISSING = {"mission_control_database_name": "nothing_here"}
 STRICT = {"mission_control_health_thresholds": {"connections_warn": 0}}

@@ -4,6 +4,7 @@ import dataclasses
 
 import mission_control_database as layer
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import CHECKS
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import (
     ALWAYS_TRIGGERS,
     TABLES,
@@ -170,3 +171,14 @@ def test_a_dropped_table_is_missing_although_another_schema_has_one_of_its_name(
     admin.run("DROP TABLE policies")
     check = health(database, "readonly").check("schema_objects")
     assert (check.status, check.data["missing_tables"], check.data["hidden"]) == ("fail", ["policies"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [(check.name, table) for check in CHECKS for table in check.reads], ids=lambda text: text
+)
+def test_a_check_misses_what_the_registry_says_that_it_reads(database, name, table):
+    before = health(database, "readonly").check(name)
+    database.session("admin").run(f"ALTER TABLE {table} RENAME TO elsewhere")
+    after = health(database, "readonly").check(name)
+    assert after.status in ("warn", "fail", "not checked")
+    assert after.message != before.message

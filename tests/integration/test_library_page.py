@@ -9,7 +9,7 @@ import sys
 import pytest
 from ansible_collections.homelab.mission_control.plugins import module_utils
 from ansible_collections.homelab.mission_control.plugins.module_utils.database.settings import Settings
-from ansible_collections.homelab.mission_control.plugins.module_utils.health.check import NAMES
+from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import NAMES
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "library.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

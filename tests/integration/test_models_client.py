@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils import models
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConstraintError
 from library_client import client_of
+from model_comparison import INPUTS
 
 NOW = datetime.datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
 
@@ -125,7 +126,7 @@ def inputs(client):
 def test_what_is_put_in_comes_back(client):
     """Every column of every input, and the stored row read again is the row that insert returned."""
     news = inputs(client)
-    assert {type(new) for new in news} == set(models.INPUTS)
+    assert {type(new) for new in news} == set(INPUTS)
     for new in news:
         stored = models.insert(client, new)
         assert type(stored) is new.__model__

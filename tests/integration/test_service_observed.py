@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 import yaml
 from mission_control import Client
-from mission_control.health.check import NAMES, check_health
+from mission_control.health.check import check_health
+from mission_control.health.registry import NAMES
 from mission_control.schema.manifest import Manifest
 from mission_control_database import ROLES
 from mission_control_service.app import create_app

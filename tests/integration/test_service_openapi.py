@@ -4,6 +4,7 @@ import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from mission_control_service.resources import RESOURCES
 from sample_rows import fill_every_table
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -72,12 +73,8 @@ def test_every_address_of_the_api_is_documented_and_nothing_else(app):
 
 def test_a_filled_answer_has_every_documented_field(app, rows):
     document = app.test_client().get(DOCUMENT).json
-    single = {
-        "/inventory/hosts/{id}": rows["hosts"]["id"],
-        "/inventory/workloads/{id}": rows["workloads"]["id"],
-        "/task-runs/{id}": rows["task_runs"]["id"],
-        "/task-runs/{id}/events": rows["task_runs"]["id"],
-    }
+    single = {f"{each.path}/{{id}}": rows[each.source]["id"] for each in RESOURCES if each.single}
+    single |= {each.path: rows[each.within[0].source]["id"] for each in RESOURCES if each.within}
     for path, operations in document["paths"].items():
         address = path.replace("{id}", str(single.get(path, "")))
         answer = app.test_client().get(f"/api/v1{address}", headers=AUTHORIZATION)

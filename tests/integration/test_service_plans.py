@@ -94,9 +94,7 @@ def test_the_inventory_and_the_events_of_a_run_are_read_by_index(plans):
     tables, _blocks = plans.scanned(lambda reader: inventory._read_inventory(reader, {"limit": 100}))
     assert "hosts" not in tables
     run = plans.rows("SELECT id FROM task_runs LIMIT 1")[0]["id"]
-    tables, blocks = plans.scanned(
-        lambda reader: read_page(reader, TASK_EVENTS, {"limit": 100}, ("task_run_id = %s", run))
-    )
+    tables, blocks = plans.scanned(lambda reader: read_page(reader, TASK_EVENTS, {"limit": 100}, run))
     assert not tables
     assert blocks < 200
 

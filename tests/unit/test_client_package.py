@@ -53,16 +53,16 @@ def test_without_psycopg2_the_client_says_so_when_it_is_used():
 
 def test_every_export_is_there_and_known_to_type_checkers():
     tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
+    library = pytest.importorskip(PACKAGE)
     typed = {
-        (node.module, alias.name)
+        (node.module, name)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level == 1
         for alias in node.names
+        for name in (importlib.import_module(f"{PACKAGE}.{node.module}").__all__ if alias.name == "*" else [alias.name])
     }
-    library = pytest.importorskip(PACKAGE)
-    lazy = {(module, name) for module, names in library._EXPORTS.items() for name in names}
-    assert typed == lazy
-    for module, name in lazy:
+    assert sorted(name for _module, name in typed) == library.__all__
+    for module, name in typed:
         assert getattr(library, name) is getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
     assert set(library.__all__) <= set(dir(library))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
@@ -72,7 +72,7 @@ def test_every_export_is_there_and_known_to_type_checkers():
 def test_every_model_and_every_error_of_what_is_exported_is_exported_too():
     library = importlib.import_module(PACKAGE)
     base = library.MissionControlError
-    for module, names in library._EXPORTS.items():
+    for module, names in {**library._EXPORTS, "models": importlib.import_module(f"{PACKAGE}.models").__all__}.items():
         content = importlib.import_module(f"{PACKAGE}.{module}")
         errors = {name for name, value in vars(content).items() if isinstance(value, type) and issubclass(value, base)}
         assert {name for name in errors if vars(content)[name].__module__ == content.__name__} <= set(names), module

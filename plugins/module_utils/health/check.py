@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from ..errors import (
     ConnectionLostError,
@@ -16,47 +16,18 @@ from ..errors import (
     SettingsError,
     StatementCanceledError,
 )
-from .activity import (
-    check_blocked_locks,
-    check_connections,
-    check_idle_in_transaction,
-    check_oldest_transaction,
-)
-from .backups import check_backups
-from .certificate import check_certificate
-from .contents import check_audit_chain, check_stale_task_runs
-from .migrations import check_migrations, check_repeatables
 from .probe import Probe, cut_at
+from .registry import CHECKS, CONNECTION, NAMES, TABLES_READ
 from .report import Check, HealthReport
-from .schema import check_schema_objects, check_tables
-from .server import check_database_size, check_replication_slots, check_server, check_transaction_ids
 from .thresholds import Thresholds
 
 if TYPE_CHECKING:
     from ..client.client import Client
     from ..schema.manifest import Manifest
+    from .registry import HealthCheck
 
 _DEFAULTS = Thresholds()
 _REFUSED = "42501"  # insufficient_privilege
-_CHECKS: tuple[tuple[str, Callable[[Probe], Check]], ...] = (
-    ("server", check_server),
-    ("connections", check_connections),
-    ("oldest_transaction", check_oldest_transaction),
-    ("idle_in_transaction", check_idle_in_transaction),
-    ("blocked_locks", check_blocked_locks),
-    ("transaction_ids", check_transaction_ids),
-    ("replication_slots", check_replication_slots),
-    ("certificate", check_certificate),
-    ("database_size", check_database_size),
-    ("tables", check_tables),
-    ("migrations", check_migrations),
-    ("repeatables", check_repeatables),
-    ("schema_objects", check_schema_objects),
-    ("audit_chain", check_audit_chain),
-    ("stale_task_runs", check_stale_task_runs),
-    ("backups", check_backups),
-)
-NAMES: tuple[str, ...] = ("connection", *(name for name, _check in _CHECKS))
 
 
 def check_health(
@@ -94,7 +65,7 @@ def _all_checks(client: Client, manifest: Manifest | None, thresholds: Threshold
             asked = monotonic()
             with client.borrow(deadline - asked if tried else timeout) as session, cut_at(deadline, session):
                 connect_ms = (monotonic() - asked) * 1000
-                _examine(Probe(session, deadline, thresholds, manifest), connect_ms, checks)
+                _examine(Probe(session, deadline, thresholds, manifest, TABLES_READ, connect_ms), checks)
                 return checks
         except MissionControlError as error:
             lost = isinstance(error, ConnectionLostError)
@@ -110,34 +81,30 @@ def _all_checks(client: Client, manifest: Manifest | None, thresholds: Threshold
             return [Check("connection", "fail", message, data), *checks[1:], *rest]
 
 
-def _examine(probe: Probe, connect_ms: float, checks: list[Check]) -> None:
+def _examine(probe: Probe, checks: list[Check]) -> None:
     """Add one check after the other, so that those before the loss of the connection are kept."""
     asked = monotonic()
     probe.session.query("SELECT 1")
-    checks.append(_connection(connect_ms, (monotonic() - asked) * 1000, probe.thresholds))
+    probe.query_ms = (monotonic() - asked) * 1000
+    checks.append(CONNECTION.examine(probe))
     with probe.transaction():
-        for name, function in _CHECKS:
-            checks.append(_one_check(name, function, probe))
+        for check in CHECKS:
+            if check is not CONNECTION:
+                checks.append(_one_check(check, probe))
 
 
-def _connection(connect_ms: float, query_ms: float, thresholds: Thresholds) -> Check:
-    slow = max(connect_ms, query_ms) >= thresholds.latency_warn_ms
-    message = f"Connected in {connect_ms:.1f} ms; the server answers within {query_ms:.1f} ms."
-    return Check("connection", "warn" if slow else "pass", message, {"connect_ms": connect_ms, "query_ms": query_ms})
-
-
-def _one_check(name: str, function: Callable[[Probe], Check], probe: Probe) -> Check:
+def _one_check(check: HealthCheck, probe: Probe) -> Check:
     """The check, or what became of it. Only the loss of the connection is an error for the checks after it, too."""
     try:
-        return function(probe)
+        return check.examine(probe)
     except ConnectionLostError:
         raise
     except LockTimeoutError:
-        return Check(name, "warn", "Another session holds a lock that kept this from being looked at.", {})
+        return Check(check.name, "warn", "Another session holds a lock that kept this from being looked at.", {})
     except StatementCanceledError:
-        return Check(name, "warn", "The server took too long to answer, or somebody cancelled the question.", {})
+        return Check(check.name, "warn", "The server took too long to answer, or somebody cancelled the question.", {})
     except QueryError as error:
         data = {"sqlstate": error.sqlstate}
         if error.sqlstate == _REFUSED:
-            return Check(name, "not visible", f"This login may not look at it: {error.reason}.", data)
-        return Check(name, "fail", f"The server refused the question: {error}.", data)
+            return Check(check.name, "not visible", f"This login may not look at it: {error.reason}.", data)
+        return Check(check.name, "fail", f"The server refused the question: {error}.", data)

@@ -36,12 +36,17 @@ class Probe:
     Attributes:
         thresholds, manifest: what the answers are compared with.
         deadline: when the last answer must be there (monotonic).
+        tables: those that any check reads.
+        connect_ms, query_ms: milliseconds that the connection and a trivial query have taken.
     """
 
     session: Session
     deadline: float
     thresholds: Thresholds
     manifest: Manifest | None
+    tables: tuple[str, ...]
+    connect_ms: float
+    query_ms: float = 0.0
     _answers: dict[Callable[[Probe], Any], Any] = field(default_factory=dict)
 
     @contextlib.contextmanager

@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 
 _DISABLED = ("D", "R")  # pg_trigger.tgenabled: never, and only for replication
 _ALWAYS = "A"
-# What any check reads.
-_READ = (
-    "schema_migrations",
-    "schema_repeatables",
-    "schema_objects",
-    "audit_head",
-    "audit_links",
-    "audit_entries",
-    "task_runs",
-    "task_events",
-    "backup_runs",
-)
 
 
 def check_schema_objects(probe: Probe) -> Check:
@@ -125,6 +113,9 @@ def unreadable(probe: Probe, check: str, *names: str) -> Check | None:
             return Check(check, "not checked", f"There is no {name}{_elsewhere(relations) or '.'}", {})
         if not found.usable or not found.readable:
             return Check(check, "not visible", f"This login may not read {name}.", {})
+    unregistered = set(names) - set(probe.tables)
+    if unregistered:
+        raise ValueError(f"The check {check} reads {', '.join(sorted(unregistered))}, which the registry does not say.")
     problems = probe.remember(_problems_of_all)
     if problems is None:
         problems = probe.hold({name: relations[name] for name in names}, wait=True)
@@ -137,7 +128,7 @@ def unreadable(probe: Probe, check: str, *names: str) -> Check | None:
 def _problems_of_all(probe: Probe) -> dict[str, str] | None:
     """What keeps tables from being read. None where a lock is in the way: then each check waits for those that it needs."""
     relations = probe.remember(find_relations)
-    wanted = {name: relations[name] for name in _READ if name in relations}
+    wanted = {name: relations[name] for name in probe.tables if name in relations}
     try:
         return probe.hold({name: each for name, each in wanted.items() if each.reachable and each.readable}, wait=False)
     except LockTimeoutError:

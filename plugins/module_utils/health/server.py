@@ -17,6 +17,14 @@ _OLDEST_MAJOR = 14
 _FAIL_AGE = 1_600_000_000
 
 
+def check_connection(probe: Probe) -> Check:
+    """How long it took to get the connection, and how long a trivial query takes."""
+    slow = max(probe.connect_ms, probe.query_ms) >= probe.thresholds.latency_warn_ms
+    message = f"Connected in {probe.connect_ms:.1f} ms; the server answers within {probe.query_ms:.1f} ms."
+    data = {"connect_ms": probe.connect_ms, "query_ms": probe.query_ms}
+    return Check("connection", "warn" if slow else "pass", message, data)
+
+
 def check_server(probe: Probe) -> Check:
     """Version, primary or standby, since when it runs. That it is a standby is told, and nothing wrong by itself."""
     row = probe.row(

@@ -1,50 +1,54 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From when on a health check warns or fails."""
+"""Thresholds at which a health check warns or fails."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from ..errors import SettingsError
 
 
+def _threshold(default: float, meaning: str) -> float:
+    """A field whose meaning the documentation of modules and library shows."""
+    # The type is that of an instance's attribute, as with dataclasses.field itself.
+    declared: float = field(default=default, metadata={"meaning": meaning})
+    return declared
+
+
 @dataclass(frozen=True)
 class Thresholds:
-    """Values from which on a check warns or fails. Infinity switches one off.
+    """Thresholds at which a check warns or fails. Infinity switches one off."""
 
-    Attributes:
-        latency_warn_ms: opening the connection, or the answer to a trivial question, in milliseconds; default 1000.
-        connections_warn, connections_fail: used share of a limit on connections, from 0 to 1; defaults 0.8 and 0.95.
-        transaction_warn_seconds, transaction_fail_seconds: age of the oldest transaction of the database, prepared
-            ones included; defaults 300 (five minutes) and 3600 (an hour).
-        idle_in_transaction_warn_seconds, idle_in_transaction_fail_seconds: how long a session has been doing nothing
-            within a transaction; defaults 60 and 600.
-        blocked_warn_seconds, blocked_fail_seconds: how long a session has been waiting for a lock; defaults 5 and 60.
-        stale_run_warn_seconds: how long a running task run has recorded no event; default 3600. Never a failure.
-        transaction_id_warn: age of the oldest transaction id, as a multiple of the age at which autovacuum is forced to
-            freeze; default 1.5: it does not keep up. Three quarters of the way to the wraparound are a failure.
-        backup_warn_seconds: how long ago the last successful backup ended; default 129600 (36 hours: a daily one was left out).
-        archive_warn_seconds: how long write-ahead log has been waiting to be archived; default 3600.
-        slot_warn_bytes: write-ahead log that a replication slot keeps on the server's disk; default 1 GiB.
-        certificate_warn_days: days that the server's certificate is still valid; default 14. 0 switches it off.
-    """
-
-    latency_warn_ms: float = 1000
-    connections_warn: float = 0.8
-    connections_fail: float = 0.95
-    transaction_warn_seconds: float = 300
-    transaction_fail_seconds: float = 3600
-    idle_in_transaction_warn_seconds: float = 60
-    idle_in_transaction_fail_seconds: float = 600
-    blocked_warn_seconds: float = 5
-    blocked_fail_seconds: float = 60
-    stale_run_warn_seconds: float = 3600
-    transaction_id_warn: float = 1.5
-    slot_warn_bytes: float = 1024**3
-    certificate_warn_days: float = 14
-    backup_warn_seconds: float = 36 * 3600
-    archive_warn_seconds: float = 3600
+    latency_warn_ms: float = _threshold(
+        1000, "Milliseconds that opening the connection, or the answer to a trivial query, takes."
+    )
+    connections_warn: float = _threshold(0.8, "Used share of a limit on connections, from 0 to 1.")
+    connections_fail: float = _threshold(0.95, "The same, for a failure.")
+    transaction_warn_seconds: float = _threshold(
+        300, "Age of the oldest transaction of the database in seconds, prepared ones included."
+    )
+    transaction_fail_seconds: float = _threshold(3600, "The same, for a failure.")
+    idle_in_transaction_warn_seconds: float = _threshold(
+        60, "Seconds that a session has done nothing within a transaction."
+    )
+    idle_in_transaction_fail_seconds: float = _threshold(600, "The same, for a failure.")
+    blocked_warn_seconds: float = _threshold(5, "Seconds that a session has waited for a lock.")
+    blocked_fail_seconds: float = _threshold(60, "The same, for a failure.")
+    stale_run_warn_seconds: float = _threshold(3600, "Seconds that a running task run has recorded no event.")
+    transaction_id_warn: float = _threshold(
+        1.5, "Age of the oldest transaction id, as a multiple of the age at which autovacuum is forced to freeze."
+    )
+    slot_warn_bytes: float = _threshold(
+        1024**3, "Bytes of write-ahead log that a replication slot keeps on the server's disk."
+    )
+    certificate_warn_days: float = _threshold(
+        14, "Days that the server's certificate is still valid; 0 switches the warning off."
+    )
+    backup_warn_seconds: float = _threshold(
+        36 * 3600, "Seconds since the last successful backup ended; by default a daily one may be half a day late."
+    )
+    archive_warn_seconds: float = _threshold(3600, "Seconds that write-ahead log has been waiting to be archived.")
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -55,3 +59,9 @@ class Thresholds:
             warn = each.name.replace("_fail", "_warn")
             if getattr(self, each.name) < getattr(self, warn):
                 raise SettingsError(f"The threshold {each.name} must not be below {warn}: the warning comes first.")
+
+
+MEANINGS: dict[str, str] = {each.name: each.metadata["meaning"] for each in fields(Thresholds)}
+DEFAULTS: dict[str, float] = {each.name: float(each.default) for each in fields(Thresholds)}  # type: ignore[arg-type]
+_LINES = "".join(f"\n        {name}: {meaning} Default {DEFAULTS[name]:.10g}." for name, meaning in MEANINGS.items())
+Thresholds.__doc__ = f"{Thresholds.__doc__}\n\n    Attributes:{_LINES}\n    "

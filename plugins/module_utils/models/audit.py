@@ -9,6 +9,8 @@ from typing import ClassVar, Optional
 from .base import NOT_GIVEN, Create, Given, Model
 from .enums import AuditOutcome, JsonObject, MigrationOrigin
 
+__all__ = ["AuditEntry", "CreateAuditEntry", "SchemaMigration"]
+
 
 @dataclass(frozen=True)
 class AuditEntry(Model):
@@ -32,8 +34,6 @@ class AuditEntry(Model):
 class CreateAuditEntry(Create[AuditEntry]):
     """Input for an audit entry. Not given, the address is that of the database client; None leaves it empty."""
 
-    __table__: ClassVar[str] = "audit_entries"
-    __model__: ClassVar[type[Model]] = AuditEntry
     actor: str
     action: str
     outcome: AuditOutcome

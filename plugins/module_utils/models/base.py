@@ -64,10 +64,20 @@ M = TypeVar("M", bound=Model)
 
 
 class Create(Generic[M]):
-    """Input for a new row: what a caller may set. `insert` returns the stored row, an instance of `__model__`."""
+    """Input for a new row: what a caller may set. `insert` returns the stored row, an instance of `__model__`.
+
+    `class CreateHost(Create[Host])` has Host for its model, and its table.
+    """
 
     __table__: ClassVar[str]
     __model__: ClassVar[type[Model]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            if get_origin(base) is Create:
+                (model,) = get_args(base)
+                cls.__model__, cls.__table__ = model, model.__table__
 
 
 def row_maker(model: type[T], columns: Sequence[str]) -> Callable[[Sequence[Any]], T]:

@@ -11,6 +11,8 @@ from uuid import UUID
 from .base import NOT_GIVEN, Create, Given, Model
 from .enums import HostStatus, HostType, JsonObject, WorkloadStatus, WorkloadType
 
+__all__ = ["CreateHost", "CreateService", "CreateWorkload", "Host", "Service", "Workload"]
+
 
 @dataclass(frozen=True)
 class Service(Model):
@@ -36,8 +38,6 @@ class Service(Model):
 class CreateService(Create[Service]):
     """Input for a service."""
 
-    __table__: ClassVar[str] = "services"
-    __model__: ClassVar[type[Model]] = Service
     name: str
     description: Given[Optional[str]] = NOT_GIVEN
     owner: Given[Optional[str]] = NOT_GIVEN
@@ -78,8 +78,6 @@ class Host(Model):
 class CreateHost(Create[Host]):
     """Input for a host."""
 
-    __table__: ClassVar[str] = "hosts"
-    __model__: ClassVar[type[Model]] = Host
     name: str
     type: HostType
     cluster: Given[Optional[str]] = NOT_GIVEN
@@ -125,8 +123,6 @@ class Workload(Model):
 class CreateWorkload(Create[Workload]):
     """Input for a workload."""
 
-    __table__: ClassVar[str] = "workloads"
-    __model__: ClassVar[type[Model]] = Workload
     name: str
     type: WorkloadType
     namespace: Given[Optional[str]] = NOT_GIVEN

@@ -14,6 +14,17 @@ from uuid import UUID
 from .base import NOT_GIVEN, Create, Given, Model
 from .enums import BillingMode, BodyStorage, CostSource, JsonObject, JsonValue, PriceOrigin, ProviderName
 
+__all__ = [
+    "CreateLlmRequest",
+    "CreateLlmResponse",
+    "CreateProviderPrice",
+    "CreateTokenUsage",
+    "LlmRequest",
+    "LlmResponse",
+    "ProviderPrice",
+    "TokenUsage",
+]
+
 
 @dataclass(frozen=True)
 class ProviderPrice(Model):
@@ -43,8 +54,6 @@ class ProviderPrice(Model):
 class CreateProviderPrice(Create[ProviderPrice]):
     """Input for a price of the user. A period that overlaps another of the same model, mode and tier is refused."""
 
-    __table__: ClassVar[str] = "provider_pricing"
-    __model__: ClassVar[type[Model]] = ProviderPrice
     provider: ProviderName
     model: str
     input_usd_per_mtok: Decimal
@@ -84,8 +93,6 @@ class LlmRequest(Model):
 class CreateLlmRequest(Create[LlmRequest]):
     """Input for a request."""
 
-    __table__: ClassVar[str] = "llm_requests"
-    __model__: ClassVar[type[Model]] = LlmRequest
     provider: ProviderName
     model: str
     task_run_id: Given[Optional[UUID]] = NOT_GIVEN
@@ -118,8 +125,6 @@ class LlmResponse(Model):
 class CreateLlmResponse(Create[LlmResponse]):
     """Input for a response."""
 
-    __table__: ClassVar[str] = "llm_responses"
-    __model__: ClassVar[type[Model]] = LlmResponse
     request_id: UUID
     content: Given[Optional[str]] = NOT_GIVEN
     finish_reason: Given[Optional[str]] = NOT_GIVEN
@@ -162,8 +167,6 @@ class TokenUsage(Model):
 class CreateTokenUsage(Create[TokenUsage]):
     """Input for usage, such as an import without a request. A cost may be given only with cost_source "provider"."""
 
-    __table__: ClassVar[str] = "token_usage"
-    __model__: ClassVar[type[Model]] = TokenUsage
     provider: ProviderName
     model: str
     request_id: Given[Optional[UUID]] = NOT_GIVEN

@@ -10,6 +10,17 @@ from uuid import UUID
 from .base import NOT_GIVEN, Create, Given, Model
 from .enums import ArtifactKind, JsonObject, JsonValue, TaskEventType, TaskRunStatus
 
+__all__ = [
+    "Artifact",
+    "CreateArtifact",
+    "CreateTask",
+    "CreateTaskEvent",
+    "CreateTaskRun",
+    "Task",
+    "TaskEvent",
+    "TaskRun",
+]
+
 
 @dataclass(frozen=True)
 class Task(Model):
@@ -31,8 +42,6 @@ class Task(Model):
 class CreateTask(Create[Task]):
     """Input for a task."""
 
-    __table__: ClassVar[str] = "tasks"
-    __model__: ClassVar[type[Model]] = Task
     title: str
     created_by: str
     description: Given[Optional[str]] = NOT_GIVEN
@@ -60,8 +69,6 @@ class TaskRun(Model):
 class CreateTaskRun(Create[TaskRun]):
     """Input for a run; without a status it is queued."""
 
-    __table__: ClassVar[str] = "task_runs"
-    __model__: ClassVar[type[Model]] = TaskRun
     task_id: UUID
     user_prompt: Given[Optional[str]] = NOT_GIVEN
     status: Given[TaskRunStatus] = NOT_GIVEN
@@ -89,8 +96,6 @@ class TaskEvent(Model):
 class CreateTaskEvent(Create[TaskEvent]):
     """Input for an event; the writer counts the sequence within the run."""
 
-    __table__: ClassVar[str] = "task_events"
-    __model__: ClassVar[type[Model]] = TaskEvent
     task_run_id: UUID
     sequence: int
     type: TaskEventType
@@ -119,8 +124,6 @@ class Artifact(Model):
 class CreateArtifact(Create[Artifact]):
     """Input for an artifact: it needs a uri or a content."""
 
-    __table__: ClassVar[str] = "artifacts"
-    __model__: ClassVar[type[Model]] = Artifact
     task_run_id: UUID
     kind: ArtifactKind
     name: str

@@ -10,6 +10,8 @@ from uuid import UUID
 from .base import NOT_GIVEN, Create, Given, Model
 from .enums import JsonObject, JsonValue, PolicyEffect, RiskLevel, ToolCallStatus
 
+__all__ = ["CreatePolicy", "CreateToolCallRecord", "CreateToolDefinition", "Policy", "ToolCallRecord", "ToolDefinition"]
+
 
 @dataclass(frozen=True)
 class ToolDefinition(Model):
@@ -32,8 +34,6 @@ class ToolDefinition(Model):
 class CreateToolDefinition(Create[ToolDefinition]):
     """Input for a tool; the risk level has no default on purpose."""
 
-    __table__: ClassVar[str] = "tool_definitions"
-    __model__: ClassVar[type[Model]] = ToolDefinition
     name: str
     risk_level: RiskLevel
     description: Given[Optional[str]] = NOT_GIVEN
@@ -67,8 +67,6 @@ class ToolCallRecord(Model):
 class CreateToolCallRecord(Create[ToolCallRecord]):
     """Input for a call; without a status it is pending."""
 
-    __table__: ClassVar[str] = "tool_call_records"
-    __model__: ClassVar[type[Model]] = ToolCallRecord
     task_run_id: UUID
     tool_id: UUID
     arguments: Given[JsonObject] = NOT_GIVEN
@@ -103,8 +101,6 @@ class Policy(Model):
 class CreatePolicy(Create[Policy]):
     """Input for a policy: it covers at least one tool or risk level."""
 
-    __table__: ClassVar[str] = "policies"
-    __model__: ClassVar[type[Model]] = Policy
     name: str
     effect: PolicyEffect
     description: Given[Optional[str]] = NOT_GIVEN

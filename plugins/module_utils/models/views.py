@@ -11,6 +11,8 @@ from uuid import UUID
 from .base import Model
 from .enums import ProviderName, RiskLevel, TaskRunStatus
 
+__all__ = ["ActiveTaskRun", "RecentTokenUsage", "ToolCallSuccess"]
+
 
 @dataclass(frozen=True)
 class ActiveTaskRun(Model):

@@ -7,31 +7,16 @@ A health check looks for them, and a test compares them with the catalogue of a 
 
 from __future__ import annotations
 
-TABLES: tuple[str, ...] = (
-    "hosts",
-    "workloads",
-    "services",
-    "tasks",
-    "task_runs",
-    "task_events",
-    "artifacts",
-    "llm_requests",
-    "llm_responses",
-    "token_usage",
-    "provider_pricing",
-    "tool_definitions",
-    "tool_call_records",
-    "policies",
-    "audit_entries",
-    # The chain over the audit log, and what the provisioning has recorded.
-    "audit_links",
-    "audit_head",
-    "schema_migrations",
-    "schema_repeatables",
-    "schema_objects",
-    # What the backups have recorded.
-    "backup_runs",
-)
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Inventory": ("services", "hosts", "workloads"),
+    "Tasks": ("tasks", "task_runs", "task_events", "artifacts"),
+    "Language models": ("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
+    "Tools and policies": ("tool_definitions", "tool_call_records", "policies"),
+    "Audit": ("audit_entries", "audit_links", "audit_head"),
+    "Bookkeeping of the migrations": ("schema_migrations", "schema_repeatables", "schema_objects"),
+    "Backups": ("backup_runs",),
+}
+TABLES: tuple[str, ...] = tuple(table for tables in GROUPS.values() for table in tables)
 VIEWS: tuple[str, ...] = ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate")
 # Pairs of a table and a trigger on it. These fire whatever session_replication_role is: they guard logs ...
 ALWAYS_TRIGGERS: tuple[tuple[str, str], ...] = (

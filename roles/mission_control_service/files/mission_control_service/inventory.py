@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from flask import Blueprint, Response, jsonify, request
 
 from .fields import text, uuid_field
-from .lists import list_parameters, page_of, read_one, read_page
+from .lists import list_parameters, no_such_object, page_of, read_one, read_page
 from .pagination import CURSOR, LIMIT, decode_cursor
 from .parameters import read_parameters
-from .problems import ProblemError
-from .resources import HOSTS, SERVICES, TASK_EVENTS, TASK_RUNS, TASKS, WORKLOADS
+from .resources import RESOURCES
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from .resources import Resource
 
 _INVENTORY = "/inventory"
+_ID = "<uuid:identifier>"
 INVENTORY_PARAMETERS = (LIMIT, CURSOR)
 INVENTORY_FIELDS = (
     text("kind", "host or workload."),
@@ -31,74 +31,46 @@ INVENTORY_FIELDS = (
     text("status"),
     uuid_field("host_id", "Of a workload: the host it runs on.", null=True),
 )
-SINGLE = (HOSTS, WORKLOADS, TASK_RUNS)
 
 
 def inventory_blueprint(database: Database) -> Blueprint:
     blueprint = Blueprint("inventory", __name__)
-
-    def show_list(resource: Resource, within: tuple[str, Any] | None = None) -> Response:
-        values = read_parameters(request.args, list_parameters(resource))
-        return jsonify(database.read(lambda reader: read_page(reader, resource, values, within)))
-
-    def show_one(resource: Resource, identifier: UUID) -> Response:
-        read_parameters(request.args, ())
-        found = database.read(lambda reader: read_one(reader, resource, identifier))
-        if found is None:
-            raise ProblemError(404, f"There is no {resource.title} with this id.")
-        return jsonify(found)
 
     @blueprint.get(_INVENTORY)
     def list_inventory() -> Response:
         values = read_parameters(request.args, INVENTORY_PARAMETERS)
         return jsonify(database.read(lambda reader: _read_inventory(reader, values), snapshot=True))
 
-    @blueprint.get(HOSTS.path)
-    def list_hosts() -> Response:
-        return show_list(HOSTS)
-
-    @blueprint.get(HOSTS.path + "/<uuid:identifier>")
-    def show_host(identifier: UUID) -> Response:
-        return show_one(HOSTS, identifier)
-
-    @blueprint.get(WORKLOADS.path)
-    def list_workloads() -> Response:
-        return show_list(WORKLOADS)
-
-    @blueprint.get(WORKLOADS.path + "/<uuid:identifier>")
-    def show_workload(identifier: UUID) -> Response:
-        return show_one(WORKLOADS, identifier)
-
-    @blueprint.get(SERVICES.path)
-    def list_services() -> Response:
-        return show_list(SERVICES)
-
-    @blueprint.get(TASKS.path)
-    def list_tasks() -> Response:
-        return show_list(TASKS)
-
-    @blueprint.get(TASK_RUNS.path)
-    def list_task_runs() -> Response:
-        return show_list(TASK_RUNS)
-
-    @blueprint.get(TASK_RUNS.path + "/<uuid:identifier>")
-    def show_task_run(identifier: UUID) -> Response:
-        return show_one(TASK_RUNS, identifier)
-
-    @blueprint.get(TASK_RUNS.path + "/<uuid:identifier>/events")
-    def list_events(identifier: UUID) -> Response:
-        values = read_parameters(request.args, list_parameters(TASK_EVENTS))
-
-        def read(reader: Reader) -> Any:
-            page = read_page(reader, TASK_EVENTS, values, ("task_run_id = %s", identifier))
-            # A run without events is not the same as no run.
-            if not page["items"] and not reader.rows("SELECT FROM task_runs WHERE id = %s", [identifier]):
-                raise ProblemError(404, "There is no task run with this id.")
-            return page
-
-        return jsonify(database.read(read, snapshot=True))
-
+    for resource in RESOURCES:
+        blueprint.add_url_rule(
+            resource.path.replace("{id}", _ID), f"list {resource.title}s", _list_view(database, resource)
+        )
+        if resource.single:
+            blueprint.add_url_rule(f"{resource.path}/{_ID}", f"show {resource.title}", _single_view(database, resource))
     return blueprint
+
+
+def _list_view(database: Database, resource: Resource) -> Callable[..., Response]:
+    def show_list(identifier: UUID | None = None) -> Response:
+        values = read_parameters(request.args, list_parameters(resource))
+        return jsonify(
+            database.read(
+                lambda reader: read_page(reader, resource, values, identifier), snapshot=identifier is not None
+            )
+        )
+
+    return show_list
+
+
+def _single_view(database: Database, resource: Resource) -> Callable[..., Response]:
+    def show_one(identifier: UUID) -> Response:
+        read_parameters(request.args, ())
+        found = database.read(lambda reader: read_one(reader, resource, identifier))
+        if found is None:
+            raise no_such_object(resource)
+        return jsonify(found)
+
+    return show_one
 
 
 def _read_inventory(reader: Reader, values: dict[str, Any]) -> dict[str, Any]:

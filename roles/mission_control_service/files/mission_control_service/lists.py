@@ -7,8 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .pagination import CURSOR, LIMIT, decode_cursor, encode_cursor
+from .problems import ProblemError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from .database import Reader
     from .parameters import Parameter
     from .resources import Resource
@@ -21,22 +24,23 @@ def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
     return (*resource.filters, *((resource.unless,) if resource.unless else ()), LIMIT, CURSOR)
 
 
-def read_page(
-    reader: Reader, resource: Resource, values: dict[str, Any], within: tuple[str, Any] | None = None
-) -> Page:
+def read_page(reader: Reader, resource: Resource, values: dict[str, Any], identifier: UUID | None = None) -> Page:
     """One page of a list.
 
     Args:
         reader: of the database.
         resource: the list.
         values: of the query parameters, checked.
-        within: a condition with one placeholder, and its value, for the part of a table that an address speaks of.
+        identifier: of the object that the list is within, where it is a part of a table.
 
     Raises:
-        ProblemError: 400; the cursor is not one of this list.
+        ProblemError: 400; the cursor is not one of this list. 404; there is no object with this identifier.
     """
-    conditions: list[str] = [] if within is None else [within[0]]
-    parameters: list[Any] = [] if within is None else [within[1]]
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    if resource.within:
+        conditions.append(f"{resource.within[1]} = %s")
+        parameters.append(identifier)
     if resource.always and not (resource.unless and values.get(resource.unless.name)):
         conditions.append(resource.always)
     for parameter in resource.filters:
@@ -55,6 +59,11 @@ def read_page(
     selected = ", ".join(field.selected for field in resource.fields)
     statement = f"SELECT {selected} FROM {resource.source} {where}ORDER BY {order} LIMIT %s"  # noqa: S608 - constants
     rows = reader.rows(statement, [*parameters, values[LIMIT.name] + 1])
+    if resource.within and not rows:
+        # That an object has none is not the same as that there is no such object.
+        parent = resource.within[0]
+        if not reader.rows(f"SELECT FROM {parent.source} WHERE id = %s", [identifier]):
+            raise no_such_object(parent)
     return page_of(rows, values[LIMIT.name], resource.path, columns)
 
 
@@ -66,6 +75,10 @@ def page_of(rows: list[dict[str, Any]], limit: int, place: str, columns: list[st
         "items": items,
         "next_cursor": encode_cursor(place, [items[-1][column] for column in columns]) if more else None,
     }
+
+
+def no_such_object(resource: Resource) -> ProblemError:
+    return ProblemError(404, f"There is no {resource.title} with this id.")
 
 
 def read_one(reader: Reader, resource: Resource, identifier: Any) -> dict[str, Any] | None:

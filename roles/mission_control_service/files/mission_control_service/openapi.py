@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from . import summary, usage_api
 from .fields import Field, object_schema
-from .inventory import INVENTORY_FIELDS, INVENTORY_PARAMETERS, SINGLE
+from .inventory import INVENTORY_FIELDS, INVENTORY_PARAMETERS
 from .lists import list_parameters
 from .parameters import Parameter, read_parameters
 from .problems import MEDIA_TYPE
@@ -81,12 +81,12 @@ def openapi_document(prefix: str, version: str) -> Document:
             f"list{resource.name}s", resource.description, f"{resource.name}Page", list_parameters(resource), path
         )
         _add_page(schemas, resource.name, resource.fields)
-    for resource in SINGLE:
-        name = f"{resource.name}Details" if resource.more_fields else resource.name
-        schemas[name] = object_schema((*resource.fields, *resource.more_fields))
-        paths[f"{resource.path}/{{id}}"] = _operation(
-            f"read{resource.name}", f"One {resource.title} with all its fields.", name, (), [_ID]
-        )
+        if resource.single:
+            name = f"{resource.name}Details" if resource.more_fields else resource.name
+            schemas[name] = object_schema((*resource.fields, *resource.more_fields))
+            paths[f"{resource.path}/{{id}}"] = _operation(
+                f"read{resource.name}", f"One {resource.title} with all its fields.", name, (), [_ID]
+            )
     paths[usage_api.PATH] = _operation(
         "listTokenUsage",
         "Use and cost of language models by day, provider and model, the newest day first.",

@@ -30,9 +30,12 @@ class Resource:
         description: a sentence.
         source: what stands behind FROM.
         fields: of an object in the list; more_fields: further ones of an object that is asked for by its id.
+        single: whether there is an address for each object, below the list's.
         order: sort columns with their kinds; the last one is unique. descending: the newest first.
         filters: query parameters with conditions.
         always: a condition that holds unless `unless` is given as true.
+        within: of a list that is a part of the table, whose path has an {id}: the object with this id, and the column that
+            refers to it.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Resource:
     more_fields: tuple[Field, ...] = ()
     always: str = ""
     unless: Parameter | None = None
+    single: bool = False
+    within: tuple[Resource, str] | None = None
 
 
 def _one_of(name: str, words: object, description: str) -> Parameter:
@@ -95,6 +100,7 @@ HOSTS = Resource(
     more_fields=_METADATA,
     always="gone_at IS NULL",
     unless=_GONE,
+    single=True,
 )
 
 WORKLOADS = Resource(
@@ -130,6 +136,7 @@ WORKLOADS = Resource(
     more_fields=_METADATA,
     always="gone_at IS NULL",
     unless=_GONE,
+    single=True,
 )
 
 SERVICES = Resource(
@@ -213,6 +220,7 @@ TASK_RUNS = Resource(
             "tool_call_count", sql="(SELECT count(*) FROM tool_call_records AS c WHERE c.task_run_id = task_runs.id)"
         ),
     ),
+    single=True,
 )
 
 # Without the payload, which may hold prompts, replies, and arguments and results of tools: the service's login cannot read it.
@@ -231,6 +239,7 @@ TASK_EVENTS = Resource(
     ),
     (("sequence", "integer"),),
     filters=(_one_of("type", enums.TaskEventType, "Only those of this type."),),
+    within=(TASK_RUNS, "task_run_id"),
 )
 
 RESOURCES = (HOSTS, WORKLOADS, SERVICES, TASKS, TASK_RUNS, TASK_EVENTS)

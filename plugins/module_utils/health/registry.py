@@ -1,0 +1,158 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The health checks, in the order of a report. Reports, documentation and tests are made from this list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable
+
+from .activity import (
+    check_blocked_locks,
+    check_connections,
+    check_idle_in_transaction,
+    check_oldest_transaction,
+)
+from .backups import check_backups
+from .certificate import check_certificate
+from .contents import check_audit_chain, check_stale_task_runs
+from .migrations import check_migrations, check_repeatables
+from .schema import check_schema_objects, check_tables
+from .server import check_connection, check_database_size, check_replication_slots, check_server, check_transaction_ids
+
+if TYPE_CHECKING:
+    from .probe import Probe
+    from .report import Check
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """One of the checks.
+
+    Attributes:
+        name: in the report, and in labels of the metrics.
+        examine: makes the check.
+        verdict: when it warns or fails; Markdown.
+        thresholds: those of `Thresholds` that it is judged by.
+        reads: tables of ours whose rows it reads; the health check locks and inspects them together.
+        needs: what the login needs to see it, where that is more than SELECT on these tables; Markdown.
+    """
+
+    name: str
+    examine: Callable[[Probe], Check]
+    verdict: str
+    thresholds: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    needs: str = ""
+
+
+# Made before the others, outside their transaction.
+CONNECTION = HealthCheck(
+    "connection",
+    check_connection,
+    "fails without one; warns when opening it or a trivial query is slow. From a client that is in use `connect_ms` is the "
+    "wait for a connection of its pool",
+    thresholds=("latency_warn_ms",),
+)
+CHECKS = (
+    CONNECTION,
+    HealthCheck(
+        "server", check_server, "fails below PostgreSQL 14. That it is a standby is reported and is no problem"
+    ),
+    HealthCheck(
+        "connections",
+        check_connections,
+        "warns, then fails by the used share of the nearest limit: the server's without reserved connections, the "
+        "database's, those of roles with sessions in it",
+        thresholds=("connections_warn", "connections_fail"),
+    ),
+    HealthCheck(
+        "oldest_transaction",
+        check_oldest_transaction,
+        "warns, then fails by the age of the oldest transaction in this database, prepared ones included. Names process and "
+        "login, never a statement",
+        thresholds=("transaction_warn_seconds", "transaction_fail_seconds"),
+        needs="`pg_monitor` for the sessions of other logins",
+    ),
+    HealthCheck(
+        "idle_in_transaction",
+        check_idle_in_transaction,
+        "warns, then fails by the time that a session has been idle in a transaction",
+        thresholds=("idle_in_transaction_warn_seconds", "idle_in_transaction_fail_seconds"),
+        needs="`pg_monitor` for the sessions of other logins",
+    ),
+    HealthCheck(
+        "blocked_locks",
+        check_blocked_locks,
+        "warns, then fails by the time that a session has waited for a lock. Names who holds it, and who holds the head of "
+        "the audit log",
+        thresholds=("blocked_warn_seconds", "blocked_fail_seconds"),
+    ),
+    HealthCheck(
+        "transaction_ids",
+        check_transaction_ids,
+        "warns when freezing falls behind in any database of the server; fails at three quarters of the way to the "
+        "wraparound",
+        thresholds=("transaction_id_warn",),
+    ),
+    HealthCheck(
+        "replication_slots",
+        check_replication_slots,
+        "warns when a slot of the server keeps much write-ahead log, or has lost what it needs",
+        thresholds=("slot_warn_bytes",),
+    ),
+    HealthCheck(
+        "certificate",
+        check_certificate,
+        "warns when the server's certificate expires soon or has expired",
+        thresholds=("certificate_warn_days",),
+        needs="the right to read files of the server, such as a superuser's",
+    ),
+    HealthCheck("database_size", check_database_size, "never"),
+    HealthCheck("tables", check_tables, "never. Sizes of the tables"),
+    HealthCheck(
+        "migrations",
+        check_migrations,
+        "fails when one was changed, left out or none applied; warns when some are pending or the database is ahead",
+        reads=("schema_migrations",),
+    ),
+    HealthCheck(
+        "repeatables",
+        check_repeatables,
+        "fails when a function, view or trigger is not as it was made, whoever changed it; warns when they are of another "
+        "version",
+        reads=("schema_repeatables", "schema_objects"),
+    ),
+    HealthCheck(
+        "schema_objects",
+        check_schema_objects,
+        "fails when a table, view or trigger is missing or a trigger disabled; warns when one can be bypassed or another "
+        "schema hides a table",
+    ),
+    HealthCheck(
+        "audit_chain",
+        check_audit_chain,
+        "fails when the end of the chain is broken. Sequence and hash of its head: keep them elsewhere, to notice a log that "
+        "was replaced as a whole. `mission-control audit` and `verify_audit_chain` read the whole of it",
+        reads=("audit_head", "audit_links", "audit_entries"),
+        needs="`SELECT` on `audit_head`, and either on `audit_links` and `audit_entries` or `EXECUTE` on "
+        "`verify_audit_chain`",
+    ),
+    HealthCheck(
+        "stale_task_runs",
+        check_stale_task_runs,
+        "warns when a running run has recorded no event for long",
+        thresholds=("stale_run_warn_seconds",),
+        reads=("task_runs", "task_events"),
+    ),
+    HealthCheck(
+        "backups",
+        check_backups,
+        "warns when archiving fails or stands still, the last backup failed or is old, or WAL was dropped; `not checked` "
+        "without any backup",
+        thresholds=("backup_warn_seconds", "archive_warn_seconds"),
+        reads=("backup_runs",),
+    ),
+)
+NAMES = tuple(check.name for check in CHECKS)
+TABLES_READ = tuple(table for check in CHECKS for table in check.reads)

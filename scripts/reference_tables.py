@@ -1,0 +1,74 @@
+"""Write the tables of health checks, thresholds and addresses of the API into the pages of docs/, from the code that declares them.
+
+    scripts/reference_tables.py    write them
+
+tests/unit/test_reference_tables.py compares the committed pages with the code.
+"""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "packages"))
+
+from mission_control.health.registry import CHECKS  # noqa: E402
+from mission_control.health.thresholds import DEFAULTS, MEANINGS  # noqa: E402
+from mission_control_service.openapi import openapi_document  # noqa: E402
+from mission_control_service.pagination import CURSOR, LIMIT  # noqa: E402
+
+
+def health_checks():
+    yield "| check | warns or fails | thresholds | what a login needs to see it |"
+    yield "| --- | --- | --- | --- |"
+    for check in CHECKS:
+        needs = check.needs or (f"`SELECT` on {_names(check.reads)}" if check.reads else "")
+        yield f"| `{check.name}` | {check.verdict} | {_names(check.thresholds)} | {needs} |"
+
+
+def health_thresholds():
+    yield "| threshold | default | meaning |"
+    yield "| --- | --- | --- |"
+    for name, meaning in MEANINGS.items():
+        yield f"| `{name}` | {DEFAULTS[name]:.10g} | {meaning} |"
+
+
+def api_addresses():
+    yield "| address below `/api/v1` | gives | filters |"
+    yield "| --- | --- | --- |"
+    for path, operations in openapi_document("/api/v1", "")["paths"].items():
+        operation = operations["get"]
+        names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+        filters = [name for name in names if name not in (LIMIT.name, CURSOR.name)]
+        yield f"| `{path}` | {operation['summary'].rstrip('.')} | {_names(filters)} |"
+
+
+TABLES = {
+    "HEALTH CHECKS": (ROOT / "docs" / "library.md", health_checks),
+    "HEALTH THRESHOLDS": (ROOT / "docs" / "library.md", health_thresholds),
+    "API ADDRESSES": (ROOT / "docs" / "service.md", api_addresses),
+}
+
+
+def render(mark, text):
+    """The text of a page with the table of this mark as the code declares it."""
+    _page, lines = TABLES[mark]
+    marked = re.compile(rf"(?<=<!-- BEGIN {mark} \(make docs\) -->\n).*(?=<!-- END {mark} -->)", re.DOTALL)
+    table = "\n".join(["", *(line.replace("|  |", "| |") for line in lines()), "", ""])
+    new, count = marked.subn(lambda _match: table, text)
+    if count != 1:
+        raise ValueError(f"the page needs the marks of {mark} once")
+    return new
+
+
+def _names(names):
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def main():
+    for mark, (page, _lines) in TABLES.items():
+        page.write_text(render(mark, page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
