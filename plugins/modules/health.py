@@ -191,13 +191,14 @@ def main() -> None:
             "fail_on": {"type": "str", "choices": list(FAILS_ON), "default": "fail"},
             "timeout": {"type": "float", "default": 10.0},
             "thresholds": {"type": "dict", "options": THRESHOLDS},
-            "manifest": {"type": "dict"},
+            # The manifest would fill the journal of the host at each check.
+            "manifest": {"type": "dict", "no_log": True},
         },
         mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE,
         supports_check_mode=True,
-        # The manifest would fill the journal of the host at each check.
-        no_log=True,
     )
+    # The manifest is no secret, and its names stand in the report.
+    module.no_log_values = {module.params[name] for name in ("login_password", "url") if module.params[name]}
     try:
         login = login_from_options(
             module.params, os.environ, application_name="homelab.mission_control.health", pool_size=1
