@@ -1,4 +1,4 @@
-"""Write the tables of health checks, thresholds and addresses of the API into the pages of docs/, from the code that declares them.
+"""Write the tables of health checks, thresholds and addresses of the API into docs/ and the module's documentation, from the code that declares them.
 
     scripts/reference_tables.py    write them
 
@@ -8,6 +8,7 @@ tests/unit/test_reference_tables.py compares the committed pages with the code.
 import pathlib
 import re
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "packages"))
@@ -43,22 +44,52 @@ def api_addresses():
         yield f"| `{path}` | {operation['summary'].rstrip('.')} | {_names(filters)} |"
 
 
+def health_fragment():
+    """As YAML."""
+    yield "notes:"
+    for check in CHECKS:
+        yield "  - >-"
+        yield from _wrapped(f"C({check.name}): {_ansible_markup(check.verdict)}.", "    ")
+    yield "options:"
+    yield "  thresholds:"
+    yield "    description: Thresholds at which a check warns or fails. An infinite number (C(.inf)) switches one off."
+    yield "    type: dict"
+    yield "    suboptions:"
+    for name, meaning in MEANINGS.items():
+        yield f"      {name}:"
+        yield "        description: >-"
+        yield from _wrapped(meaning, "          ")
+        yield "        type: float"
+        yield f"        default: {DEFAULTS[name]}"
+
+
 TABLES = {
     "HEALTH CHECKS": (ROOT / "docs" / "library.md", health_checks),
     "HEALTH THRESHOLDS": (ROOT / "docs" / "library.md", health_thresholds),
     "API ADDRESSES": (ROOT / "docs" / "service.md", api_addresses),
+    "HEALTH FRAGMENT": (ROOT / "plugins" / "doc_fragments" / "health.py", health_fragment),
 }
 
 
 def render(mark, text):
     """The text of a page with the table of this mark as the code declares it."""
-    _page, lines = TABLES[mark]
-    marked = re.compile(rf"(?<=<!-- BEGIN {mark} \(make docs\) -->\n).*(?=<!-- END {mark} -->)", re.DOTALL)
-    table = "\n".join(["", *(line.replace("|  |", "| |") for line in lines()), "", ""])
-    new, count = marked.subn(lambda _match: table, text)
+    page, lines = TABLES[mark]
+    marked = re.compile(rf"(\n\S+ BEGIN {mark} \(make docs\)[^\n]*\n).*(?=\n\S+ END {mark})", re.DOTALL)
+    # In Markdown a table needs an empty line before and after it.
+    empty = [""] if page.suffix == ".md" else []
+    table = "\n".join([*empty, *(line.replace("|  |", "| |") for line in lines()), *empty])
+    new, count = marked.subn(lambda match: match[1] + table, text)
     if count != 1:
         raise ValueError(f"the page needs the marks of {mark} once")
     return new
+
+
+def _wrapped(text, indent):
+    return textwrap.wrap(text, 150, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _ansible_markup(markdown):
+    return re.sub("`([^`]+)`", r"C(\1)", markdown)
 
 
 def _names(names):

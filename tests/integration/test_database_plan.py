@@ -451,7 +451,7 @@ def test_the_administrator_is_none_of_the_roles(cluster, tmp_path):
     lab = DatabaseLab(cluster, tmp_path)
     lab.roles["monitor"] = "keeper"
     lab.user = "keeper"
-    assert any("cannot be one of the roles" in sentence for sentence in refusals(lab, database="postgres"))
+    assert any("cannot be one of the managed roles" in sentence for sentence in refusals(lab, database="postgres"))
 
 
 def test_values_that_carry_sql_do_no_harm(lab):

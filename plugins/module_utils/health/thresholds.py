@@ -12,6 +12,7 @@ from ..errors import SettingsError
 def _threshold(default: float, meaning: str) -> float:
     """A field whose meaning the documentation of modules and library shows."""
     # The type is that of an instance's attribute, as with dataclasses.field itself.
+    # pylint: disable-next=invalid-field-call  # it is called in the body of a dataclass
     declared: float = field(default=default, metadata={"meaning": meaning})
     return declared
 

@@ -332,8 +332,8 @@ def _set_attributes(descriptor: int, entry: Entry) -> None:
 
 def _numbers(entry: Entry) -> tuple[int, int]:
     """Of owner and group."""
+    attribute = "owner"
     try:
-        attribute = "owner"
         owner = pwd.getpwnam(entry["owner"]).pw_uid
         attribute = "group"
         return owner, grp.getgrnam(entry["group"]).gr_gid
