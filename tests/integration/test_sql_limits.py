@@ -356,7 +356,7 @@ def test_the_way_out_of_an_entry_that_no_dump_can_hold(cluster, database, admin,
     """The statements are those of docs/audit.md."""
     page = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
     find, replace, checkpoint = re.findall(
-        r"```sql\n(.*?)```", page[page.index("## An entry that no dump can hold") :], re.S
+        r"```sql\n(.*?)```", page[page.index("## An entry that is too large to dump") :], re.S
     )[:3]
     application.run(entry("'{\"n\": 1}'"))
     # As the log took it before there were limits, but for its size: this one a commit still links.
