@@ -171,7 +171,9 @@ def test_first_runs_at_once_leave_one_result(lab):
 def test_a_locale_that_the_server_does_not_have_makes_nothing_on_the_server(lab):
     run = lab.run(mission_control_database_locale="xx_YY.UTF-8")
     assert run.returncode != 0
-    assert 'could not be changed, and nothing was: invalid locale name: "xx_YY.UTF-8"' in run.sentence, run.output
+    server = f"on the server at 127.0.0.1, port {lab.cluster.port}"
+    sentence = f'Nothing was changed in the database {lab.name} {server}: invalid locale name: "xx_YY.UTF-8"'
+    assert sentence in run.sentence, run.output
     assert lab.existing_roles() == []
     assert not lab.exists()
 

@@ -137,7 +137,7 @@ def test_a_password_that_is_put_into_the_file_is_used(labs):
         lab.file.chmod(0o644)
     for run in run_together(labs):
         assert run.failed
-        assert "may have been read by others" in run.sentence
+        assert "others may have read it" in run.sentence
         assert "my own secret" not in run.output
 
 
