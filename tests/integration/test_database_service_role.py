@@ -223,6 +223,7 @@ SHOW_LOGINS = f"""
   hosts: mission_control
   gather_facts: false
   vars_files: ["{ROOT}/roles/mission_control_postgresql/vars/main.yml"]
+  roles: [homelab.mission_control.mission_control_common]
   tasks:
     - name: Show who is let in by pg_hba.conf
       ansible.builtin.debug:
