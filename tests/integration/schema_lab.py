@@ -45,7 +45,11 @@ class SchemaLab:
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {self.database} TEMPLATE {template}")
         connection.close()
-        self.query("GRANT USAGE, CREATE ON SCHEMA public TO mission_control_owner, mission_control_audit")
+        self.query(
+            # Before PostgreSQL 15 everybody may create there.
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC; "
+            "GRANT USAGE, CREATE ON SCHEMA public TO mission_control_owner, mission_control_audit"
+        )
         self.write(MINIMAL)
         (self.sql / "runner").symlink_to(ROOT / "files/sql/runner")
         (self.sql / "plan").symlink_to(ROOT / "files/sql/plan")
