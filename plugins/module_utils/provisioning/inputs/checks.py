@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..passwords.kept import password_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _NAME = re.compile(r"[a-z_][a-z0-9_$]{0,62}")
 _LOGIN_TEXTS = ("host", "unix_socket", "user", "ssl_mode", "ca_cert", "become_user")
@@ -109,3 +109,23 @@ def login_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     problem = secret_problem(inputs["mission_control_login_password"])
     if problem:
         yield f"The password in mission_control_login_password {problem}."
+
+
+def problems_of(
+    inputs: Mapping[str, Any], names: Iterable[str], check: Callable[[Any], str], prefix: str = ""
+) -> Iterator[str]:
+    """A sentence about each of these inputs in which the check, such as `text_problem`, finds a fault; the prefix completes the names."""
+    for name in names:
+        problem = check(inputs[name])
+        if problem:
+            yield f"{prefix}{name} {problem}."
+
+
+def number_problems(
+    inputs: Mapping[str, Any], limits: Mapping[str, tuple[int, int]], prefix: str = ""
+) -> Iterator[str]:
+    """The same about numbers, each with the least and the most that it may be."""
+    for name, (least, most) in limits.items():
+        problem = number_problem(inputs[name], least, most)
+        if problem:
+            yield f"{prefix}{name} {problem}."

@@ -13,9 +13,10 @@ from .checks import (
     is_taken,
     login_problems,
     name_problem,
-    number_problem,
+    number_problems,
     own_inputs,
     path_problem,
+    problems_of,
     secret_problem,
     shown,
     text_problem,
@@ -79,10 +80,7 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     port = integer(own["env_file_port"])
     if port is None or not 1 <= port <= 65535:
         yield f"{_PREFIX}env_file_port is {shown(own['env_file_port'])}, but a port lies between 1 and 65535."
-    for name, (least, most) in _NUMBERS.items():
-        problem = number_problem(own[name], least, most)
-        if problem:
-            yield f"{_PREFIX}{name} {problem}."
+    yield from number_problems(own, _NUMBERS, _PREFIX)
     for name in _PASSWORDS:
         problem = secret_problem(own[name])
         if problem:
@@ -116,10 +114,7 @@ def _name_problems(inputs: Mapping[str, Any], own: Mapping[str, Any]) -> Iterato
 
 
 def _text_problems(own: Mapping[str, Any]) -> Iterator[str]:
-    for name in _TEXTS:
-        problem = text_problem(own[name])
-        if problem:
-            yield f"{_PREFIX}{name} {problem}."
+    yield from problems_of(own, _TEXTS, text_problem, _PREFIX)
     for name in _LISTS:
         if not isinstance(own[name], (list, tuple)):
             yield f"{_PREFIX}{name} is {shown(own[name])}, but it must be a list; an empty one is written []."

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .checks import login_problems, name_problem, number_problem, path_problem, text_problem
+from .checks import login_problems, name_problem, number_problems, path_problem, problems_of, text_problem
 from .prices import price_problems
 
 if TYPE_CHECKING:
@@ -34,20 +34,11 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    for name, (least, most) in _NUMBERS.items():
-        problem = number_problem(inputs[name], least, most)
-        if problem:
-            yield f"{name} {problem}."
-    for name in _NAMES:
-        problem = name_problem(inputs[name])
-        if problem:
-            yield f"{name} {problem}."
+    yield from number_problems(inputs, _NUMBERS)
+    yield from problems_of(inputs, _NAMES, name_problem)
     if inputs[_OWNER] == inputs[_AUDIT]:
         yield f"{_OWNER} and {_AUDIT} are both {inputs[_OWNER]!r}, but they need different names."
-    for name in _TEXTS:
-        problem = text_problem(inputs[name])
-        if problem:
-            yield f"{name} {problem}."
+    yield from problems_of(inputs, _TEXTS, text_problem)
     yield from login_problems(inputs)
     directory = inputs[f"{_PREFIX}dump_directory"]
     problem = "" if directory == "" else path_problem(directory)

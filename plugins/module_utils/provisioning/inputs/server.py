@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..certificates.names import name_kind
-from .checks import integer, login_problems, number_problem, own_inputs, path_problem, shown, text_problem
+from .checks import integer, login_problems, number_problem, own_inputs, path_problem, problems_of, shown, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,10 +59,7 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _type_problems(own)
     yield from _cluster_problems(own)
-    for name in _NAMES:
-        problem = text_problem(inputs[name])
-        if problem:
-            yield f"{name} {problem}."
+    yield from problems_of(inputs, _NAMES, text_problem)
     for name in ("mission_control_login_user", *_NAMES):
         yield from _name_problems(str(inputs[name]))
     for network in own["client_networks"]:
@@ -77,10 +74,7 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
 
 def _type_problems(own: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each input that is not of its kind; only a look at each of its parts tells."""
-    for name in _TEXTS:
-        problem = text_problem(own[name])
-        if problem:
-            yield f"{_PREFIX}{name} {problem}."
+    yield from problems_of(own, _TEXTS, text_problem, _PREFIX)
     for name in _LISTS:
         entries = own[name]
         if not isinstance(entries, (list, tuple)):

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from ..files.env_file import value_problem
-from .checks import number_problem, own_inputs, secret_problem, shown, text_problem
+from .checks import number_problem, number_problems, own_inputs, secret_problem, shown, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,10 +54,7 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     own = own_inputs(inputs, _PREFIX)
     yield from _address_problems(own)
-    for name, (least, most) in _NUMBERS.items():
-        problem = number_problem(own[name], least, most)
-        if problem:
-            yield f"{_PREFIX}{name} {problem}."
+    yield from number_problems(own, _NUMBERS, _PREFIX)
     if not _USER.fullmatch(str(own["user"])) or own["user"] == "root":
         yield (
             f"{_PREFIX}user is {shown(own['user'])}, but it must be the name of a user of its own, with 1 to 32 lower-case letters, digits, "
