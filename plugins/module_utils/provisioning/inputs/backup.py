@@ -12,9 +12,10 @@ from ...audit.log import AuditError, AuditHead
 from .checks import (
     login_problems,
     name_problem,
-    number_problem,
+    number_problems,
     own_inputs,
     path_problem,
+    problems_of,
     secret_problem,
     shown,
     text_problem,
@@ -103,18 +104,12 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     own = own_inputs(inputs, _PREFIX)
     yield from _method_problems(own["method"], inputs["mission_control_postgresql_mode"])
     yield from login_problems(inputs)
-    for name, (least, most) in _NUMBERS.items():
-        yield from _sentence(f"{_PREFIX}{name}", number_problem(own[name], least, most))
-    for name in _TEXTS:
-        yield from _sentence(f"{_PREFIX}{name}", text_problem(own[name]))
-    for name in _PATHS:
-        yield from _sentence(f"{_PREFIX}{name}", _place_problem(own[name]))
-    for name in _OPTIONAL_PATHS:
-        yield from _sentence(name, _place_problem(inputs[name]) if inputs[name] != "" else "")
-    for name in ("login_password", "cipher_password"):
-        yield from _sentence(f"The value of {_PREFIX}{name}", secret_problem(own[name]))
-    for name in _NAMES:
-        yield from _sentence(name, name_problem(inputs[name]))
+    yield from number_problems(own, _NUMBERS, _PREFIX)
+    yield from problems_of(own, _TEXTS, text_problem, _PREFIX)
+    yield from problems_of(own, _PATHS, _place_problem, _PREFIX)
+    yield from problems_of(inputs, [name for name in _OPTIONAL_PATHS if inputs[name] != ""], _place_problem)
+    yield from problems_of(own, ("login_password", "cipher_password"), secret_problem, f"The value of {_PREFIX}")
+    yield from problems_of(inputs, _NAMES, name_problem)
     if own["second_repository"] and own["second_repository"] == own["repository"]:
         yield f"{_PREFIX}second_repository is the same directory as {_PREFIX}repository: name another."
     if not _QUEUE.fullmatch(str(own["archive_queue"])):
@@ -141,11 +136,6 @@ def _place_problem(value: Any) -> str:
         if re.search(r"[\s'\"%#\\$]", str(value))
         else ""
     )
-
-
-def _sentence(name: str, problem: str) -> Iterator[str]:
-    if problem:
-        yield f"{name} {problem}."
 
 
 def _method_problems(method: Any, server_mode: str) -> Iterator[str]:
