@@ -75,14 +75,15 @@ class KubernetesApi:
         self._kept = {}
         self._numbers = itertools.count(1)
         self._ending = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
             # Without the handshake, which would keep everybody else waiting.
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.address = f"{'https' if certificate else 'http'}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -106,11 +107,19 @@ class KubernetesApi:
             return 401, _status(401, "Unauthorized", "Unauthorized"), None
         if method == "POST" and url.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
             asked = json.loads(body)["spec"]["resourceAttributes"]
-            return 201, {"kind": "SelfSubjectAccessReview", "status": {"allowed": asked["resource"] not in self.forbidden}}, None
+            return (
+                201,
+                {"kind": "SelfSubjectAccessReview", "status": {"allowed": asked["resource"] not in self.forbidden}},
+                None,
+            )
         if url.path == "/api/v1/namespaces/kube-system":
             if "namespaces" in self.forbidden:
                 return 403, _forbidden("get", "namespaces"), None
-            return 200, {"kind": "Namespace", "metadata": {"name": "kube-system", "uid": self.uid}}, self.faults.get("namespaces")
+            return (
+                200,
+                {"kind": "Namespace", "metadata": {"name": "kube-system", "uid": self.uid}},
+                self.faults.get("namespaces"),
+            )
         return self._list(url.path, parameters)
 
     def _list(self, path, parameters):
@@ -137,7 +146,10 @@ class KubernetesApi:
             self._kept[number] = items
         page = items[start : start + limit] if limit else items
         more = start + len(page) < len(items)
-        metadata = {"resourceVersion": str(number), **({"continue": self._token(number, start + limit)} if more else {})}
+        metadata = {
+            "resourceVersion": str(number),
+            **({"continue": self._token(number, start + limit)} if more else {}),
+        }
         fault = self.faults.get(resource)
         if fault and fault.page not in (None, start // max(limit, 1) + 1):
             fault = None
@@ -147,6 +159,14 @@ class KubernetesApi:
     @staticmethod
     def _token(number, start):
         return base64.urlsafe_b64encode(json.dumps([number, start]).encode()).decode()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_):
+        """A client that goes away, or does not trust the certificate, is what tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -151,7 +151,7 @@ def _problems(options: Mapping[str, Any], secrets: Collection[str]) -> Iterator[
     if given["proxy"]:
         problem = server_problem(given["proxy"])
         if problem:
-            yield f"The option proxy {problem.replace('kubernetes.example.org:6443', 'proxy.example.org:3128')}."
+            yield f"The option proxy {problem.replace('https://kubernetes.example.org:6443', 'http://proxy.example.org:3128')}."
     for name in given["namespaces"]:
         if not _NAMESPACE.fullmatch(name):
             yield f"The option namespaces has {name[:100]!r}, which is no name of a namespace."
@@ -234,7 +234,7 @@ def _listed(
             for number, items in api.pages(path, f"{resource.object_kind}List", given["page_size"]):
                 if number != attempt:
                     rows, skipped, attempt = dict(before), list(skipped_before), number
-                _add(items, resource, mapper, rows, skipped)
+                add_rows(items, resource, mapper, rows, skipped)
                 progress(resource.name, len(rows) + len(skipped))
     except ApiError as error:
         cause = str(error)
@@ -259,7 +259,17 @@ def _paths(api: Api, resource: Resource, namespaces: Collection[str]) -> list[st
     return resource.paths(resource.versions[-1], namespaces)
 
 
-def _add(items: list[Any], resource: Resource, mapper: Mapper, rows: dict[str, Row], skipped: list[Skipped]) -> None:
+def add_rows(
+    items: list[Any], resource: Resource, mapper: Mapper, rows: dict[str, Row], skipped: list[Skipped]
+) -> None:
+    """Map the objects of a page.
+
+    Args:
+        items: as the server sent them.
+        resource: the list that they are of.
+        mapper: of the fetch.
+        rows, skipped: what they become is added to these, rows by external_id.
+    """
     for item in items:
         try:
             if not isinstance(item, dict):

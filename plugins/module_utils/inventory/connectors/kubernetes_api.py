@@ -12,9 +12,9 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from ...database.postgres_url import similar
 from ..snapshot import FetchError
 from ..values import text_or_none
+from .options import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -339,8 +339,7 @@ def _entry(kubeconfig: Mapping[str, Any], kind: str, name: object) -> dict[str, 
     }
     entry = found.get(name) if isinstance(name, str) else None
     if not isinstance(entry, dict):
-        near = similar(str(name), found)
-        raise FetchError(f"The kubeconfig has no {kind} {text_or_none(name, 100)!r}{near}.")
+        raise FetchError(unknown_name(f"The kubeconfig has no {kind} {text_or_none(name, 100)!r}", name, found))
     return entry
 
 
