@@ -7,6 +7,7 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import socket
 import ssl
 import threading
@@ -137,7 +138,7 @@ class KubernetesApi:
             if self.compactions.get(resource, 0) > 0:
                 self.compactions[resource] -= 1
                 # With a way to go on in another state of the cluster, as the real one.
-                return 410, _status(410, "Expired", "expired", {"continue": self._token(number, start)}), None
+                return 410, _status(410, "Expired", "expired", {"continue": self.continuation(number, start)}), None
             items = self._kept[number]
         else:
             items = [each for each in self.objects[resource] if namespace is None or _place(each)[0] == namespace]
@@ -148,7 +149,7 @@ class KubernetesApi:
         more = start + len(page) < len(items)
         metadata = {
             "resourceVersion": str(number),
-            **({"continue": self._token(number, start + limit)} if more else {}),
+            **({"continue": self.continuation(number, start + limit)} if more else {}),
         }
         fault = self.faults.get(resource)
         if fault and fault.page not in (None, start // max(limit, 1) + 1):
@@ -157,7 +158,7 @@ class KubernetesApi:
         return 200, answer, fault
 
     @staticmethod
-    def _token(number, start):
+    def continuation(number, start):
         return base64.urlsafe_b64encode(json.dumps([number, start]).encode()).decode()
 
 
@@ -207,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
                 elif kind == "drop":
                     # A reset instead of an orderly end.
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    os.close(self.connection.detach())
                 self.close_connection = True
                 return
             self.end_headers()

@@ -404,7 +404,7 @@ OBJECTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(ANYTHING | OBJECTS, max_size=5), st.sampled_from(RESOURCES))
 def test_no_object_whatever_it_holds_fails_the_list(found, resource):
     listing = listing_of([*found, item({"name": "sound"})], resource, mapper())

@@ -53,6 +53,8 @@ class Api:
             configuration: the official client's.
             timeout: seconds without a byte after which a request has failed.
         """
+        import ssl
+
         import urllib3
         from kubernetes.client.rest import RESTClientObject
 
@@ -64,6 +66,10 @@ class Api:
         self._seconds = timeout
         self._timeout = urllib3.Timeout(connect=min(timeout, _CONNECT_SECONDS), read=timeout)
         self._pool = RESTClientObject(configuration).pool_manager
+        # Chain and name are verified as ever. Python 3.13 also wants entries that many clusters' own authorities leave out, and kubectl does not.
+        context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=self._pool.connection_pool_kw["cert_reqs"])
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        self._pool.connection_pool_kw["ssl_context"] = context
 
     def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A JSON object.
@@ -217,9 +223,13 @@ def connection_cause(error: BaseException, seconds: int) -> str:
             return "its name is not known to DNS"
         if isinstance(each, ConnectionRefusedError):
             return "it refuses connections"
-        if isinstance(each, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return f"it sent nothing for {seconds} s"
     for each in chain:
+        # A refused connection is one of urllib3's time-outs, too.
+        if isinstance(each, TimeoutError) or (
+            isinstance(each, urllib3.exceptions.TimeoutError)
+            and not isinstance(each, urllib3.exceptions.NewConnectionError)
+        ):
+            return f"it sent nothing for {seconds} s"
         if isinstance(each, ssl.SSLError):
             return f"TLS fails ({each.reason or 'no reason given'})"
         if isinstance(each, OSError) and each.errno:
