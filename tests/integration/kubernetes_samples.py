@@ -51,7 +51,7 @@ def sample_objects():
     def service(name, namespace, spec):
         return {
             "metadata": metadata(name, namespace),
-            "spec": {"ports": [{"port": 80, "protocol": "TCP"}], **spec},
+            "spec": {"type": "ClusterIP", "ports": [{"port": 80, "protocol": "TCP"}], **spec},
             "status": {},
         }
 
