@@ -191,7 +191,7 @@ ONLY = "Only 2 of the pods were listed: "
         ),
         (Fault("truncate", 2, 200), f"{ONLY}the connection broke off."),
         (Fault("truncate", 2, 0), f"{ONLY}the connection broke off."),
-        (Fault("drop", 2, 200), f"{ONLY}the connection fails (Connection reset by peer)."),
+        (Fault("drop", 2, 200), f"{ONLY}the connection broke off."),
         (Fault("html", 2), f"{ONLY}the answer is text/html and no JSON, as from a page where one logs in."),
         (Fault("text", 2, b'{"kind": "PodList", "items": ['), f"{ONLY}the answer breaks off or is no JSON."),
         (Fault("text", 2, b"[" * 100_000), f"{ONLY}the answer breaks off or is no JSON."),

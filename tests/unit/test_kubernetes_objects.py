@@ -271,7 +271,7 @@ def test_a_workload_belongs_to_the_service_that_selects_its_pods():
 
 def test_the_link_to_a_service_stays_where_the_services_are_not_known():
     unsure = mapper(services_complete=False)
-    assert unsure.pod(item()).unknown == ("service",)
+    assert unsure.pod(item()).unknown == ("service_id",)
     assert unsure.cron_job(item()).unknown == ()
     assert mapper().pod(item()).unknown == ()
 

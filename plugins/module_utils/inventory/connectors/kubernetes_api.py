@@ -168,6 +168,10 @@ def _whole(response: Any) -> str:
             raise ApiError(
                 f"an answer is larger than {_MOST_BYTES // 2**20} MiB, so give the source a smaller page_size"
             )
+    promised = response.headers.get("content-length", "")
+    # urllib3 1 takes the end of a connection for that of an answer.
+    if promised.isdigit() and size < int(promised):
+        raise ApiError("the connection broke off")
     return b"".join(chunks).decode("utf-8", "replace")
 
 
@@ -219,6 +223,8 @@ def connection_cause(error: BaseException, seconds: int) -> str:
     for each in chain:
         if isinstance(each, ssl.SSLCertVerificationError):
             return f"its certificate is not accepted: {each.verify_message}"
+        if isinstance(each, urllib3.util.ssl_match_hostname.CertificateError):  # of urllib3 1
+            return "its certificate is not accepted: it is for another name"
         if isinstance(each, socket.gaierror):
             return "its name is not known to DNS"
         if isinstance(each, ConnectionRefusedError):
@@ -232,7 +238,7 @@ def connection_cause(error: BaseException, seconds: int) -> str:
             return f"it sent nothing for {seconds} s"
         if isinstance(each, ssl.SSLError):
             return f"TLS fails ({each.reason or 'no reason given'})"
-        if isinstance(each, OSError) and each.errno:
+        if isinstance(each, OSError) and each.errno and not isinstance(each, ConnectionError):
             return f"the connection fails ({os.strerror(each.errno)})"
     return "the connection broke off"
 
@@ -250,7 +256,7 @@ def connected(options: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterato
     """
     try:
         from kubernetes.client import Configuration
-        from kubernetes.config import load_kube_config_from_dict
+        from kubernetes.config.kube_config import KubeConfigLoader
     except ImportError:
         raise FetchError(
             "The Python package kubernetes is missing where the inventory is fetched: install Debian's python3-kubernetes."
@@ -264,9 +270,8 @@ def connected(options: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterato
     with contextlib.ExitStack() as files:
         _keep_in_memory(kubeconfig, files)
         try:
-            load_kube_config_from_dict(  # type: ignore[no-untyped-call]
-                kubeconfig, client_configuration=configuration, persist_config=False
-            )
+            # With a directory, as older versions run a program in none.
+            KubeConfigLoader(kubeconfig, config_base_path="/").load_and_set(configuration)  # type: ignore[no-untyped-call]
             configuration.proxy, configuration.no_proxy = proxy, None
             api = Api(configuration, options["timeout"])
         except Exception as error:

@@ -274,7 +274,7 @@ class Mapper:
             replicas_ready=ready,
             labels=self._labels(item),
             metadata=known({**_common(item), "images": images if images and len(images) > 1 else None, **(more or {})}),
-            unknown=() if self.services_complete or not served else ("service",),
+            unknown=() if self.services_complete or not served else ("service_id",),
         )
 
     def _service_of(self, namespace: str, template: dict[str, Any]) -> str | None:
