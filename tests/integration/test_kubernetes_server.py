@@ -1,8 +1,11 @@
 """The Kubernetes connector against a real API server, version 1.20, and what the server of the everyday tests has to do with it."""
 
+import base64
 import contextlib
 import dataclasses
 import datetime
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,22 @@ def without_what_a_server_adds(snapshot):
         )
         for listing in snapshot.listings
     ]
+
+
+def test_the_page_leads_to_a_token_and_an_authority_that_work(server, token, tmp_path):
+    # What a controller does, which does not run here.
+    data = {"token": token, "ca.crt": server.ca_certificate}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in data.items()}
+    secret = "/api/v1/namespaces/mission-control/secrets/mission-control-inventory"
+    server.ask("PATCH", secret, {"data": encoded}, content_type="application/merge-patch+json")
+    page = (ROOT / "docs/inventory-kubernetes.md").read_text()
+    commands = [
+        line.strip() for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.strip().splitlines()
+    ]
+    assert commands.pop(0) == f"kubectl apply -f {kubernetes.MANIFEST}"
+    read_token, read_authority, read_address = (server.kubectl(*shlex.split(line)[1:]) for line in commands)
+    options = {"server": read_address, "ca_certificate": read_authority}
+    assert kubernetes.preflight(options, {"token": read_token}) == []
 
 
 def test_the_same_objects_give_the_same_snapshot_as_with_the_everyday_server(server, token):

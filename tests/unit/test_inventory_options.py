@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+from mission_control.inventory.connectors import kubernetes
 from mission_control.inventory.connectors.options import Option, option_problems, with_defaults
 from mission_control.inventory.connectors.registry import check_source_options
 
@@ -132,3 +136,13 @@ def test_a_connector_that_there_is_not():
 )
 def test_what_belongs_together_for_kubernetes(options, secrets, expected):
     assert check_source_options("kubernetes", options, secrets) == expected
+
+
+def test_the_page_of_kubernetes_has_each_option_with_its_default():
+    page = (Path(__file__).parents[2] / "docs/inventory-kubernetes.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert set(rows) == set(kubernetes.OPTIONS)
+    for name, option in kubernetes.OPTIONS.items():
+        if option.type in ("number", "flag"):
+            assert rows[name].strip("`") == str(option.default).lower(), name
+    assert all(f"`{label}`" in page for label in kubernetes.DEFAULT_LABELS)
