@@ -1,0 +1,120 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Lists by HTTP, as JSON, of sources whose library speaks through a session of requests."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from ...errors import MissionControlError
+from ..values import text_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_SECONDS = 10
+# Without a byte; how long a whole fetch may take is limited by whoever runs it.
+READ_SECONDS = 30
+# Statuses of a list that is kept from us.
+REFUSED = (401, 403)
+_LONGEST_CAUSE = 200
+
+
+class NoList(MissionControlError):  # noqa: N818  # not always an error: often one list of several
+    """A list could not be had. The message is the end of a sentence, such as "answered 403 Forbidden".
+
+    Attributes:
+        status: of the answer; None where there was none.
+    """
+
+    def __init__(self, clause: str, status: int | None = None) -> None:
+        super().__init__(clause)
+        self.status = status
+
+
+@contextlib.contextmanager
+def files_of(*contents: str | None) -> Iterator[list[str | None]]:
+    """Paths by which this process alone reads these texts, for libraries that want files; None stays None.
+
+    The files have no name in any directory, so that a process that is killed leaves nothing behind.
+    """
+    with contextlib.ExitStack() as stack:
+        paths: list[str | None] = []
+        for content in contents:
+            if content is None:
+                paths.append(None)
+                continue
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.write(content.encode("utf-8", "replace"))
+            file.flush()
+            paths.append(f"/proc/self/fd/{file.fileno()}")
+        yield paths
+
+
+def read_list(session: Any, url: str, read_seconds: float | None = None) -> Any:
+    """The JSON value that a GET of this address answers.
+
+    Args:
+        session: a requests.Session, with what it needs to be let in.
+        url: whole address.
+        read_seconds: patience without a byte; READ_SECONDS where it is None.
+
+    Raises:
+        NoList: no connection, no answer, another status than 200, or no JSON.
+    """
+    import requests
+
+    # Neither proxies nor certificates nor .netrc of whoever runs this: a source says itself what it needs.
+    session.trust_env = False
+    patience = READ_SECONDS if read_seconds is None else read_seconds
+    try:
+        response = session.get(
+            url,
+            timeout=(min(CONNECT_SECONDS, patience), patience),
+            # What is there may be anybody's, and would get our credentials.
+            allow_redirects=False,
+        )
+    except requests.Timeout:
+        raise NoList("did not answer in time") from None
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise NoList(f"could not be read: {cause_of(error)}") from None
+    if response.status_code != 200:
+        raise NoList(f"answered {_status_line(response)}", response.status_code)
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        kind = text_or_none(response.headers.get("Content-Type", ""), 60) or "of no known type"
+        raise NoList(f"answered {len(response.content)} bytes that are no JSON ({kind})", 200) from None
+
+
+def cause_of(error: BaseException) -> str:
+    """What is at the bottom of a library's exception, without the layers above it."""
+    innermost, seen = error, {id(error)}
+    while True:
+        below = (getattr(innermost, "reason", None), *innermost.args, innermost.__cause__, innermost.__context__)
+        inner = next((each for each in below if isinstance(each, BaseException) and id(each) not in seen), None)
+        if inner is None:
+            break
+        innermost = inner
+        seen.add(id(inner))
+    if isinstance(innermost, ssl.SSLCertVerificationError):
+        text = f"its certificate is not trusted, {innermost.verify_message}"
+    elif isinstance(innermost, (socket.timeout, TimeoutError)):
+        text = "no connection in time"
+    else:
+        text = getattr(innermost, "strerror", None) or str(innermost)
+    return text_or_none(text, _LONGEST_CAUSE) or type(innermost).__name__
+
+
+def _status_line(response: Any) -> str:
+    """Status and reason, and what an engine says of it in its body: {"message": "..."}."""
+    message = None
+    with contextlib.suppress(ValueError, RecursionError):
+        body = response.json()
+        message = text_or_none(body.get("message"), _LONGEST_CAUSE) if isinstance(body, dict) else None
+    words = f"{response.status_code} {text_or_none(response.reason, _LONGEST_CAUSE) or ''}".strip()
+    return f"{words}: {message}" if message else words
