@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..snapshot import FetchError, HostRow, Listing, ServiceRow, Skipped, Snapshot, WorkloadRow
 from ..values import chosen_labels, known, text_or_none, whole_number
-from .http_lists import REFUSED, NoList, cause_of, files_of, read_list
+from .http_lists import REFUSED, NoList, cause_of, files_of, prepare, read_list
 from .options import Option, with_defaults
 
 if TYPE_CHECKING:
@@ -348,6 +348,7 @@ def _engine(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[Ca
         try:
             version = docker.constants.DEFAULT_DOCKER_API_VERSION
             with contextlib.closing(docker.APIClient(base_url=url, version=version, tls=tls)) as engine:
+                prepare(engine)
                 yield lambda path: read_list(engine, f"{engine.base_url}{path}")
         except NoList as error:
             raise FetchError(f"The engine at {url} {error}.") from None

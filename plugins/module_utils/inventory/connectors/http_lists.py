@@ -55,11 +55,29 @@ def files_of(*contents: str | None) -> Iterator[list[str | None]]:
         yield paths
 
 
+def prepare(session: Any) -> None:
+    """Let a requests.Session ask a source as the source is configured, and as nothing else says."""
+    import requests.adapters
+    import urllib3.util.ssl_
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
+            context = urllib3.util.ssl_.create_urllib3_context()
+            # From Python 3.13 on it also asks for extensions that many a home-made certificate lacks, that of Proxmox VE too.
+            # Chain, name and time are judged with and without it.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            super().init_poolmanager(*arguments, ssl_context=context, **settings)
+
+    session.mount("https://", Adapter())
+    # Neither proxies nor certificates nor .netrc of whoever runs this.
+    session.trust_env = False
+
+
 def read_list(session: Any, url: str, read_seconds: float | None = None) -> Any:
     """The JSON value that a GET of this address answers.
 
     Args:
-        session: a requests.Session, with what it needs to be let in.
+        session: a requests.Session with what it needs to be let in, after prepare().
         url: whole address.
         read_seconds: patience without a byte; READ_SECONDS where it is None.
 
@@ -68,8 +86,6 @@ def read_list(session: Any, url: str, read_seconds: float | None = None) -> Any:
     """
     import requests
 
-    # Neither proxies nor certificates nor .netrc of whoever runs this: a source says itself what it needs.
-    session.trust_env = False
     patience = READ_SECONDS if read_seconds is None else read_seconds
     try:
         response = session.get(

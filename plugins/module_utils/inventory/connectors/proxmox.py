@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from ..snapshot import FetchError, HostRow, Listing, Skipped, Snapshot, WorkloadRow
 from ..values import known, text_or_none, whole_number
-from .http_lists import NoList, files_of, read_list
+from .http_lists import NoList, files_of, prepare, read_list
 from .options import Option, with_defaults
 
 if TYPE_CHECKING:
@@ -448,8 +448,8 @@ def _node(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[_Rea
             port=parts.port,
             verify_ssl=authority or True,
         )
-        session = backend.get_session()
-        with contextlib.closing(session):
+        with contextlib.closing(backend.get_session()) as session:
+            prepare(session)
             try:
                 yield lambda path, seconds=None: _data(read_list(session, f"{url}/api2/json{path}", seconds))
             except NoList as error:
