@@ -1,6 +1,5 @@
 """A small HTTP server in this process, over a Unix socket or by TLS on loopback, that answers as a test wants."""
 
-import contextlib
 import http.server
 import json
 import socketserver
@@ -37,13 +36,13 @@ LOGIN_PAGE = Answer(b"<!DOCTYPE html><html><body>Please log in</body></html>", k
 class AnsweringServer:
     """Context manager around a server.
 
-    `answer(path, headers)` decides; `asked` holds the paths that were asked for, with their queries.
+    `answer(path, headers)` decides; `client_authority` is a file with the authority of the certificates that clients must have.
+    `asked` holds the paths that were asked for, with their queries.
     """
 
-    def __init__(self, answer, socket_path=None, certificate=None, key=None):
+    def __init__(self, answer, socket_path=None, certificate=None, key=None, client_authority=None):
         self.asked = []
         self.released = threading.Event()
-        self._stack = contextlib.ExitStack()
         handler = _handler(self, answer)
         if socket_path is not None:
             self._server = _UnixServer(str(socket_path), handler)
@@ -52,6 +51,9 @@ class AnsweringServer:
             self._server = _Server(("127.0.0.1", 0), handler)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
+            if client_authority is not None:
+                context.load_verify_locations(client_authority)
+                context.verify_mode = ssl.CERT_REQUIRED
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )

@@ -105,7 +105,7 @@ class ProxmoxFake:
         audited = "VM.Audit" in self.rights.get("/vms", ())
         listed = [self._guest(vmid, guest) for vmid, guest in self.guests.items()] if audited else []
         listed += [self._node(node, online) for node, online in self.nodes.items()]
-        storage = {"storage": "local", "plugintype": "dir", "content": "iso", "status": "available", "shared": 0}
+        storage = {"storage": "local", "plugintype": "dir", "content": "iso", "status": "available"}
         listed += [{"type": "storage", "id": f"storage/{node}/local", "node": node, **storage} for node in self.nodes]
         listed.append(
             {"type": "sdn", "id": "sdn/pve1/localnetwork", "node": "pve1", "sdn": "localnetwork", "status": "ok"}

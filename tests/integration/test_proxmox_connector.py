@@ -241,7 +241,7 @@ FAULTS = {
     "page": (LOGIN_PAGE, f"answered {len(LOGIN_PAGE.body)} bytes that are no JSON (text/html; charset=utf-8)."),
     "elsewhere": (Answer(b"https://127.0.0.1:9/", 302), "answered 302 Found."),
     "no data": (as_json({"errors": {}}), "answered JSON without data."),
-    "null": (as_json({"data": None}), "answered something else than a list."),
+    "null": (as_json({"data": None}), "answered JSON of another form."),
     "hang": (Answer(b'{"data": [', missing=100, hangs=True), None),
     "silence": (Answer(b"", missing=100, hangs=True), None),
     "deep": (Answer(b"[" * 200_000), "answered 200000 bytes that are no JSON (application/json)."),

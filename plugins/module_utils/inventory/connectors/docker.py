@@ -114,13 +114,9 @@ def fetch(
     given = with_defaults(options, OPTIONS)
     with _engine(given, secrets) as read:
         info = read(_INFO)
-        if not isinstance(info, dict):
-            raise FetchError(f"The engine at {given['url']} answered GET {_INFO} with something else than an object.")
         host = host_row(info, given["url"], cluster)
         try:
             containers = read(f"{_CONTAINERS}?all=1")
-            if not isinstance(containers, list):
-                raise NoList("answered something else than a list", 200)
         except NoList as error:
             problem = f"The list of containers (GET {_CONTAINERS}) of the engine at {given['url']} {error}."
             rest: tuple[Listing, ...] = (
@@ -349,7 +345,15 @@ def _engine(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[Ca
             version = docker.constants.DEFAULT_DOCKER_API_VERSION
             with contextlib.closing(docker.APIClient(base_url=url, version=version, tls=tls)) as engine:
                 prepare(engine)
-                yield lambda path: read_list(engine, f"{engine.base_url}{path}")
+
+                def read(path: str) -> Any:
+                    answer = read_list(engine, f"{engine.base_url}{path}")
+                    wanted = dict if path == _INFO else list
+                    if not isinstance(answer, wanted):
+                        raise NoList("answered JSON of another form", 200)
+                    return answer
+
+                yield read
         except NoList as error:
             raise FetchError(f"The engine at {url} {error}.") from None
         except docker.errors.DockerException as error:

@@ -391,7 +391,7 @@ def _usable_address(candidates: Sequence[object]) -> str | None:
 
 def _objects(answer: Any) -> list[dict[str, Any]]:
     if not isinstance(answer, list):
-        raise NoList("answered something else than a list", 200)
+        raise NoList("answered JSON of another form", 200)
     return [each for each in answer if isinstance(each, dict)]
 
 
