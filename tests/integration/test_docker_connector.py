@@ -1,15 +1,18 @@
 """How the Docker connector asks an engine, and what it makes of bad answers. What real engines answer is in test_engines.py."""
 
 import datetime
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 from answering_server import LOGIN_PAGE, Answer, AnsweringServer, as_json
 from certificates import Authority
 from mission_control.inventory.connectors import docker, http_lists
 from mission_control.inventory.snapshot import FetchError
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.timezone.utc)
 INFO = {"ID": "7f0a", "Name": "nas", "NCPU": 4, "MemTotal": 8 * 2**30}
 CONTAINERS = [{"Id": "1" * 64, "Names": ["/web"], "Image": "shop/web:1", "State": "running", "Status": "Up 5 minutes"}]
@@ -18,15 +21,21 @@ LIST = "/containers/json?all=1"
 
 @pytest.fixture
 def answers():
-    """What the engine answers by path; the rest is refused, as a proxy does that lets two requests through."""
+    """What the engine answers by path."""
     return {"/info": as_json(INFO), LIST: as_json(CONTAINERS), f"{LIST}&limit=1": as_json(CONTAINERS)}
 
 
 @pytest.fixture
 def engine(answers, tmp_path):
-    with AnsweringServer(
-        lambda path, headers: answers.get(path, as_json({"message": "not allowed"}, 403)), tmp_path / "engine.sock"
-    ) as server:
+    """An engine behind the rule of the proxy that files/inventory ships."""
+    (proxy,) = yaml.safe_load((ROOT / "files/inventory/docker-socket-proxy.yml").read_text())["services"].values()
+    (rule,) = (each.partition("=")[2] for each in proxy["command"] if each.startswith("-allow") and "GET" in each)
+
+    def answer(path, headers):
+        allowed = re.fullmatch(rule, path.partition("?")[0])
+        return answers.get(path, as_json({}, 404)) if allowed else as_json({"message": "not allowed"}, 403)
+
+    with AnsweringServer(answer, tmp_path / "engine.sock") as server:
         yield server
 
 
@@ -64,7 +73,7 @@ def test_the_surroundings_say_nothing_of_where_to_ask(engine, monkeypatch, tmp_p
 
 
 def test_a_list_that_is_refused_leaves_the_rest(engine, answers):
-    del answers[LIST], answers[f"{LIST}&limit=1"]
+    answers[LIST] = answers[f"{LIST}&limit=1"] = as_json({"message": "not allowed"}, 403)
     hosts, services, workloads = fetch(engine.url).listings
     assert hosts.problem is None
     sentence = f"The list of containers (GET /containers/json) of the engine at {engine.url} answered 403 Forbidden: not allowed."

@@ -198,7 +198,7 @@ def test_preflight_names_the_rights_that_are_missing(fake):
 
     assert missing() == []
     (sentence,) = missing(addresses=True)
-    assert "lacks VM.GuestAgent.Audit (before Proxmox VE 9: VM.Monitor) on /vms" in sentence
+    assert "lacks VM.GuestAgent.Audit (before Proxmox VE 9 VM.Monitor, which also allows to run commands in guests) on /vms" in sentence
     for right in ("VM.Monitor", "VM.GuestAgent.Audit"):
         fake.rights["/vms"] = {"VM.Audit": 1, right: 1}
         assert missing(addresses=True) == []

@@ -155,7 +155,7 @@ def preflight(options: Mapping[str, Any], secrets: Mapping[str, str]) -> list[st
     if given["addresses"] and not any(
         _has_anywhere(permissions, each) for each in ("VM.GuestAgent.Audit", "VM.Monitor")
     ):
-        missing.append(("VM.GuestAgent.Audit (before Proxmox VE 9: VM.Monitor)", "/vms"))
+        missing.append(("VM.GuestAgent.Audit (before Proxmox VE 9 VM.Monitor, which also allows to run commands in guests)", "/vms"))
     return [
         f"The API token {_token_id(given)} lacks {right} on {path}: give a role with this privilege there to its user "
         "and, where its privileges are separated, to the token too (pveum acl modify)."
