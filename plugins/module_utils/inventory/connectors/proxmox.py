@@ -54,6 +54,8 @@ SECRETS = {"token": "Value of the API token, which Proxmox VE shows once, when i
 
 _STATUS, _RESOURCES, _PERMISSIONS = "/cluster/status", "/cluster/resources", "/access/permissions"
 _GUESTS = {"qemu": ("vm", "proxmox-vm"), "lxc": ("lxc-container", "proxmox-lxc")}
+# What lets a token ask the guest agent for addresses, since version 9 and before it.
+_AGENT_RIGHTS = ("VM.GuestAgent.Audit", "VM.Monitor")
 _NODE_STATUSES = {"online": "online", "offline": "offline"}
 _GUEST_STATUSES = {"running": "running", "stopped": "stopped", "paused": "stopped", "suspended": "stopped"}
 _HOST_STATUSES = {"running": "online", "stopped": "offline", "unknown": "unknown"}
@@ -148,18 +150,17 @@ def preflight(options: Mapping[str, Any], secrets: Mapping[str, str]) -> list[st
     root = permissions.get("/") if isinstance(permissions, dict) else None
     missing = []
     if not isinstance(root, dict) or "Sys.Audit" not in root:
-        missing.append(("Sys.Audit", "/"))
+        missing.append("Sys.Audit on /")
     if not _has_anywhere(permissions, "VM.Audit"):
-        missing.append(("VM.Audit", "/vms"))
-    # The former since version 9, which has dropped the latter.
-    if given["addresses"] and not any(
-        _has_anywhere(permissions, each) for each in ("VM.GuestAgent.Audit", "VM.Monitor")
-    ):
-        missing.append(("VM.GuestAgent.Audit (before Proxmox VE 9 VM.Monitor, which also allows to run commands in guests)", "/vms"))
+        missing.append("VM.Audit on /vms")
+    if given["addresses"] and not any(_has_anywhere(permissions, each) for each in _AGENT_RIGHTS):
+        missing.append(
+            f"{_AGENT_RIGHTS[0]} on /vms (before Proxmox VE 9 {_AGENT_RIGHTS[1]}, which also allows to run commands in guests)"
+        )
     return [
-        f"The API token {_token_id(given)} lacks {right} on {path}: give a role with this privilege there to its user "
+        f"The API token {_token_id(given)} lacks {right}: give a role with this privilege there to its user "
         "and, where its privileges are separated, to the token too (pveum acl modify)."
-        for right, path in missing
+        for right in missing
     ]
 
 
