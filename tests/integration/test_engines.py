@@ -72,7 +72,7 @@ def test_every_state_of_a_container(engine):
     assert (row.namespace, row.service) == ("shop", "shop/web")
     assert row.labels == {**COMPOSE, "org.opencontainers.image.version": "1.2"}
     inspected = engine.api.inspect_container("running")
-    assert row.metadata["id"] == inspected["Id"]
+    assert row.metadata["uid"] == inspected["Id"]
     assert row.metadata["image_id"] in inspected["Image"]
     # Services have no prefix: what is before the slash is the project.
     assert {each.external_id: each.name for each in rows(snapshot, "services").values()} == {"shop/web": "web"}
@@ -103,11 +103,11 @@ def test_a_container_that_is_recreated_50_times_stays_one(engine):
             engine.api.rename(old, f"{old[:12]}_web")
             new = engine.create("web", "true", labels=COMPOSE)
             (row,) = rows(fetch(engine.url)).values()
-            assert (row.external_id, row.metadata["id"]) == ("container/web", new)
+            assert (row.external_id, row.metadata["uid"]) == ("container/web", new)
             engine.remove(old)
             old = new
         (row,) = rows(fetch(engine.url)).values()
-        assert (row.external_id, row.name, row.metadata["id"]) == ("container/web", "web", old)
+        assert (row.external_id, row.name, row.metadata["uid"]) == ("container/web", "web", old)
         seen.add(old)
         engine.remove(old)
     assert len(seen) == 50

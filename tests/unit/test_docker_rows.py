@@ -92,7 +92,7 @@ def skipped(*containers):
 def test_status_of_a_container(state, words, status, further):
     (row,) = rows(container(State=state, Status=words))[1]
     assert row.status == status
-    told = {"id": ID, "image_id": "fb3ceb5414a0", **({"state": state} if state else {}), **further}
+    told = {"uid": ID, "image_id": "fb3ceb5414a0", **({"state": state} if state else {}), **further}
     assert row.metadata == told
 
 
@@ -136,7 +136,7 @@ def test_only_labels_on_the_list_are_stored():
 def test_a_container_that_is_recreated_is_one(containers, expected):
     for order in (containers, containers[::-1]):
         (row,) = rows(*order)[1]
-        assert (row.external_id, row.name, row.metadata["id"]) == ("container/web", "web", expected)
+        assert (row.external_id, row.name, row.metadata["uid"]) == ("container/web", "web", expected)
 
 
 @pytest.mark.parametrize("name", [f"{OTHER[:12]}_web", "0123_web", f"{ID[:12]}_", f"{ID[:12]}"])

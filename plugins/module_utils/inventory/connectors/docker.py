@@ -256,7 +256,7 @@ def _workload(name: str, container: Mapping[str, Any], host: str, labels: Collec
         labels=chosen_labels(given, labels),
         metadata=known(
             {
-                "id": text_or_none(container.get("Id")),
+                "uid": text_or_none(container.get("Id")),
                 "image_id": image_id.rpartition(":")[2][:_SHORT_ID] if image_id else None,
                 "state": state,
                 "exit_code": exit_code,
