@@ -164,8 +164,8 @@ def test_certificates_on_both_sides(engine, tmp_path):
     for given, trusted, cause in (
         (ours, other.path.read_text(), "its certificate is not trusted"),
         (ours, None, "its certificate is not trusted"),
-        (strangers, authority, ""),
-        ({}, authority, ""),
+        (strangers, authority, "it wants another client certificate"),
+        ({}, authority, "it wants another client certificate"),
     ):
         with pytest.raises(FetchError, match=f"^The engine at {engine.tls_url} could not be read: {cause}"):
             fetch(engine.tls_url, given, ca_certificate=trusted)

@@ -111,7 +111,9 @@ def cause_of(error: BaseException) -> str:
     """What is at the bottom of a library's exception, without the layers above it."""
     innermost, seen = error, {id(error)}
     while True:
-        below = (getattr(innermost, "reason", None), *innermost.args, innermost.__cause__, innermost.__context__)
+        # What was being handled may be a detour of the library's own, such as a call that an older Python does not know.
+        handled = innermost.__context__ if isinstance(innermost.__context__, OSError) else None
+        below = (getattr(innermost, "reason", None), *innermost.args, innermost.__cause__, handled)
         inner = next((each for each in below if isinstance(each, BaseException) and id(each) not in seen), None)
         if inner is None:
             break
@@ -119,6 +121,10 @@ def cause_of(error: BaseException) -> str:
         seen.add(id(inner))
     if isinstance(innermost, ssl.SSLCertVerificationError):
         text = f"its certificate is not trusted, {innermost.verify_message}"
+    elif isinstance(innermost, ssl.SSLError) and innermost.reason:
+        reason = innermost.reason
+        refused = "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+        text = "it wants another client certificate" if refused else f"TLS failed, {reason.replace('_', ' ').lower()}"
     elif isinstance(innermost, (socket.timeout, TimeoutError)):
         text = "no connection in time"
     else:
