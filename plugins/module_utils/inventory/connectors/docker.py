@@ -343,7 +343,7 @@ def _engine(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[Ca
                 tls = docker.tls.TLSConfig(client_cert=client, ca_cert=authority, verify=True)
         try:
             version = docker.constants.DEFAULT_DOCKER_API_VERSION
-            with contextlib.closing(docker.APIClient(base_url=url, version=version, tls=tls)) as engine:
+            with contextlib.closing(docker.APIClient(base_url=url.rstrip("/"), version=version, tls=tls)) as engine:
                 prepare(engine)
 
                 def read(path: str) -> Any:

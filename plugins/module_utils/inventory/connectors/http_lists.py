@@ -126,17 +126,22 @@ def cause_of(error: BaseException) -> str:
         refused = "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
         text = "it wants another client certificate" if refused else f"TLS failed, {reason.replace('_', ' ').lower()}"
     elif isinstance(innermost, (socket.timeout, TimeoutError)):
-        text = "no connection in time"
+        text = "the rest did not come in time"
     else:
         text = getattr(innermost, "strerror", None) or str(innermost)
-    return text_or_none(text, _LONGEST_CAUSE) or type(innermost).__name__
+    return _clause(text) or type(innermost).__name__
 
 
 def _status_line(response: Any) -> str:
     """Status and reason, and what an engine says of it in its body: {"message": "..."}."""
-    message = None
+    message = ""
     with contextlib.suppress(ValueError, RecursionError):
         body = response.json()
-        message = text_or_none(body.get("message"), _LONGEST_CAUSE) if isinstance(body, dict) else None
-    words = f"{response.status_code} {text_or_none(response.reason, _LONGEST_CAUSE) or ''}".strip()
+        message = _clause(body.get("message")) if isinstance(body, dict) else ""
+    words = f"{response.status_code} {_clause(response.reason)}".strip()
     return f"{words}: {message}" if message else words
+
+
+def _clause(text: object) -> str:
+    """A text of others as a part of a sentence, on one line."""
+    return " ".join((text_or_none(text, _LONGEST_CAUSE) or "").split()).rstrip(".")
