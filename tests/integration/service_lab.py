@@ -50,7 +50,9 @@ def application(directory, database, tokens=(TOKEN, OTHER_TOKEN), manifest=None,
     refresh_tokens = {REFRESHER: REFRESH_TOKEN} if refresh_tokens is None else refresh_tokens
     configuration = Configuration(health_cache_seconds=settings.pop("health_cache_seconds", 0), **settings)
     credentials = Credentials(
-        str(env_file(directory, database)), Tokens(tokens), Tokens(tuple(refresh_tokens.values()), tuple(refresh_tokens))
+        str(env_file(directory, database)),
+        Tokens(tokens),
+        Tokens(tuple(refresh_tokens.values()), tuple(refresh_tokens)),
     )
     opened = open_database(configuration, credentials)
     app = create_app(configuration, credentials, opened, manifest or Manifest.built_in())

@@ -85,7 +85,9 @@ def test_the_run_keeps_the_name_of_the_token_and_no_token(client, session):
 def test_what_cannot_be_refreshed_is_refused_as_a_whole(client, session):
     assert "There is no source misspelt" in is_problem(refresh(client, {"sources": ["nas", "misspelt"]}), 422)
     # The function would queue the other one.
-    assert "Not enabled, so it cannot be refreshed: old." in is_problem(refresh(client, {"sources": ["nas", "old"]}), 409)
+    assert "Not enabled, so it cannot be refreshed: old." in is_problem(
+        refresh(client, {"sources": ["nas", "old"]}), 409
+    )
     assert session.value(QUEUED) == 0
     session.run("UPDATE inventory_sources SET enabled = false")
     assert "No source of the inventory is enabled" in is_problem(refresh(client), 409)
@@ -229,8 +231,7 @@ def test_the_sources_are_listed_with_what_became_of_their_last_sync(client, sess
     add_source(session, "zeta", "proxmox", complete_minutes_ago=4, cluster="home")
     add_source(session, "dead", "docker", error="The engine at unix:///run/docker.sock does not answer.")
     items = {
-        item["name"]: item
-        for item in client.get("/api/v1/inventory/sources", headers=AUTHORIZATION).json["items"]
+        item["name"]: item for item in client.get("/api/v1/inventory/sources", headers=AUTHORIZATION).json["items"]
     }
     assert list(items) == ["dead", "k8s-main", "nas", "old", "zeta"]
     assert [items["nas"][name] for name in ("hosts", "services", "workloads", "gone")] == [1, 0, 0, 1]
@@ -302,7 +303,12 @@ def test_a_session_without_the_right_cannot_and_is_shown_how_to_get_it(client, s
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}, {"Origin": "null"}],
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
 )
 def test_a_form_of_another_site_or_another_session_is_refused(client, session, headers):
     log_in(client, TOKEN, REFRESH_TOKEN)

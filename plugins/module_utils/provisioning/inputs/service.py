@@ -95,15 +95,19 @@ def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _token_problems(api_tokens: Any, refresh_tokens: Mapping[Any, Any]) -> Iterator[str]:
-    for name in refresh_tokens:
+    # No name is shown: who mixes up names and tokens has written the secret there.
+    for number, name in enumerate(refresh_tokens, start=1):
         if not isinstance(name, str) or not _TOKEN_NAME.fullmatch(name):
             yield (
-                f"{_PREFIX}refresh_tokens has the name {shown(name)}, but a name has 1 to 63 lower-case letters, digits, - and _, "
-                "and begins with a letter or a digit."
+                f"Name {number} in {_PREFIX}refresh_tokens may hold 1 to 63 lower-case letters, digits, - and _ only, and begins with a "
+                "letter or a digit."
             )
-    named = [(f"Token {number} in {_PREFIX}api_tokens", token) for number, token in enumerate(api_tokens, start=1)]
-    named += [(f"Token {name} in {_PREFIX}refresh_tokens", token) for name, token in refresh_tokens.items()]
-    for number, (which, token) in enumerate(named):
+    every = [(f"Token {number} in {_PREFIX}api_tokens", token) for number, token in enumerate(api_tokens, start=1)]
+    every += [
+        (f"Token {number} in {_PREFIX}refresh_tokens", token)
+        for number, token in enumerate(refresh_tokens.values(), start=1)
+    ]
+    for number, (which, token) in enumerate(every):
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             yield f"{which} may hold letters, digits and - . _ ~ + / only: take the output of openssl rand -hex 32."
         elif not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN:
@@ -111,7 +115,7 @@ def _token_problems(api_tokens: Any, refresh_tokens: Mapping[Any, Any]) -> Itera
                 f"{which} has {len(token)} characters, but a token has {_SHORTEST_TOKEN} to {_LONGEST_TOKEN}: "
                 "take the output of openssl rand -hex 32."
             )
-        elif token in [other for _which, other in named[:number]]:
+        elif token in [other for _which, other in every[:number]]:
             yield f"{which} is there twice: remove one of them."
 
 
