@@ -26,22 +26,18 @@ def check_inventory_sources(probe: Probe) -> Check:
     answer = unreadable(probe, "inventory_sources", "inventory_sources")
     if answer is not None:
         return answer
-    # Not every login that may know of the sources may know of the runs.
-    reads_runs = unreadable(probe, "inventory_sources", "task_runs") is None
-    error = "(SELECT r.error FROM ONLY {task_runs} AS r WHERE r.id = s.last_run_id AND r.status = 'failed')"
     sources = read_tables(
         probe,
-        f"""
-        SELECT s.name, s.interval_seconds, s.last_complete_at <> '{{}}' AS ever,
-            extract(epoch FROM clock_timestamp() - coalesce(c.at, s.created_at))::float8 AS seconds,
-            {error if reads_runs else "NULL::text"} AS error
-        FROM ONLY {{inventory_sources}} AS s
+        """
+        SELECT s.name, s.interval_seconds, s.last_complete_at <> '{}' AS ever,
+            extract(epoch FROM clock_timestamp() - coalesce(c.at, s.created_at))::float8 AS seconds, s.last_run_id
+        FROM ONLY {inventory_sources} AS s
         LEFT JOIN LATERAL (
             SELECT min(t.value::timestamptz) AS at FROM pg_catalog.jsonb_each_text(s.last_complete_at) AS t (kind, value)
         ) AS c ON true
         WHERE s.enabled
         ORDER BY s.name
-        """,  # noqa: S608 - constants
+        """,
     )
     by_clock = [source for source in sources if source["interval_seconds"] is not None]
     limit = probe.thresholds.inventory_warn_intervals
@@ -49,6 +45,7 @@ def check_inventory_sources(probe: Probe) -> Check:
     silent.sort(key=lambda source: -source["seconds"] / source["interval_seconds"])
     data = {"sources": len(sources), "by_clock": len(by_clock), "silent": silent}
     if silent:
+        _add_errors(probe, silent)
         return Check("inventory_sources", "warn", silence(silent), data)
     if not sources:
         message = "No source fills the inventory: see the role mission_control_inventory."
@@ -58,6 +55,20 @@ def check_inventory_sources(probe: Probe) -> Check:
         return Check("inventory_sources", "not checked", message, data)
     message = f"{number(len(by_clock), 'source')} asked by the clock, none silent for long."
     return Check("inventory_sources", "pass", message, data)
+
+
+def _add_errors(probe: Probe, sources: Sequence[Row]) -> None:
+    """Tell of each why its last sync failed; None where it did not, or where this login may know of the sources and not of the runs."""
+    errors = {}
+    if unreadable(probe, "inventory_sources", "task_runs") is None:
+        found = read_tables(
+            probe,
+            "SELECT r.id, r.error FROM ONLY {task_runs} AS r WHERE r.id = ANY (%s::uuid[]) AND r.status = 'failed'",
+            [[source["last_run_id"] for source in sources if source["last_run_id"] is not None]],
+        )
+        errors = {row["id"]: row["error"] for row in found}
+    for source in sources:
+        source["error"] = errors.get(source.pop("last_run_id"))
 
 
 def silence(sources: Sequence[Row], with_errors: bool = True) -> str:
