@@ -113,8 +113,15 @@ class Service:
 
     def get(self, path, headers=AUTHORIZATION, timeout=10):
         """Status and body, which is parsed where it is JSON."""
+        return self._ask("GET", path, headers, timeout)
+
+    def post(self, path, headers=REFRESH_AUTHORIZATION, timeout=10):
+        """The same, of a request without a body."""
+        return self._ask("POST", path, headers, timeout)
+
+    def _ask(self, method, path, headers, timeout):
         with self.connection(timeout) as connection:
-            connection.request("GET", path, headers=headers)
+            connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             body = answer.read()
         if "json" in (answer.getheader("Content-Type") or ""):
