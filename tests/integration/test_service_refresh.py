@@ -287,7 +287,7 @@ def test_a_session_without_the_right_cannot_and_is_shown_how_to_get_it(client, s
     log_in(client, TOKEN)
     page = client.get("/").text
     assert form_of(page) is None
-    assert "Refresh from here" in section(page)
+    assert "<summary>Refresh the inventory" in section(page)
     other = client.application.test_client()
     log_in(other, TOKEN, REFRESH_TOKEN)
     stolen = form_of(other.get("/").text)
