@@ -56,10 +56,8 @@ class Access:
         Raises:
             ProblemError: 404 while no refresh token is configured; 401 without a known bearer token; 403 with an API token.
         """
-        return (
-            self._refresh_tokens.name_of(self._bearer(self._refresh_tokens, NO_REFRESH, self._tokens, _READS_ONLY))
-            or ""
-        )
+        token = self._bearer(self._refresh_tokens, NO_REFRESH, self._tokens, _READS_ONLY)
+        return self._refresh_tokens.name_of(token) or ""
 
     def _bearer(self, wanted: Tokens, off: str, others: Tokens, refusal: str) -> str:
         if not wanted:
@@ -67,7 +65,7 @@ class Access:
         header = request.headers.get("Authorization")
         if header is None:
             raise ProblemError(
-                401, "Send an API token: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": _CHALLENGE}
+                401, "Send a token: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": _CHALLENGE}
             )
         match = _BEARER.fullmatch(header)
         if match is not None and wanted.know(match[1]):
@@ -78,7 +76,7 @@ class Access:
         if match is not None:
             self._metrics.rejected_tokens.inc()
         challenge = f'{_CHALLENGE}, error="invalid_token"'
-        raise ProblemError(401, "The API token is not known here.", headers={"WWW-Authenticate": challenge})
+        raise ProblemError(401, "The token is not known here.", headers={"WWW-Authenticate": challenge})
 
     @property
     def refreshable(self) -> bool:

@@ -80,7 +80,7 @@ def create_app(
     ):
         api.register_blueprint(part)
     app.register_blueprint(api)
-    app.register_blueprint(refresh_blueprint(API, access, health, database, statistics), url_prefix=API)
+    app.register_blueprint(refresh_blueprint(API, access, health, database), url_prefix=API)
     app.register_blueprint(openapi_blueprint(API, health.version, access), url_prefix=API)
     return app
 

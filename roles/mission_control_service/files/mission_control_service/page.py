@@ -107,7 +107,6 @@ def page_blueprint(
             session.notice = f"Queued: {', '.join(run['source'] for run in runs)}. Look again in a moment."
         except ProblemError as error:
             session.notice = error.detail
-        statistics.sources_changed()
         return Response(status=303, headers={"Location": "/#sources" if session.reads else "/"})
 
     return blueprint

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .access import Access
     from .database import Database, Reader
     from .health import Health
-    from .statistics import Statistics
 
     Run = dict[str, Any]
 
@@ -97,9 +96,7 @@ def _names(rows: list[Run]) -> str:
     return ", ".join(sorted(row["source"] for row in rows))
 
 
-def refresh_blueprint(
-    prefix: str, access: Access, health: Health, database: Database, statistics: Statistics
-) -> Blueprint:
+def refresh_blueprint(prefix: str, access: Access, health: Health, database: Database) -> Blueprint:
     blueprint = Blueprint("refresh", __name__)
 
     @blueprint.post(PATH)
@@ -109,7 +106,6 @@ def refresh_blueprint(
         sources = _read_sources()
         health.require_connection()
         runs = request_refresh(database, sources, requested_by)
-        statistics.sources_changed()
         answer = jsonify({"items": runs})
         answer.status_code = 202
         answer.headers["Location"] = f"{prefix}{TASK_RUNS.path}/{runs[0]['task_run_id']}"

@@ -68,10 +68,6 @@ class Statistics:
     def sources(self) -> Sources | None:
         return _current(self._sources)
 
-    def sources_changed(self) -> None:
-        """Read the sources anew for the next who asks."""
-        self._sources.expire()
-
     @property
     def runs(self) -> Runs | None:
         return _current(self._runs)
