@@ -367,8 +367,8 @@ def test_many_syncs_of_one_source_at_once(lab, database, dice):
 
 @pytest.fixture
 def killable():
-    """A source on a server that may be killed."""
-    with RestartableCluster() as cluster:
+    """A source on a server that may be killed, and that keeps what it has confirmed."""
+    with RestartableCluster(synchronous_commit="on", full_page_writes="on") as cluster:
         layer.create_roles(cluster)
         database = layer.create_database(cluster, "inventory")
         layer.provision(database)
