@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 import os
 import random
@@ -196,8 +197,7 @@ class Model:
 
     def __init__(self):
         self.rows = {}
-        self.newest = 0
-        self.wrongly_kept = 0
+        self.newest = -math.inf
 
     def sync(self, minute, lists, accept):
         """lists: for each type its versions by identifier, what is skipped, and whether it is complete."""
