@@ -365,7 +365,12 @@ def test_a_kubeconfig_runs_no_program_unless_that_is_allowed(api, authority, tmp
             "The kubeconfig names a file by certificate-authority, which is not read: "
             "write one that holds everything with 'kubectl config view --flatten --minify --raw'.",
         ),
-        ({"certificate-authority-data": "%"}, None, {}, "The kubeconfig's certificate-authority-data is no certificate or key in base64."),
+        (
+            {"certificate-authority-data": "%"},
+            None,
+            {},
+            "The kubeconfig's certificate-authority-data is no certificate or key in base64.",
+        ),
         (
             {},
             {"auth-provider": {"name": "gcp"}},
