@@ -5,16 +5,27 @@ import os
 import random
 import re
 import socket
+import subprocess
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.connectors import kubernetes
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.connectors.kubernetes_objects import (
+    Mapper,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.runs import begin_run, fail_run
-from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.snapshot import FetchError
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.snapshot import (
+    FetchError,
+    Listing,
+    Snapshot,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.sync import sync
+from any_kubernetes_objects import ANYTHING, OBJECTS
 from certificates import Authority
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from inventory_lab import register
 from kubernetes_api import KINDS, TOKEN, Fault, KubernetesApi
-from kubernetes_samples import served
+from kubernetes_samples import CANARIES, sample_objects, served
 from library_client import client_of
 
 FAULTS = int(os.environ.get("MISSION_CONTROL_ATTACK_FAULTS", "1000"))
@@ -208,6 +219,48 @@ def campaign(database, tmp_path):
         with made.client:
             made.sound_round(made.live())
             yield made
+
+
+def test_no_secret_of_the_objects_is_in_a_dump_of_the_database(campaign, database):
+    campaign.api.objects.update(served(sample_objects()))
+    planted = [each for each in CANARIES if each in repr(campaign.api.objects)]
+    assert len(planted) > 100
+    # All other objects are gone, which nobody would believe.
+    error, complete = campaign.fetch_and_sync()
+    assert ("would mark" in error, len(complete)) == (True, len(KINDS))
+    dump = subprocess.run(
+        [f"{database.cluster.bindir}/pg_dump", *dump_options(database)], check=True, capture_output=True, text=True
+    ).stdout
+    assert "deployment/media/web" in dump
+    assert [each for each in planted if each in dump] == []
+
+
+def dump_options(database):
+    return [
+        f"--host={database.cluster.socket_directory}",
+        f"--port={database.cluster.port}",
+        "--username=postgres",
+        database.name,
+    ]
+
+
+# 25 and more in each example: 10,000 objects in all.
+@settings(
+    max_examples=400,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(st.lists(ANYTHING | OBJECTS, min_size=25, max_size=30), st.sampled_from(kubernetes.RESOURCES))
+def test_no_object_whatever_it_holds_fails_a_sync(campaign, found, resource):
+    rows, skipped = {}, []
+    mapper = Mapper(None, ("*",), system_services=True, services_complete=True)
+    sound = {"metadata": {"name": "sound", "namespace": "team"}}
+    kubernetes.add_rows([*found, sound], resource, mapper, rows, skipped)
+    listing = Listing(resource.kind, resource.types, tuple(rows.values()), None, tuple(skipped))
+    observed_at = campaign.session.value("SELECT clock_timestamp()")
+    snapshot = Snapshot("home", "kubernetes", campaign.api.uid, None, observed_at, (listing,))
+    result = sync(campaign.client, snapshot, accept_disappearance=True)
+    assert (result.outcome, result.error) == ("succeeded", None)
+    assert resource.external_id(sound) in campaign.live()[resource.name]
 
 
 def test_no_fault_lets_anything_count_as_gone_that_is_there(campaign):
