@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from .connectors.registry import check_source_options
 from .snapshot import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from ..client.client import Client
 
 DEFAULT_FILE = "/etc/mission-control/inventory/sources.json"
 DEFAULT_CREDENTIALS = "/etc/mission-control/inventory/credentials"
@@ -28,6 +31,29 @@ _NUMBERS = {"interval": (10, 604_800, 300), "deadline": (1, 3600, 120), "memory_
 _MOST_BYTES = 1 << 20  # of a secret, as systemd has it, and of the file
 _MOST_CLUSTER = 253  # characters
 _MOST_SHOWN = 100
+
+# The foreign key is checked when the whole statement has ended. Of a source that is there already no second task is made.
+_ADD = """
+WITH added AS (
+    INSERT INTO inventory_sources (name, connector, cluster, enabled, interval_seconds, task_id)
+    VALUES (%(name)s, %(connector)s, %(cluster)s, %(enabled)s, %(interval_seconds)s, %(task_id)s)
+    ON CONFLICT DO NOTHING
+    RETURNING task_id
+)
+INSERT INTO tasks (id, title, description, created_by)
+SELECT a.task_id, %(title)s, %(description)s, 'mission-control inventory' FROM added AS a
+"""
+_CHANGE = """
+UPDATE inventory_sources AS s
+SET connector = %(connector)s, cluster = %(cluster)s, enabled = %(enabled)s, interval_seconds = %(interval_seconds)s
+WHERE s.name = %(name)s AND s.connector <> 'ansible'
+    AND (s.connector, s.cluster, s.enabled, s.interval_seconds)
+        IS DISTINCT FROM (%(connector)s, %(cluster)s, %(enabled)s, %(interval_seconds)s::bigint)
+"""
+_DISABLE = """
+UPDATE inventory_sources AS s SET enabled = false
+WHERE s.enabled AND s.connector <> 'ansible' AND s.name <> ALL (%(names)s)
+"""
 
 
 class SourcesError(SettingsError):
@@ -171,6 +197,44 @@ def _source(entry: Mapping[str, Any], directory: str, secrets: Collection[str]) 
         credentials_directory=directory,
         secret_names=tuple(sorted(secrets)),
     )
+
+
+def register_sources(client: Client, sources: Iterable[Source], *, complete: bool = True) -> None:
+    """Tell the database of the sources, all or nothing, each with the task whose runs are its syncs.
+
+    Args:
+        client: of a login that may write inventory_sources and tasks.
+        sources: those that are there as given are not written.
+        complete: these are all that there are, so that others are disabled, but for those that Ansible tells of.
+
+    Raises:
+        SourcesError: a name belongs to a source that Ansible tells of.
+    """
+    given = list(sources)
+    with client.transaction() as transaction:
+        for source in given:
+            values = {
+                "name": source.name,
+                "connector": source.connector,
+                "cluster": source.cluster,
+                "enabled": source.enabled,
+                "interval_seconds": source.interval or None,
+                "task_id": uuid.uuid4(),
+                "title": f"inventory sync {source.name}",
+                "description": f"Takes over what {source.name} ({source.connector}) lists.",
+            }
+            transaction.query(_ADD, values)
+            transaction.query(_CHANGE, values)
+        names = [source.name for source in given]
+        taken = transaction.query_many(
+            "SELECT s.name FROM inventory_sources AS s WHERE s.connector = 'ansible' AND s.name = ANY (%s)", [names]
+        )
+        if taken:
+            raise SourcesError(
+                f"The source {taken[0]['name']} is in the database as one that Ansible tells of: give it another name."
+            )
+        if complete:
+            transaction.query(_DISABLE, {"names": names})
 
 
 def read_secrets(source: Source) -> dict[str, str]:
