@@ -60,7 +60,8 @@ def test_no_sentence_shows_a_password():
 
 
 def test_secrets_go_into_files_of_their_own_and_those_of_no_source_are_removed():
-    found = {"/c/lab.token": {}, "/c/old.token": {}, "/c/database.env": {}, "/c/lab.other": None, "/d/x": {}}
+    there = {"kind": "file"}
+    found = {"/c/lab.token": there, "/c/old.token": there, "/c/database.env": there, "/c/lab.other": None, "/d/x": there}
     parts = parts_of([LAB, {"name": "b", "connector": "docker", "options": {"file": "/b"}}], "/c", found)
     assert parts["credentials"] == [
         {"path": "/c/lab.token", "content": TOKEN, "secret": True},
