@@ -37,7 +37,6 @@ def test_the_inputs_of_a_homelab_are_taken():
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("sources", [], "mission_control_inventory_sources is empty, but the worker needs a source: add one, or set"),
         ("sources", {}, "mission_control_inventory_sources must be a list of sources"),
         ("sources", [{**LAB, "interval": 1}], "mission_control_inventory_sources: source lab: Its interval is 1, but"),
         ("user", "root", "mission_control_inventory_user is 'root', but it must be a name other than root"),
@@ -61,7 +60,13 @@ def test_no_sentence_shows_a_password():
 
 def test_secrets_go_into_files_of_their_own_and_those_of_no_source_are_removed():
     there = {"kind": "file"}
-    found = {"/c/lab.token": there, "/c/old.token": there, "/c/database.env": there, "/c/lab.other": None, "/d/x": there}
+    found = {
+        "/c/lab.token": there,
+        "/c/old.token": there,
+        "/c/database.env": there,
+        "/c/lab.other": None,
+        "/d/x": there,
+    }
     parts = parts_of([LAB, {"name": "b", "connector": "docker", "options": {"file": "/b"}}], "/c", found)
     assert parts["credentials"] == [
         {"path": "/c/lab.token", "content": TOKEN, "secret": True},

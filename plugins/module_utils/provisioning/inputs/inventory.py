@@ -38,8 +38,6 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
-    if inputs[_SOURCES] == []:
-        yield f"{_SOURCES} is empty, but the worker needs a source: add one, or set {_PREFIX}enabled to false."
     yield from source_problems(inputs[_SOURCES], _SOURCES)
     for name in (_USER_NAME, _GROUP):
         if not _USER.fullmatch(str(inputs[name])) or inputs[name] == "root":

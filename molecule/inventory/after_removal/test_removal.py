@@ -1,0 +1,17 @@
+"""Removing the worker leaves nothing of it, and what the inventory holds stays."""
+
+from __future__ import annotations
+
+from conftest import UNIT
+
+
+def test_nothing_of_it_is_left(host):
+    assert not host.user("mission-control-inventory").exists
+    assert not host.group("mission-control-inventory").exists
+    assert not host.file(f"/etc/systemd/system/{UNIT}").exists
+    for path in ("/usr/local/lib/mission-control-inventory", "/etc/mission-control/inventory"):
+        assert not host.file(path).exists
+
+
+def test_what_it_has_taken_over_stays(database):
+    assert database.value("SELECT count(*) FROM workloads WHERE source = 'engine'") == 2
