@@ -9,8 +9,6 @@ import testinfra
 from sql_on_host import Login
 
 UNIT = "mission-control-inventory.service"
-CREDENTIALS = "/etc/mission-control/inventory/credentials"
-TOKEN = "Bq5VwTz8Km-of-a-dead-cluster"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import UNIT
+UNIT = "mission-control-inventory.service"
 
 
 def test_nothing_of_it_is_left(host):

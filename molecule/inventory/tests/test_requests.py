@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import UNIT
 
 testinfra_hosts = ["debian13"]
+UNIT = "mission-control-inventory.service"
 REQUEST = "SELECT task_run_id, outcome FROM request_inventory_refresh(ARRAY[%s], 'a test')"
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import CREDENTIALS, TOKEN, UNIT
 
 testinfra_hosts = ["debian12", "debian13", "confined"]
+UNIT = "mission-control-inventory.service"
+CREDENTIALS = "/etc/mission-control/inventory/credentials"
+TOKEN = "Bq5VwTz8Km-of-a-dead-cluster"
 
 
 @pytest.fixture(scope="module")
