@@ -56,13 +56,17 @@ WORKER_SUMMARY = "sync by the clock and on request until a signal ends it"
 WORKER_DESCRIPTION = """\
 Syncs each source when its interval is over, and at once where a sync was requested: by the page, by the API, or in SQL
 by request_inventory_refresh(). This is what mission-control-inventory.service runs. Several workers share the work.
+With --once it ends when nothing is queued or due any more, for a timer or cron.
 
 SIGTERM ends it, and its runs are closed; SIGHUP has it read the file of sources again."""
 WORKER_EXAMPLES = """\
-on a host that the role mission_control_inventory has set up:
-  systemctl status mission-control-inventory
-  journalctl --unit mission-control-inventory"""
-EXAMPLES = f"{SOURCES_EXAMPLES}\n{SYNC_EXAMPLES.partition(chr(10))[2]}"
+examples:
+  mission-control inventory worker --file sources.json --once"""
+EXAMPLES = """\
+examples:
+  mission-control inventory sources
+  mission-control inventory sync --file sources.json --check
+  mission-control inventory worker --file sources.json --once"""
 
 _COLOURS = {"succeeded": "green", "failed": "red"}
 
@@ -219,6 +223,7 @@ def stop_sync(options: argparse.Namespace) -> None:
 
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="end when nothing is queued or due any more")
     _add_place(parser)
 
 
@@ -227,5 +232,9 @@ def prepare_worker(options: argparse.Namespace) -> Client:
 
 
 def run_worker(options: argparse.Namespace, client: Client, output: Output) -> int:
-    Worker(client, options.file, options.credentials, output.note).run()
+    def log(text: str) -> None:
+        output.line(text)
+        output.flush()
+
+    Worker(client, options.file, options.credentials, log).run(once=options.once)
     return EXIT_OK

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ..client.client import Client
+    from ..client.queries import Queries
 
 DEFAULT_FILE = "/etc/mission-control/inventory/sources.json"
 DEFAULT_CREDENTIALS = "/etc/mission-control/inventory/credentials"
@@ -45,10 +46,10 @@ SELECT a.task_id, %(title)s, %(description)s, 'mission-control inventory' FROM a
 """
 _CHANGE = """
 UPDATE inventory_sources AS s
-SET connector = %(connector)s, cluster = %(cluster)s, enabled = %(enabled)s, interval_seconds = %(interval_seconds)s
+SET connector = %(connector)s, cluster = coalesce(%(cluster)s, s.cluster), enabled = %(enabled)s, interval_seconds = %(interval_seconds)s
 WHERE s.name = %(name)s AND s.connector <> 'ansible'
     AND (s.connector, s.cluster, s.enabled, s.interval_seconds)
-        IS DISTINCT FROM (%(connector)s, %(cluster)s, %(enabled)s, %(interval_seconds)s::bigint)
+        IS DISTINCT FROM (%(connector)s, coalesce(%(cluster)s, s.cluster), %(enabled)s, %(interval_seconds)s::bigint)
 """
 _DISABLE = """
 UPDATE inventory_sources AS s SET enabled = false
@@ -213,28 +214,30 @@ def register_sources(client: Client, sources: Iterable[Source], *, complete: boo
     given = list(sources)
     with client.transaction() as transaction:
         for source in given:
-            values = {
-                "name": source.name,
-                "connector": source.connector,
-                "cluster": source.cluster,
-                "enabled": source.enabled,
-                "interval_seconds": source.interval or None,
-                "task_id": uuid.uuid4(),
-                "title": f"inventory sync {source.name}",
-                "description": f"Takes over what {source.name} ({source.connector}) lists.",
-            }
-            transaction.query(_ADD, values)
-            transaction.query(_CHANGE, values)
-        names = [source.name for source in given]
-        taken = transaction.query_many(
-            "SELECT s.name FROM inventory_sources AS s WHERE s.connector = 'ansible' AND s.name = ANY (%s)", [names]
-        )
-        if taken:
-            raise SourcesError(
-                f"The source {taken[0]['name']} is in the database as one that Ansible tells of: give it another name."
-            )
+            register_source(transaction, source)
         if complete:
-            transaction.query(_DISABLE, {"names": names})
+            transaction.query(_DISABLE, {"names": [source.name for source in given]})
+
+
+def register_source(transaction: Queries, source: Source) -> None:
+    """Tell the database of one source, in a transaction that may be undone; the rest is as in `register_sources`."""
+    values = {
+        "name": source.name,
+        "connector": source.connector,
+        "cluster": source.cluster,
+        "enabled": source.enabled,
+        "interval_seconds": source.interval or None,
+        "task_id": uuid.uuid4(),
+        "title": f"inventory sync {source.name}",
+        "description": f"Takes over what {source.name} ({source.connector}) lists.",
+    }
+    transaction.query(_ADD, values)
+    transaction.query(_CHANGE, values)
+    stored = transaction.query_one("SELECT s.connector FROM inventory_sources AS s WHERE s.name = %s", [source.name])
+    if stored is None or stored["connector"] != source.connector:
+        raise SourcesError(
+            f"The source {source.name} is in the database as one that Ansible tells of: give it another name."
+        )
 
 
 def read_secrets(source: Source) -> dict[str, str]:

@@ -16,14 +16,14 @@ import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 from ..database.driver import DRIVER_ERRORS
-from ..errors import ConnectError, ConnectionLostError, MissionControlError, PoolError, QueryError
+from ..errors import ConnectionLostError, MissionControlError, QueryError
 from .fetching import StoppedError, fetch
 from .runs import claim_queued, close_abandoned, fail_run
 from .snapshot import FetchError
-from .sources import SourcesError, read_sources, register_sources
+from .sources import SourcesError, read_sources, register_source, register_sources
 from .sync import sync
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..client.client import Client
+    from ..client.transaction import Isolation, Transaction
     from ..database.session import Session
     from .fetching import Progress
     from .sources import Source
@@ -94,13 +95,27 @@ def carry_out(
             fail_run(client, run_id, str(error))
         raise
     return sync(
-        client,
+        cast("Client", _Trial(client, source)) if check else client,
         snapshot,
         task_run_id=run_id,
         check=check,
         accept_disappearance=accept_disappearance,
         accept_identity=accept_identity,
     )
+
+
+class _Trial:
+    """A client for a sync that is undone: each of its transactions begins with the source being registered, which it may not be yet."""
+
+    def __init__(self, client: Client, source: Source) -> None:
+        self._client = client
+        self._source = source
+
+    @contextlib.contextmanager
+    def transaction(self, isolation: Isolation) -> Iterator[Transaction]:
+        with self._client.transaction(isolation) as transaction:
+            register_source(transaction, self._source)
+            yield transaction
 
 
 class Worker:
@@ -126,40 +141,43 @@ class Worker:
         self._unclosed: dict[UUID, str] = {}
         self._stop = threading.Event()
         self._reread = False
+        self._once = False
         self._waiting, self._waking = socket.socketpair()
         self._jitter: dict[str, float] = {}
         self._listens = True
         self._pause = _FIRST_PAUSE
         self._down = False
 
-    def run(self) -> None:
-        """Work until a signal ends it; then every run of this worker is closed."""
+    def run(self, *, once: bool = False) -> None:
+        """Work until a signal ends it; then every run of this worker is closed.
+
+        Args:
+            once: end when nothing is queued or due any more.
+
+        Raises:
+            MissionControlError: with `once`, the database could not be asked.
+        """
+        self._once = once
         with self._signals():
             notify("READY=1")
             while not self._stop.is_set():
                 try:
                     with self._client.borrow(self._client.settings.connect_timeout + 1) as session:
                         self._attend(session)
-                except (ConnectError, ConnectionLostError, PoolError) as error:
-                    self._say_down(error)
+                except MissionControlError as error:
+                    if once:
+                        raise
+                    if not self._down:
+                        self._log(f"{str(error).rstrip('.')}. This is tried again until it succeeds.")
+                    self._down = True
                     self._wait([], self._pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
                     self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-                except (MissionControlError, SourcesError) as error:
-                    # Such as a schema that is older than this program, or a right that is missing: somebody is to cure it.
-                    self._say_down(error)
-                    self._wait([], _LONGEST_PAUSE)
             notify("STOPPING=1")
             deadline = time.monotonic() + _GRACE
             for thread in list(self._threads.values()):
                 thread.join(max(0.0, deadline - time.monotonic()))
             with contextlib.suppress(MissionControlError):
                 self._close_left()
-
-    def _say_down(self, error: MissionControlError) -> None:
-        """Once for each time that the database is away."""
-        if not self._down:
-            self._log(f"{str(error).rstrip('.')}. This is tried again until it succeeds.")
-        self._down = True
 
     def _attend(self, session: Session) -> None:
         """Work as long as this connection holds."""
@@ -175,6 +193,9 @@ class Worker:
                 self._read_again()
             seconds = self._request_due(session)
             self._begin_queued()
+            if self._once and not self._threads:
+                self._stop.set()
+                return
             self._wait([session.connection.fileno()], seconds)
             self._take_notifications(session)
 
@@ -272,8 +293,9 @@ class Worker:
     def _wait(self, descriptors: list[int], seconds: float) -> None:
         """Until something comes, or the time is over."""
         notify("WATCHDOG=1")
-        readable, _writable, _odd = select.select([self._waiting, *descriptors], [], [], seconds)
-        if self._waiting in readable:
+        waiting = self._waiting.fileno()
+        readable, _writable, _odd = select.select([waiting, *descriptors], [], [], seconds)
+        if waiting in readable:
             self._waiting.recv(4096)
 
     def _wake(self) -> None:
