@@ -138,7 +138,7 @@ def test_a_stop_ends_it(source, tmp_path):
     eventually(lambda: process_of(tmp_path), "it runs")
     stop.set()
     thread.join(30)
-    assert outcome == ["Fetching lab was stopped before it had ended."]
+    assert outcome == ["The sync of lab was stopped before it had ended."]
     assert is_gone(process_of(tmp_path))
 
 

@@ -197,6 +197,8 @@ def _sync(source: Source, options: argparse.Namespace, client: Client, output: O
             accept_identity=options.accept_identity,
         )
     except FetchError as error:
+        if options.run_id is not None:
+            fail_run(client, options.run_id, str(error))
         outcome: dict[str, Any] = {"source": source.name, "succeeded": False, "error": str(error)}
         sentences = [str(error)]
     else:

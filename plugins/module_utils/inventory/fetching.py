@@ -133,7 +133,7 @@ class _Child:
                 selector.register(pipe, events)
             while self._answer is None:
                 if self._stop is not None and self._stop.is_set():
-                    raise StoppedError(f"Fetching {self._source.name} was stopped before it had ended.")
+                    raise StoppedError(f"The sync of {self._source.name} was stopped before it had ended.")
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     raise self._error(f"it took longer than its deadline of {self._source.deadline} s")

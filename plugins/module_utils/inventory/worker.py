@@ -22,7 +22,6 @@ from ..database.driver import DRIVER_ERRORS
 from ..errors import ConnectionLostError, MissionControlError, QueryError
 from .fetching import StoppedError, fetch
 from .runs import claim_queued, close_abandoned, fail_run
-from .snapshot import FetchError
 from .sources import SourcesError, read_sources, register_source, register_sources
 from .sync import sync
 
@@ -47,7 +46,6 @@ _JITTER = 0.1  # of the interval
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 # What a stop waits for a snapshot that is being written.
 _GRACE = 15.0
-_STOPPED = "The worker was stopped before the sync had ended."
 # A run from the future is of a clock that was set back since.
 _DUE = """
 SELECT s.name, s.interval_seconds,
@@ -77,7 +75,7 @@ def carry_out(
     Args:
         client: of the application's login.
         source: what is fetched.
-        run_id: the run, which is closed whatever happens, as long as the database answers; None with `check`.
+        run_id: the run, which is closed if this returns; None with `check`.
         progress, stop: as `fetch` has them.
         check, accept_disappearance, accept_identity: as `sync` has them.
 
@@ -88,12 +86,7 @@ def carry_out(
     row = client.query_one("SELECT clock_timestamp() AS now")
     if row is None:
         raise AssertionError("a clock has a time")
-    try:
-        snapshot = fetch(source, row["now"], progress, stop)
-    except FetchError as error:
-        if run_id is not None:
-            fail_run(client, run_id, str(error))
-        raise
+    snapshot = fetch(source, row["now"], progress, stop)
     return sync(
         cast("Client", _Trial(client, source)) if check else client,
         snapshot,
@@ -254,10 +247,8 @@ class Worker:
             began = time.monotonic()
             result = carry_out(self._client, source, run_id, stop=self._stop)
             self._log(f"{source.name}: {result.summary} in {time.monotonic() - began:.1f} s.")
-        except StoppedError:
-            self._fail(run_id, _STOPPED)
-        except FetchError as error:
-            self._log(f"{source.name}: {error}")
+        except StoppedError as error:
+            self._fail(run_id, str(error))
         except MissionControlError as error:
             self._log(f"{source.name}: {error}")
             self._fail(run_id, str(error))
