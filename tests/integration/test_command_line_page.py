@@ -64,7 +64,14 @@ def test_the_examples_of_the_page_run(shell):
         printed[line] = result.stdout
     everything = "\n".join(printed.values())
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
-    for part in (f"mission-control {version}", "PASS: ", "is current with version", "UPDATE 1", "nas", "sound: 2 links"):
+    for part in (
+        f"mission-control {version}",
+        "PASS: ",
+        "is current with version",
+        "UPDATE 1",
+        "nas",
+        "sound: 2 links",
+    ):
         assert part in everything
     assert len((shell.place / "prices.csv").read_text(encoding="utf-8").splitlines()) > 10
     assert (shell.place / "usage.csv").exists()

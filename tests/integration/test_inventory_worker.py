@@ -46,6 +46,12 @@ class Workers:
         self._directory = directory
         self._processes = []
         self.file = directory / "sources.json"
+        self._log = directory / "log"
+
+    @property
+    def log(self):
+        """What all of them have said."""
+        return self._log.read_text(encoding="utf-8")
 
     def configure(self, *names, told=TOLD, **keys):
         entries = []
@@ -60,7 +66,8 @@ class Workers:
 
     def start(self, command=LAB_COMMAND, **options):
         words = ("inventory", "worker", "--file", str(self.file), "--credentials", str(self._directory / "none"))
-        process = start_command(self._database, *words, command=command, **options)
+        with self._log.open("ab") as log:
+            process = start_command(self._database, *words, command=command, stdout=log, **options)
         self._processes.append(process)
         listening = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mission-control inventory' AND datname = %s"
         eventually(
@@ -69,12 +76,12 @@ class Workers:
         return process
 
     def stop(self, process):
-        """Its standard output and error."""
+        """What it and all others have said."""
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        _out, err = process.communicate(timeout=60)
         self._processes.remove(process)
         assert (process.returncode, err) == (0, b"")
-        return out.decode()
+        return self.log
 
     def fetches(self, name):
         """The processes that have fetched a source."""
@@ -241,15 +248,13 @@ def test_sighup_has_it_read_the_sources_again_and_a_wrong_file_changes_nothing(
     eventually(lambda: runs("old") == [SUCCEEDED], "it works")
     workers.configure("old", "new", interval=1)
     process.send_signal(signal.SIGHUP)
-    time.sleep(1)
+    eventually(lambda: "The sources stay as they were: " in workers.log, "it says so")
     workers.configure("new")
     process.send_signal(signal.SIGHUP)
     request_sync("new")
     eventually(lambda: runs("new") == [SUCCEEDED], "it knows the new one")
     assert application.value("SELECT enabled FROM inventory_sources WHERE name = 'old'") is False
-    out = workers.stop(process)
-    assert "The sources stay as they were: " in out
-    assert "source new: Its interval is 1, but" in out
+    assert "source new: Its interval is 1, but" in workers.stop(process)
 
 
 def test_systemd_is_told_that_it_is_ready_and_alive(workers, tmp_path, monkeypatch):

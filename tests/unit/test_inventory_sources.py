@@ -31,7 +31,10 @@ def problems(*entries, kept=None):
         ({"name": "K8S"}, "sources: the name of source 1 is 'K8S', but a name has 1 to 63 lower-case letters"),
         ({"name": None}, "sources: the name of source 1 is None, but"),
         ({"name": "manual"}, "sources: source 1 is called manual, which is the word for rows that people write"),
-        ({"connector": "dokcer"}, "sources: source lab: There is no connector 'dokcer'; did you mean 'docker'?"),
+        (
+            {"connector": "dokcer"},
+            "sources: source lab: There is no connector 'dokcer' among docker, kubernetes, proxmox; did you",
+        ),
         ({"connector": None}, "sources: source lab: Its connector is missing: name one, such as docker."),
         ({"intervall": 60}, "sources: source lab: There is no key 'intervall'; did you mean 'interval'?"),
         (
