@@ -83,6 +83,11 @@ class Workers:
         assert (process.returncode, err) == (0, b"")
         return self.log
 
+    def kill(self, process):
+        self._processes.remove(process)
+        process.kill()
+        process.communicate()
+
     def fetches(self, name):
         """The processes that have fetched a source."""
         with contextlib.suppress(OSError):
@@ -93,9 +98,8 @@ class Workers:
         return int(eventually(lambda: self.fetches(name), f"{name} is fetched")[-1])
 
     def end(self):
-        for process in self._processes:
-            process.kill()
-            process.communicate()
+        for process in list(self._processes):
+            self.kill(process)
 
 
 @pytest.fixture
@@ -187,8 +191,7 @@ def test_the_run_of_a_killed_worker_is_closed_by_the_next_one_once(workers, runs
     process = workers.start()
     request_sync("lab")
     fetching = workers.fetching("lab")
-    process.kill()
-    process.communicate()
+    workers.kill(process)
     eventually(lambda: not is_there(fetching), "what it had started ends")
     assert runs("lab") == [("running", None)]
     for _each in range(2):
