@@ -16,6 +16,7 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, cast
 
 from ..database.driver import DRIVER_ERRORS
@@ -130,6 +131,8 @@ class Worker:
         self._log = log
         self._sources = {source.name: source for source in read_sources(*self._place)}
         self._threads: dict[str, threading.Thread] = {}
+        # Names of threads that are about to end; they are asked for nothing any more.
+        self._ended: deque[str] = deque()
         # Runs that could not be closed, as the database was away, with why they failed.
         self._unclosed: dict[UUID, str] = {}
         self._stop = threading.Event()
@@ -177,13 +180,12 @@ class Worker:
         self._listen(session)
         register_sources(self._client, self._sources.values())
         close_abandoned(self._client)
-        self._close_left()
-        if self._down:
-            self._log("The database answers again.")
+        self._log("The database answers again." if self._down else f"The worker works on {self._named()}.")
         self._down, self._pause = False, _FIRST_PAUSE
         while not self._stop.is_set():
             if self._reread:
                 self._read_again()
+            self._close_left()
             seconds = self._request_due(session)
             self._begin_queued()
             if self._once and not self._threads:
@@ -229,9 +231,8 @@ class Worker:
 
     def _begin_queued(self) -> None:
         """Take as many queued runs as may be worked on at the same time."""
-        for name, thread in list(self._threads.items()):
-            if not thread.is_alive():
-                del self._threads[name]
+        while self._ended:
+            self._threads.pop(self._ended.popleft(), None)
         for name, source in self._sources.items():
             if len(self._threads) >= MOST_FETCHES or self._stop.is_set():
                 return
@@ -257,6 +258,7 @@ class Worker:
             self._log(f"{source.name}: an error of this program ({type(error).__name__}). Please report it.")
             self._fail(run_id, f"An error of the worker ({type(error).__name__}).")
         finally:
+            self._ended.append(source.name)
             self._wake()
 
     def _fail(self, run_id: UUID, sentence: str) -> None:
@@ -279,7 +281,10 @@ class Worker:
             self._log(f"The sources stay as they were: {error}")
             return
         self._sources = sources
-        self._log(f"{len(sources)} sources were read again.")
+        self._log(f"The sources were read again: the worker works on {self._named()}.")
+
+    def _named(self) -> str:
+        return ", ".join(name for name, source in self._sources.items() if source.enabled) or "no source"
 
     def _wait(self, descriptors: list[int], seconds: float) -> None:
         """Until something comes, or the time is over."""
@@ -318,8 +323,5 @@ def notify(state: str) -> None:
     """Tell systemd, where it has started this process and waits for it."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address.startswith(("/", "@")):
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line,
-        ):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
             line.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
