@@ -9,7 +9,12 @@ def test_nothing_of_it_is_left(host):
     assert not host.user("mission-control-inventory").exists
     assert not host.group("mission-control-inventory").exists
     assert not host.file(f"/etc/systemd/system/{UNIT}").exists
-    for path in ("/usr/local/lib/mission-control-inventory", "/etc/mission-control/inventory"):
+    paths = (
+        "/usr/local/lib/mission-control-inventory",
+        "/usr/local/sbin/mission-control",
+        "/etc/mission-control/inventory",
+    )
+    for path in paths:
         assert not host.file(path).exists
 
 

@@ -63,14 +63,10 @@ def test_secrets_are_in_no_log_environment_or_command_line(host, pid, database):
 
 
 def test_the_program_lists_what_the_worker_has_taken_over(host, database, eventually):
-    """By hand, as root: the same file, the same secrets, the same engine; then the worker's own runs."""
-    command = (
-        "cd /usr/local/lib/mission-control-inventory/current && "
-        f"MISSION_CONTROL_ENV_FILE={CREDENTIALS}/database.env python3 -m mission_control_inventory"
-    )
-    host.check_output(f"{command} inventory sync --source engine")
-    assert re.search(r"^web +docker-container +running ", host.check_output(f"{command} workloads"), re.MULTILINE)
-    dead = host.run(f"{command} inventory sync --source dead")
+    """By hand, as root: the same file, the same secrets, the same engine."""
+    host.check_output("mission-control inventory sync --source engine")
+    assert re.search(r"^web +docker-container +running ", host.check_output("mission-control workloads"), re.MULTILINE)
+    dead = host.run("mission-control inventory sync --source dead")
     assert dead.rc == 1
     assert "127.0.0.1" in dead.stdout
     assert TOKEN not in dead.stdout + dead.stderr

@@ -105,6 +105,8 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(),
+            # The interpreter imports from where it is started.
+            cwd="/",
             start_new_session=True,
         )
         try:
@@ -194,7 +196,8 @@ class _Child:
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in (*_KEPT, *_PROXIES, *map(str.upper, _PROXIES)) if name in os.environ}
     # One arena for all threads: each further one takes 64 MiB of address space.
-    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"}
+    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+    return {**kept, "PYTHONPATH": path, "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"}
 
 
 def _why(code: int | None) -> str:
