@@ -1,4 +1,4 @@
-"""One valid row for each of the fifteen tables, and what they stand on."""
+"""One valid row for each of the sixteen tables, and what they stand on."""
 
 TABLES = (
     "services",
@@ -6,6 +6,7 @@ TABLES = (
     "workloads",
     "tasks",
     "task_runs",
+    "inventory_sources",
     "task_events",
     "artifacts",
     "provider_pricing",
@@ -44,6 +45,13 @@ _ROWS = {
     },
     "tasks": {"title": "Restart Plex", "created_by": "system", "is_template": False},
     "task_runs": {"task_id": "tasks.id", "user_prompt": "Restart it", "status": "queued"},
+    "inventory_sources": {
+        "name": "k8s-home",
+        "connector": "kubernetes",
+        "task_id": "tasks.id",
+        "last_run_id": "task_runs.id",
+        "interval_seconds": 300,
+    },
     "task_events": {"task_run_id": "task_runs.id", "sequence": 1, "type": "log", "payload": {"text": "hello"}},
     "artifacts": {
         "task_run_id": "task_runs.id",

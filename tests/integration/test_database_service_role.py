@@ -18,6 +18,7 @@ SHOWN = {
     "services": ALL,
     "hosts": ALL,
     "workloads": ALL,
+    "inventory_sources": {"name", "last_complete_at"},
     "tasks": {"id", "title", "description", "created_by", "is_template", "template_id", "created_at", "updated_at"},
     "task_runs": ALL,
     "task_events": {
@@ -41,9 +42,11 @@ SHOWN = {
     "active_task_runs": ALL,
     "recent_token_usage_summary": ALL,
     "tool_call_success_rate": ALL,
+    "inventory_source_status": ALL,
 }
-VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"}
-CALLED = {"reporting_time_zone", "reporting_day_start", "verify_audit_chain"}
+VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"}
+# One of them writes: request_inventory_refresh() queues a sync.
+CALLED = {"reporting_time_zone", "request_inventory_refresh", "reporting_day_start", "verify_audit_chain"}
 COLUMNS = """
     SELECT c.relname::text AS relation, a.attname::text AS name
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -175,6 +175,8 @@ NEEDS = {
         "admin",
         "SELECT shorten_task_events('a reason', p_before => now())",
     ),
+    # Whoever may do nothing but read asks for a sync.
+    "request_inventory_refresh(text[], text)": ("service", "SELECT * FROM request_inventory_refresh()"),
     "refuse_oversized_row()": (
         "application",
         "INSERT INTO tasks (title, created_by, parameters) SELECT 'a', 'b', jsonb_build_object('text', repeat('x', 40000))",

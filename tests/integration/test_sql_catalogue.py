@@ -6,8 +6,8 @@ from sample_rows import TABLES
 
 CHAIN_TABLES = {"audit_links", "audit_head"}
 BOOKKEEPING = {"schema_migrations", "schema_repeatables", "schema_objects", "backup_runs"}
-VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"}
-UPDATED = {"hosts", "workloads", "services", "tasks", "tool_definitions", "policies"}
+VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"}
+UPDATED = {"hosts", "workloads", "services", "inventory_sources", "tasks", "tool_definitions", "policies"}
 # Columns whose name says all there is to say.
 OBVIOUS = {
     "id",
@@ -30,14 +30,14 @@ def catalogue(shared_database):
     return shared_database.session("admin")
 
 
-def test_there_are_the_fifteen_tables_and_those_of_chain_and_runner(catalogue):
+def test_there_are_the_sixteen_tables_and_those_of_chain_and_runner(catalogue):
     assert set(catalogue.values("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")) == (
         set(TABLES) | CHAIN_TABLES | BOOKKEEPING
     )
-    assert len(TABLES) == 15
+    assert len(TABLES) == 16
 
 
-def test_there_are_three_views_and_each_can_be_read(catalogue):
+def test_there_are_four_views_and_each_can_be_read(catalogue):
     assert set(catalogue.values("SELECT viewname FROM pg_views WHERE schemaname = 'public'")) == VIEWS
     for view in VIEWS:
         catalogue.rows(f"SELECT * FROM {view}")
@@ -73,7 +73,7 @@ def test_no_index_is_the_beginning_of_another_one(catalogue):
     )
 
 
-def test_there_are_six_updated_at_triggers_that_fire_on_a_change_only(catalogue):
+def test_there_are_seven_updated_at_triggers_that_fire_on_a_change_only(catalogue):
     triggers = catalogue.rows(
         """
         SELECT t.tgrelid::regclass::text AS on_table, t.tgname, pg_get_triggerdef(t.oid) AS definition
@@ -202,11 +202,12 @@ def test_every_foreign_key_is_indexed_and_says_what_a_deletion_does(catalogue):
         FROM pg_constraint k WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace
         """
     )
-    assert len(keys) == 13
+    assert len(keys) == 15
     assert [key["conname"] for key in keys if not key["indexed"]] == []
     assert {key["conname"] for key in keys if key["confdeltype"] == "n"} == {
         "fk_workloads_host_id",
         "fk_workloads_service_id",
+        "fk_inventory_sources_last_run_id",
         "fk_tasks_template_id",
     }
     assert {key["confdeltype"] for key in keys} == {"n", "r"}, "nothing cascades"

@@ -151,7 +151,15 @@ def test_attack_function_of_a_stranger(trapped):
     owner.run(
         'SELECT public.apply_provider_prices(\'[{"provider": "p", "model": "m", "input": 1, "output": 2}]\'::jsonb, \'user\'::text)'
     )
-    for view in ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate"):
+    ask = "SELECT outcome FROM public.request_inventory_refresh(NULL::text[], 'test'::text)"
+    assert application.value(ask) == "already_queued"
+    admin.run("UPDATE public.task_runs SET status = 'running'")
+    assert application.value(ask) == "too_soon"
+    admin.run("UPDATE public.task_runs SET created_at = '2019-01-01'")
+    assert application.value(ask) == "queued"
+    admin.run("UPDATE public.workloads SET gone_at = '2019-01-01'")
+    assert owner.value("SELECT public.forget_gone_inventory('1 day'::interval)") == 1
+    for view in ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"):
         application.rows(f"SELECT * FROM public.{view}")
     for refused in (
         "UPDATE public.task_events SET sequence = 9",

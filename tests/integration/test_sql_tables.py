@@ -104,15 +104,32 @@ BROKEN = [
     ("audit_entries", {"outcome": "maybe"}, "ck_audit_entries_outcome"),
     ("audit_entries", {"details": psycopg2.extras.Json([])}, "ck_audit_entries_details"),
     ("services", {}, "uq_services_name"),
+    ("services", {"labels": psycopg2.extras.Json([])}, "ck_services_labels"),
+    ("inventory_sources", {"name": "K8s main"}, "ck_inventory_sources_name"),
+    ("inventory_sources", {"name": "manual"}, "ck_inventory_sources_not_manual"),
+    ("inventory_sources", {"name": "b", "connector": "nmap"}, "ck_inventory_sources_connector"),
+    ("inventory_sources", {"name": "b", "interval_seconds": 0}, "ck_inventory_sources_interval_seconds"),
+    (
+        "inventory_sources",
+        {"name": "b", "last_complete_at": psycopg2.extras.Json([])},
+        "ck_inventory_sources_last_complete_at",
+    ),
+    ("inventory_sources", {"name": "b"}, "uq_inventory_sources_task_id"),
+    (
+        "inventory_sources",
+        {"name": "b", "task_id": "00000000-0000-0000-0000-000000000000"},
+        "fk_inventory_sources_task_id",
+    ),
     ("services", {"name": "b", "source": "s", "external_id": "taken"}, "uq_services_source_external_id"),
     ("hosts", {"name": "b"}, "uq_hosts_source_external_id"),
-    ("hosts", {"external_id": None}, "uq_hosts_type_cluster_name"),
+    ("hosts", {"name": "nas", "external_id": None}, "uq_hosts_type_cluster_name"),
     ("workloads", {"name": "b"}, "uq_workloads_source_external_id"),
     ("llm_requests", {}, "uq_llm_requests_source_external_id"),
     ("token_usage", {}, "uq_token_usage_source_external_id"),
 ]
 # Constraints that no single row can break: they are tested where they belong.
 ELSEWHERE = {
+    "fk_inventory_sources_last_run_id": "test_a_source_outlives_its_last_run",
     "ck_tasks_template_id": "test_a_task_is_not_its_own_template",
     "fk_token_usage_price_id": "test_sql_costs: a price in use stays",
     "ck_token_usage_price_id": "test_sql_costs: what the trigger cannot produce",
@@ -125,6 +142,7 @@ def filled(shared_database):
     session = shared_database.session("application")
     rows = fill_every_table(session)
     session.insert("services", name="other", source="s", external_id="taken")
+    session.insert("hosts", name="nas", type="proxmox-node", cluster="home")
     return session, rows
 
 
@@ -204,6 +222,49 @@ def test_a_workload_outlives_its_host_and_its_service(application):
     assert (left["id"], left["host_id"], left["service_id"]) == (workload["id"], None, None)
 
 
+def test_a_source_outlives_its_last_run(application, owner):
+    rows = fill_every_table(application)
+    run = application.insert("task_runs", task_id=rows["tasks"]["id"])
+    application.run("UPDATE inventory_sources SET last_run_id = %s", run["id"])
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation, match="fk_inventory_sources_last_run_id"):
+        application.run("UPDATE inventory_sources SET last_run_id = gen_random_uuid()")
+    owner.run("DELETE FROM task_runs WHERE id = %s", run["id"])
+    assert application.values("SELECT last_run_id FROM inventory_sources") == [None]
+
+
+# What a homelab has every day, and a name that had to be unique would refuse.
+ORDINARY = {
+    "a Kubernetes node that was built again": [
+        "INSERT INTO hosts (name, type, source, external_id, gone_at) VALUES ('node1', 'k8s-node', 'k8s', 'node/uid-1', now())",
+        "INSERT INTO hosts (name, type, source, external_id) VALUES ('node1', 'k8s-node', 'k8s', 'node/uid-2')",
+    ],
+    "two Proxmox guests of one name": [
+        "INSERT INTO hosts (name, type, cluster, source, external_id) VALUES ('web', 'vm', 'home', 'pve', 'qemu/101')",
+        "INSERT INTO hosts (name, type, cluster, source, external_id) VALUES ('web', 'vm', 'home', 'pve', 'qemu/102')",
+    ],
+    "one machine that two sources tell": [
+        "INSERT INTO hosts (name, type, source, external_id) VALUES ('nas', 'bare-metal', 'ansible', 'nas')",
+        "INSERT INTO hosts (name, type, source, external_id) VALUES ('nas', 'bare-metal', 'second', 'nas.home')",
+        "INSERT INTO hosts (name, type) VALUES ('nas', 'bare-metal')",
+    ],
+    "two names that were swapped": [
+        "INSERT INTO hosts (name, type, source, external_id) VALUES ('blue', 'vm', 'pve', 'qemu/1'), ('green', 'vm', 'pve', 'qemu/2')",
+        "UPDATE hosts SET name = CASE name WHEN 'blue' THEN 'green' ELSE 'blue' END",
+    ],
+    "one name in two namespaces": [
+        "INSERT INTO services (name, namespace, source, external_id) VALUES ('web', 'shop', 'k8s', 'shop/web')",
+        "INSERT INTO services (name, namespace, source, external_id) VALUES ('web', 'blog', 'k8s', 'blog/web')",
+        "INSERT INTO services (name, owner) VALUES ('web', 'alice')",
+    ],
+}
+
+
+@pytest.mark.parametrize("event", ORDINARY)
+def test_what_sources_tell_every_day_is_stored(application, event):
+    for statement in ORDINARY[event]:
+        application.run(statement)
+
+
 def test_a_task_outlives_its_template_but_not_the_other_way_round(application):
     template = application.insert("tasks", title="t", created_by="me", is_template=True)
     application.insert("tasks", title="u", created_by="me", template_id=template["id"])
@@ -270,6 +331,7 @@ UPDATED_COLUMN = {
     "services": "description",
     "hosts": "os",
     "workloads": "image",
+    "inventory_sources": "cluster",
     "tasks": "description",
     "tool_definitions": "description",
     "policies": "description",

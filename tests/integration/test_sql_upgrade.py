@@ -31,6 +31,11 @@ def fill(session):
     return inserted
 
 
+def stored(session, table, row):
+    key = "id" if "id" in row else "name"
+    return session.row(f"SELECT * FROM {table} WHERE {key} = %s", row[key])
+
+
 def definition(cluster, name):
     """Everything that the schema of a database consists of, as pg_dump writes it."""
     dump = subprocess.run(
@@ -63,7 +68,7 @@ def test_an_upgrade_keeps_the_rows_and_ends_at_the_same_schema(cluster, template
     layer.apply_privileges(database)
 
     for table, row in rows.items():
-        kept = session.row(f"SELECT * FROM {table} WHERE id = %s", row["id"])
+        kept = stored(session, table, row)
         assert {name: kept[name] for name in row} == row
     assert definition(cluster, database.name) == definition(cluster, template)
     make_way(session)
@@ -77,6 +82,7 @@ def make_way(session):
         session.run(f"UPDATE {table} SET name = name || ' before'")
     for table in ("hosts", "workloads", "llm_requests", "token_usage"):
         session.run(f"UPDATE {table} SET external_id = external_id || ' before'")
+    session.run("UPDATE inventory_sources SET name = name || '-before'")
     session.run("UPDATE provider_pricing SET model = model || ' before' WHERE model = 'sample'")
     session.run("RESET session_replication_role")
 
@@ -90,7 +96,7 @@ def test_applying_everything_again_changes_nothing(cluster, database):
     layer.apply_privileges(database)
     assert definition(cluster, database.name) == before
     for table, row in rows.items():
-        assert admin.row(f"SELECT * FROM {table} WHERE id = %s", row["id"]) == row
+        assert stored(admin, table, row) == row
 
 
 def test_a_dump_restores_with_its_audit_chain_and_its_guards(cluster, database):

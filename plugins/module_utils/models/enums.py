@@ -10,13 +10,17 @@ WorkloadType = Literal[
     "k8s-deployment",
     "k8s-statefulset",
     "k8s-daemonset",
+    "k8s-cronjob",
+    "k8s-job",
     "k8s-pod",
     "proxmox-vm",
     "proxmox-lxc",
+    "libvirt-vm",
     "docker-container",
     "systemd-service",
 ]
 WorkloadStatus = Literal["running", "stopped", "pending", "failed", "unknown"]
+InventoryConnector = Literal["kubernetes", "docker", "proxmox", "ansible"]
 
 TaskRunStatus = Literal["queued", "running", "waiting_approval", "succeeded", "failed", "cancelled"]
 TaskEventType = Literal[

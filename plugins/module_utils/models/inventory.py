@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models of the inventory: services, hosts, workloads."""
+"""Models of the inventory: services, hosts, workloads, and the sources that tell them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +9,18 @@ from typing import ClassVar, Optional
 from uuid import UUID
 
 from .base import NOT_GIVEN, Create, Given, Model
-from .enums import HostStatus, HostType, JsonObject, WorkloadStatus, WorkloadType
+from .enums import HostStatus, HostType, InventoryConnector, JsonObject, WorkloadStatus, WorkloadType
 
-__all__ = ["CreateHost", "CreateService", "CreateWorkload", "Host", "Service", "Workload"]
+__all__ = [
+    "CreateHost",
+    "CreateInventorySource",
+    "CreateService",
+    "CreateWorkload",
+    "Host",
+    "InventorySource",
+    "Service",
+    "Workload",
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,9 @@ class Service(Model):
     gone_at: Optional[datetime]
     created_at: datetime
     updated_at: datetime
+    namespace: Optional[str]
+    labels: JsonObject
+    last_seen_at: Optional[datetime]
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ class CreateService(Create[Service]):
     source: Given[str] = NOT_GIVEN
     external_id: Given[Optional[str]] = NOT_GIVEN
     gone_at: Given[Optional[datetime]] = NOT_GIVEN
+    namespace: Given[Optional[str]] = NOT_GIVEN
+    labels: Given[JsonObject] = NOT_GIVEN
+    last_seen_at: Given[Optional[datetime]] = NOT_GIVEN
 
 
 @dataclass(frozen=True)
@@ -138,3 +153,38 @@ class CreateWorkload(Create[Workload]):
     external_id: Given[Optional[str]] = NOT_GIVEN
     last_seen_at: Given[Optional[datetime]] = NOT_GIVEN
     gone_at: Given[Optional[datetime]] = NOT_GIVEN
+
+
+@dataclass(frozen=True)
+class InventorySource(Model):
+    """What hosts, services and workloads are read from; the times are of the snapshots that are in the tables."""
+
+    __table__: ClassVar[str] = "inventory_sources"
+    name: str
+    connector: InventoryConnector
+    cluster: Optional[str]
+    identity: Optional[str]
+    enabled: bool
+    interval_seconds: Optional[int]
+    task_id: UUID
+    last_observed_at: Optional[datetime]
+    last_complete_at: JsonObject
+    last_run_id: Optional[UUID]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class CreateInventorySource(Create[InventorySource]):
+    """Input for a source; its syncs are the runs of the task."""
+
+    name: str
+    connector: InventoryConnector
+    task_id: UUID
+    cluster: Given[Optional[str]] = NOT_GIVEN
+    identity: Given[Optional[str]] = NOT_GIVEN
+    enabled: Given[bool] = NOT_GIVEN
+    interval_seconds: Given[Optional[int]] = NOT_GIVEN
+    last_observed_at: Given[Optional[datetime]] = NOT_GIVEN
+    last_complete_at: Given[JsonObject] = NOT_GIVEN
+    last_run_id: Given[Optional[UUID]] = NOT_GIVEN

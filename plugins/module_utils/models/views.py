@@ -9,9 +9,9 @@ from typing import ClassVar, Optional
 from uuid import UUID
 
 from .base import Model
-from .enums import ProviderName, RiskLevel, TaskRunStatus
+from .enums import InventoryConnector, JsonValue, ProviderName, RiskLevel, TaskRunStatus
 
-__all__ = ["ActiveTaskRun", "RecentTokenUsage", "ToolCallSuccess"]
+__all__ = ["ActiveTaskRun", "InventorySourceStatus", "RecentTokenUsage", "ToolCallSuccess"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,25 @@ class ToolCallSuccess(Model):
     denied: int
     success_rate: Optional[Decimal]
     average_duration_ms: Optional[Decimal]
+
+
+@dataclass(frozen=True)
+class InventorySourceStatus(Model):
+    """A source of the inventory, how its last sync ended, and how many rows it tells; `gone` counts those that it lists no longer."""
+
+    __table__: ClassVar[str] = "inventory_source_status"
+    name: str
+    connector: InventoryConnector
+    cluster: Optional[str]
+    enabled: bool
+    interval_seconds: Optional[int]
+    last_observed_at: Optional[datetime]
+    last_complete_at: JsonValue
+    last_run_id: Optional[UUID]
+    last_run_status: Optional[TaskRunStatus]
+    last_run_error: Optional[str]
+    last_run_finished_at: Optional[datetime]
+    hosts: int
+    services: int
+    workloads: int
+    gone: int

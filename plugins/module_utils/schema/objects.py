@@ -8,7 +8,7 @@ A health check looks for them, and a test compares them with the catalogue of a 
 from __future__ import annotations
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Inventory": ("services", "hosts", "workloads"),
+    "Inventory": ("services", "hosts", "workloads", "inventory_sources"),
     "Tasks": ("tasks", "task_runs", "task_events", "artifacts"),
     "Language models": ("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
     "Tools and policies": ("tool_definitions", "tool_call_records", "policies"),
@@ -17,7 +17,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Backups": ("backup_runs",),
 }
 TABLES: tuple[str, ...] = tuple(table for tables in GROUPS.values() for table in tables)
-VIEWS: tuple[str, ...] = ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate")
+VIEWS: tuple[str, ...] = (
+    "active_task_runs",
+    "recent_token_usage_summary",
+    "tool_call_success_rate",
+    "inventory_source_status",
+)
 # Pairs of a table and a trigger on it. These fire whatever session_replication_role is: they guard logs ...
 ALWAYS_TRIGGERS: tuple[tuple[str, str], ...] = (
     ("task_events", "tr_task_events_append_only_row"),
@@ -41,6 +46,7 @@ TRIGGERS: tuple[tuple[str, str], ...] = (
     ("hosts", "tr_hosts_updated_at"),
     ("workloads", "tr_workloads_updated_at"),
     ("services", "tr_services_updated_at"),
+    ("inventory_sources", "tr_inventory_sources_updated_at"),
     ("tasks", "tr_tasks_updated_at"),
     ("tool_definitions", "tr_tool_definitions_updated_at"),
     ("policies", "tr_policies_updated_at"),

@@ -66,7 +66,19 @@ _ORIGIN = (
     time("created_at"),
     time("updated_at"),
 )
-_LAST_SEEN = time("last_seen_at", "When a source last confirmed it.", null=True)
+
+
+def _last_seen(table: str) -> Field:
+    # A sync does not write what is as it was: its last complete listing confirms every row that is there.
+    return time(
+        "last_seen_at",
+        "When a source last confirmed it.",
+        null=True,
+        sql=f"greatest(last_seen_at, CASE WHEN gone_at IS NULL THEN (SELECT (s.last_complete_at ->> '{table}')::timestamptz "  # noqa: S608
+        f"FROM inventory_sources AS s WHERE s.name = {table}.source) END)",
+    )
+
+
 _LABELS = json_object("labels", "Labels for selection.")
 _METADATA = (json_object("metadata", "Whatever else the source knows."),)
 
@@ -87,7 +99,7 @@ HOSTS = Resource(
         number("cpu_cores", "Cores.", null=True, sql="cpu_cores::float8"),
         integer("memory_bytes", "Bytes.", null=True),
         _LABELS,
-        _LAST_SEEN,
+        _last_seen("hosts"),
         *_ORIGIN,
     ),
     (("name", "text"), ("id", "uuid")),
@@ -121,7 +133,7 @@ WORKLOADS = Resource(
         integer("replicas_wanted", "Copies asked for.", null=True),
         integer("replicas_ready", "Copies that are ready.", null=True),
         _LABELS,
-        _LAST_SEEN,
+        _last_seen("workloads"),
         *_ORIGIN,
     ),
     (("id", "uuid"),),
@@ -153,11 +165,15 @@ SERVICES = Resource(
         text("url", "Where people reach it.", null=True),
         number("slo_availability_percent", "Target.", null=True, sql="slo_availability_percent::float8"),
         integer("slo_latency_ms", "Target, in milliseconds.", null=True),
+        text("namespace", "Namespace, Compose project or similar.", null=True),
+        _LABELS,
+        _last_seen("services"),
         *_ORIGIN,
     ),
     (("name", "text"), ("id", "uuid")),
     filters=(
-        Parameter("name", "Only the one of this name.", condition="name = %s"),
+        Parameter("name", "Only those of this name.", condition="name = %s"),
+        Parameter("namespace", "Only those of this namespace.", condition="namespace = %s"),
         Parameter("owner", "Only those of this owner.", condition="owner = %s"),
     ),
     always="gone_at IS NULL",
