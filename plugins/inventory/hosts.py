@@ -125,7 +125,7 @@ from collections import Counter
 from typing import Any, NoReturn
 
 from ansible.constants import LOCALHOST
-from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.errors import AnsibleError, AnsibleParserError, AnsibleUndefinedVariable
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
 from ansible_collections.homelab.mission_control.plugins.module_utils.database.connection_options import (
@@ -156,6 +156,7 @@ _LABEL = "label:"
 _SHOWN = 10
 _PREFERENCE = re.compile(r"name|address|label:.+")
 _NAME = re.compile(r"\w[\w.-]*")
+_PATH = re.compile(r"mission_control_host(\.[A-Za-z_]\w*)+", re.ASCII)
 # What SSH takes for an address; not an option, and nothing that the shell of a ProxyCommand would read.
 _ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
 
@@ -291,6 +292,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             # No part of the text is a value: these are in the parameters.
             return client.query_many(f"SELECT {COLUMNS} FROM hosts {where}ORDER BY name, cluster, id", filters)  # noqa: S608
 
+    def _compose(self, template: Any, variables: Any, *more: Any, **others: Any) -> Any:
+        """The value of an expression. A mere path into the row is followed here, as Ansible compiles an expression for each host anew."""
+        if isinstance(template, str) and _PATH.fullmatch(template) and not self.get_option("use_extra_vars"):
+            value = variables
+            for name in template.split("."):
+                if hasattr(dict, name):  # which Jinja takes for a method
+                    return super()._compose(template, variables, *more, **others)
+                if not isinstance(value, dict) or name not in value:
+                    raise AnsibleUndefinedVariable(f"{template} is not defined.")
+                value = value[name]
+            return value
+        return super()._compose(template, variables, *more, **others)
+
     def _names(self, rows: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
         """Each row with its name, but for those that can have none."""
         # A host that is called like a group would get what is meant for the group.
@@ -325,10 +339,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         earlier = {name for name, _ in hosts if name in self.inventory.hosts}
         for name, row in hosts:
             self.inventory.add_host(name)
-            self.inventory.set_variable(name, "mission_control_host", row)
+            # On the host itself: the inventory would put a tag with its file on each value, which takes as long as all else here.
+            # Without any tag a text is no template.
+            host = self.inventory.get_host(name)
+            host.set_variable("mission_control_host", row)
             address = row["address"]
             if self.get_option("set_ansible_host") and address and name not in earlier and _ADDRESS.fullmatch(address):
-                self.inventory.set_variable(name, "ansible_host", address)
+                host.set_variable("ansible_host", address)
         if compose:
             for name, _ in hosts:
                 self._set_composite_vars(compose, self.inventory.get_host(name).get_vars(), name, strict)

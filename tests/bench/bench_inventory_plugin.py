@@ -22,7 +22,7 @@ from command import environment_of  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 HOSTS = 10_000
-REPEATS = 5
+REPEATS = 3
 ROWS = """
     INSERT INTO hosts (name, type, cluster, status, address, os, cpu_cores, memory_bytes, labels, metadata, source, external_id)
     SELECT 'host-' || n, 'vm', 'pve' || n %% 8, 'online', '10.0.' || n / 250 || '.' || n %% 250, 'Debian 12.11', 4, 8589934592,
