@@ -44,7 +44,7 @@ lint: test-venv ## ansible-lint (production), yamllint, ruff, mypy, squawk, shel
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	$(BIN)/squawk $$(git ls-files 'files/sql/migrations/*.sql' 'files/sql/repeatable/*.sql' 'files/sql/runner/*.sql')
-	$(BIN)/shellcheck $$(git ls-files scripts .ci molecule | xargs grep -lE '^#!.*sh$$')
+	$(BIN)/shellcheck $$(git ls-files scripts .ci molecule files | xargs grep -lE '^#!.*sh$$')
 
 sanity: test-venv ## ansible-test sanity, and Galaxy's importer, on the collection as it is built and installed
 	@$(BIN)/python scripts/sanity.py

@@ -64,6 +64,12 @@ def option_problems(
     ]
 
 
+def unknown_name(sentence: str, name: object, names: Collection[str]) -> str:
+    """A sentence about a wrong name, with the right one that looks like it; given without its end."""
+    near = similar(str(name), names)
+    return f"{sentence}{near}" if near else f"{sentence}."
+
+
 def _unknown(
     connector: str, options: Mapping[str, Any], known: Mapping[str, Option], known_secrets: Collection[str]
 ) -> Iterator[str]:
@@ -71,7 +77,7 @@ def _unknown(
         if name in known_secrets:
             yield f"The option {name} is a secret of the connector {connector}: give it below secrets."
         elif name not in known:
-            yield f"The connector {connector} has no option {_shown(name)}{similar(str(name), known)}."
+            yield unknown_name(f"The connector {connector} has no option {_shown(name)}", name, known)
 
 
 def _unknown_secrets(
@@ -81,7 +87,7 @@ def _unknown_secrets(
         if name in known:
             yield f"The secret {name} is an option of the connector {connector}: give it below options."
         elif name not in known_secrets:
-            yield f"The connector {connector} takes no secret {_shown(name)}{similar(str(name), known_secrets)}."
+            yield unknown_name(f"The connector {connector} takes no secret {_shown(name)}", name, known_secrets)
 
 
 def _problem(name: str, value: Any, option: Option) -> Iterator[str]:

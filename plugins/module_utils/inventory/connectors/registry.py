@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
-from ...database.postgres_url import similar
-from .options import option_problems
+from .options import option_problems, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -96,14 +95,10 @@ def check_source_options(connector: str, options: Mapping[str, Any], secret_name
         secret_names: names of the secrets that it was given; their content is judged when it is used.
     """
     if connector not in CONNECTORS:
-        near = similar(connector, CONNECTORS)
-        return [f"There is no connector {connector!r}{near or f'; there are {_listed(CONNECTORS)}'}."]
+        return [
+            unknown_name(f"There is no connector {connector!r} among {', '.join(CONNECTORS)}", connector, CONNECTORS)
+        ]
     module = CONNECTORS[connector]()
     problems = option_problems(connector, options, secret_names, module.OPTIONS, module.SECRETS)
     # What belongs together is judged only where each is right for itself.
     return problems or module.check(options, secret_names)
-
-
-def _listed(names: Collection[str]) -> str:
-    *most, last = sorted(names)
-    return f"{', '.join(most)} and {last}"
