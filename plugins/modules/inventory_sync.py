@@ -110,16 +110,53 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What became of it, in a sentence or a few.
+  type: str
+  returned: always
+  sample: "ansible-main: succeeded, hosts: 3 added, 2 unchanged."
+outcome:
+  description:
+    - V(succeeded), or V(failed) where something is wrong; what could be taken over is taken over then all the same.
+    - V(superseded) where a run whose inventory was read later has written already, and this one wrote nothing.
+  type: str
+  returned: where the database was asked
+counts:
+  description: Numbers of hosts that are C(added), C(changed), C(gone), C(back), C(unchanged) and C(skipped).
+  type: dict
+  returned: where rows were compared
+  sample: {added: 3, changed: 0, gone: 0, back: 0, unchanged: 2, skipped: 0}
+differences:
+  description: The hosts that come, go or change, by name, and which columns of theirs; 100 at most.
+  type: list
+  elements: dict
+  returned: where the database was asked
+  sample: [{kind: hosts, change: changed, external_id: web1, name: web1, columns: [os], recreated: false}]
+skipped:
+  description: The hosts that are left as they are stored, and why; 100 at most.
+  type: list
+  elements: dict
+  returned: where the database was asked
+task_run_id:
+  description: The run in C(task_runs) that this sync is; none in check mode.
+  type: str
+  returned: where the database was asked
 """
 
+import contextlib
 import datetime
 import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.client.client import Client
+from ..module_utils.client.queries import Queries
+from ..module_utils.client.transaction import Isolation, Transaction
 from ..module_utils.database.connection_options import (
     CONNECTION_MUTUALLY_EXCLUSIVE,
     CONNECTION_OPTIONS,
@@ -127,8 +164,10 @@ from ..module_utils.database.connection_options import (
 )
 from ..module_utils.errors import ConnectError, MissionControlError
 from ..module_utils.inventory.snapshot import HostRow, Listing, Skipped, Snapshot
+from ..module_utils.inventory.sync import SyncResult, sync
 from ..module_utils.models.enums import HostType
 
+NAME = "homelab.mission_control.inventory_sync"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **CONNECTION_OPTIONS,
     "source": {"type": "str", "required": True},
@@ -142,26 +181,67 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     # The hosts would fill the journal of the managed host at each run.
     "inventory": {"type": "dict", "no_log": True},
 }
+TYPE_OF_UNKNOWN = "bare-metal"
+# Disabled, as no worker can sync it: who asks for a refresh of all sources does not mean it. The foreign key is checked at the end of the statement.
+REGISTER = """
+WITH added AS (
+    INSERT INTO inventory_sources (name, connector, enabled, task_id) VALUES (%(name)s, 'ansible', false, %(task_id)s)
+    ON CONFLICT DO NOTHING
+    RETURNING task_id
+)
+INSERT INTO tasks (id, title, description, created_by)
+SELECT a.task_id, %(title)s, %(description)s, 'homelab.mission_control.inventory_sync' FROM added AS a
+"""
 
 
-def snapshot_of(source: str, inventory: dict[str, Any], now: datetime.datetime) -> Snapshot:
+def register(queries: Queries, source: str) -> None:
+    """Tell the database of a source that it does not know yet, and of the task whose runs its syncs are."""
+    values = {
+        "name": source,
+        "task_id": uuid.uuid4(),
+        "title": f"inventory sync {source}",
+        "description": f"Takes over the Ansible inventory {source}.",
+    }
+    queries.query(REGISTER, values)
+
+
+class Trial:
+    """A client for a sync that is undone, in whose transaction the source is known."""
+
+    def __init__(self, client: Client, source: str) -> None:
+        self._client = client
+        self._source = source
+
+    @contextlib.contextmanager
+    def transaction(self, isolation: Isolation) -> Iterator[Transaction]:
+        with self._client.transaction(isolation) as transaction:
+            register(transaction, self._source)
+            yield transaction
+
+
+def stored_types(queries: Queries, source: str, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The types of hosts by external_id of which this run does not tell it."""
+    names = [row["external_id"] for row in rows if row["type"] is None]
+    if not names:
+        return {}
+    found = queries.query_many(
+        "SELECT external_id, type FROM hosts WHERE source = %s AND external_id = ANY (%s)", [source, names]
+    )
+    return {row["external_id"]: row["type"] for row in found}
+
+
+def snapshot_of(
+    source: str, inventory: dict[str, Any], now: datetime.datetime, types: dict[str, str] | None = None
+) -> Snapshot:
     """What the controller gathered, as the writer takes it.
 
     Args:
         source: its name.
         inventory: what the action made.
         now: the database server's time. The inventory was read before, when the run of Ansible began.
+        types: of hosts that are stored, by external_id.
     """
-    hosts = [
-        HostRow(
-            **{
-                **row,
-                "cpu_cores": Decimal(row["cpu_cores"]) if row.get("cpu_cores") else None,
-                "unknown": tuple(row["unknown"]),
-            }
-        )
-        for row in inventory["hosts"]
-    ]
+    hosts = [_host_row(row, types or {}) for row in inventory["hosts"]]
     skipped = [Skipped(each["external_id"], each["external_id"], each["reason"]) for each in inventory["skipped"]]
     listing = Listing("hosts", get_args(HostType), tuple(hosts), inventory["problem"], tuple(skipped))
     return Snapshot(
@@ -174,13 +254,82 @@ def snapshot_of(source: str, inventory: dict[str, Any], now: datetime.datetime) 
     )
 
 
-def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    module.no_log_values = set()
-    module.exit_json(
-        got=module.params["inventory"],
-        snap=str(snapshot_of("x", module.params["inventory"], datetime.datetime.now()))[:300],
+def _host_row(row: dict[str, Any], types: dict[str, str]) -> HostRow:
+    cores = row.get("cpu_cores")
+    return HostRow(
+        **{
+            **row,
+            "type": row["type"] or types.get(row["external_id"], TYPE_OF_UNKNOWN),
+            "cpu_cores": Decimal(cores) if cores else None,
+            "unknown": tuple(row["unknown"]),
+        }
     )
+
+
+def write(client: Client, params: dict[str, Any], check: bool) -> SyncResult:
+    """Sync what the controller gathered, or only say what would change."""
+    source, inventory = params["source"], params["inventory"]
+    row = client.query_one("SELECT clock_timestamp() AS now")
+    if row is None:
+        raise AssertionError("a clock has a time")
+    snapshot = snapshot_of(source, inventory, row["now"], stored_types(client, source, inventory["hosts"]))
+    if not check:
+        register(client, source)
+    return sync(
+        cast("Client", Trial(client, source)) if check else client,
+        snapshot,
+        check=check,
+        accept_disappearance=params["accept_disappearance"],
+        accept_identity=params["accept_identity"],
+        requested_by=NAME,
+    )
+
+
+def difference(result: SyncResult) -> dict[str, str]:
+    """What comes, goes and changes, in the form of a difference."""
+    before, after = [], []
+    for each in result.differences:
+        line = f"{each.name} [{each.external_id}]"
+        if each.change in ("changed", "gone"):
+            before.append(line)
+        if each.change == "changed":
+            after.append(f"{line} with another {', '.join(each.columns)}")
+        elif each.change in ("added", "back"):
+            after.append(line)
+    return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS, mutually_exclusive=CONNECTION_MUTUALLY_EXCLUSIVE, supports_check_mode=True
+    )
+    # The hosts are no secret, and their names stand in the result.
+    module.no_log_values = {module.params[name] for name in ("login_password", "url") if module.params[name]}
+    if module.params["inventory"] is None:
+        module.fail_json(msg=f"The controller has handed over no hosts: call the module as {NAME}.")
+    login = None
+    try:
+        login = login_from_options(module.params, os.environ, application_name=NAME, pool_size=2)
+        with Client(settings=login.settings) as client:
+            result = write(client, module.params, module.check_mode)
+    except ConnectError as error:
+        module.fail_json(msg=login.explain(str(error)) if login else str(error))
+    except MissionControlError as error:
+        module.fail_json(msg=str(error))
+    counts = {"counts": asdict(result.counts["hosts"])} if result.counts else {}
+    told = {
+        "changed": result.changed,
+        "msg": " ".join([f"{result.source}: {result.summary}.", *([result.error] if result.error else [])]),
+        "outcome": result.outcome,
+        "differences": [{**asdict(each), "columns": list(each.columns)} for each in result.differences],
+        "skipped": [asdict(each) for each in result.skipped],
+        "task_run_id": str(result.task_run_id) if result.task_run_id else None,
+        **counts,
+        **({"diff": difference(result)} if module._diff else {}),
+    }
+    if result.outcome == "failed":
+        module.fail_json(**told)
+    module.exit_json(**told)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ STORED_FACTS = (
 CONTAINERS = {"container", "containerd", "docker", "lxc", "openvz", "podman", "systemd-nspawn"}
 # What is not told without facts: the stored values stay.
 _FROM_FACTS = ("address", "os", "cpu_cores", "memory_bytes", "metadata")
-_TYPE_OF_UNKNOWN = "bare-metal"
 _SECRET = re.compile(
     r"(^|_)(pass|pwd?|pin|keys?)(_|$)|passw(or)?d|passphrase|secret|token|credential|vault|cookie|(api|private)_?key",
     re.IGNORECASE,
@@ -86,7 +85,7 @@ def _address(text: object) -> str | None:
 def host_row(
     name: str, status: str, host_type: str | None, labels: dict[str, Any], facts: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """A row in the form of HostRow, as JSON has it.
+    """A row in the form of HostRow, as JSON has it; its type is None where nothing tells it.
 
     Args:
         name: what the inventory calls the host.
@@ -96,9 +95,8 @@ def host_row(
         facts: what was gathered in this run, without the prefix "ansible_"; None for none.
     """
     row: dict[str, Any] = {"external_id": name, "name": name, "status": status, "labels": labels}
-    found = host_type or (type_from_facts(facts) if facts else None)
-    unknown = [] if found else ["type"]
-    row["type"] = found or _TYPE_OF_UNKNOWN
+    row["type"] = host_type or (type_from_facts(facts) if facts else None)
+    unknown: list[str] = []
     if facts:
         row["address"] = address_from_facts(facts) or _address(name)
         words = [text_or_none(facts.get(each)) for each in ("distribution", "distribution_version")]
