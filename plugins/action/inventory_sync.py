@@ -152,8 +152,9 @@ class _Gathered:
                 "a template, a structure or empty; set_fact makes a text of a template."
             )
         if self.skipped:
+            more = f", and {len(self.skipped) - 1} more" if len(self.skipped) > 1 else ""
             first = self.skipped[0]
-            yield f"{len(self.skipped)} hosts are left as they are stored; {first['external_id']!r}, since {first['reason']}."
+            yield f"The host {first['external_id']!r} is left as it is stored, since {first['reason']}{more}."
 
 
 def _was_encrypted(value: Any) -> bool:

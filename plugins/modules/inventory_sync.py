@@ -132,7 +132,7 @@ differences:
   elements: dict
   returned: where the database was asked
   sample: [{kind: hosts, change: changed, external_id: web1, name: web1, columns: [os], recreated: false}]
-skipped:
+left_as_stored:
   description: The hosts that are left as they are stored, and why; 100 at most.
   type: list
   elements: dict
@@ -181,6 +181,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     # The hosts would fill the journal of the managed host at each run.
     "inventory": {"type": "dict", "no_log": True},
 }
+TOGETHER = datetime.timedelta(minutes=1)
 TYPE_OF_UNKNOWN = "bare-metal"
 # Disabled, as no worker can sync it: who asks for a refresh of all sources does not mean it. The foreign key is checked at the end of the statement.
 REGISTER = """
@@ -219,6 +220,25 @@ class Trial:
             yield transaction
 
 
+def when_read(queries: Queries, source: str, age: float) -> datetime.datetime:
+    """When the inventory was read, by the database server's clock: when the run of Ansible began.
+
+    Of two runs the one that began later is to win, also where it writes before the other. How long the hosts were under way is not known,
+    so two syncs of one run, or of runs that began together, would seem to be in any order: of these the one that writes later wins.
+    """
+    row = queries.query_one(
+        "SELECT clock_timestamp() AS now, (SELECT s.last_observed_at FROM inventory_sources AS s WHERE s.name = %s) AS last",
+        [source],
+    )
+    if row is None:
+        raise AssertionError("a clock has a time")
+    read_at: datetime.datetime = row["now"] - datetime.timedelta(seconds=age)
+    last = row["last"]
+    if last is not None and datetime.timedelta(0) <= last - read_at < TOGETHER:
+        return min(last + datetime.timedelta(microseconds=1), row["now"])
+    return read_at
+
+
 def stored_types(queries: Queries, source: str, rows: list[dict[str, Any]]) -> dict[str, str]:
     """The types of hosts by external_id of which this run does not tell it."""
     names = [row["external_id"] for row in rows if row["type"] is None]
@@ -230,18 +250,16 @@ def stored_types(queries: Queries, source: str, rows: list[dict[str, Any]]) -> d
     return {row["external_id"]: row["type"] for row in found}
 
 
-def snapshot_of(
-    source: str, inventory: dict[str, Any], now: datetime.datetime, types: dict[str, str] | None = None
-) -> Snapshot:
+def snapshot_of(source: str, inventory: dict[str, Any], read_at: datetime.datetime, types: dict[str, str]) -> Snapshot:
     """What the controller gathered, as the writer takes it.
 
     Args:
         source: its name.
         inventory: what the action made.
-        now: the database server's time. The inventory was read before, when the run of Ansible began.
+        read_at: when, by the database server's clock.
         types: of hosts that are stored, by external_id.
     """
-    hosts = [_host_row(row, types or {}) for row in inventory["hosts"]]
+    hosts = [_host_row(row, types) for row in inventory["hosts"]]
     skipped = [Skipped(each["external_id"], each["external_id"], each["reason"]) for each in inventory["skipped"]]
     listing = Listing("hosts", get_args(HostType), tuple(hosts), inventory["problem"], tuple(skipped))
     return Snapshot(
@@ -249,7 +267,7 @@ def snapshot_of(
         connector="ansible",
         identity=inventory["identity"],
         cluster=None,
-        observed_at=now - datetime.timedelta(seconds=inventory["age"]),
+        observed_at=read_at,
         listings=(listing,),
     )
 
@@ -269,10 +287,8 @@ def _host_row(row: dict[str, Any], types: dict[str, str]) -> HostRow:
 def write(client: Client, params: dict[str, Any], check: bool) -> SyncResult:
     """Sync what the controller gathered, or only say what would change."""
     source, inventory = params["source"], params["inventory"]
-    row = client.query_one("SELECT clock_timestamp() AS now")
-    if row is None:
-        raise AssertionError("a clock has a time")
-    snapshot = snapshot_of(source, inventory, row["now"], stored_types(client, source, inventory["hosts"]))
+    read_at = when_read(client, source, inventory["age"])
+    snapshot = snapshot_of(source, inventory, read_at, stored_types(client, source, inventory["hosts"]))
     if not check:
         register(client, source)
     return sync(
@@ -289,7 +305,7 @@ def difference(result: SyncResult) -> dict[str, str]:
     """What comes, goes and changes, in the form of a difference."""
     before, after = [], []
     for each in result.differences:
-        line = f"{each.name} [{each.external_id}]"
+        line = each.name
         if each.change in ("changed", "gone"):
             before.append(line)
         if each.change == "changed":
@@ -322,7 +338,7 @@ def main() -> None:
         "msg": " ".join([f"{result.source}: {result.summary}.", *([result.error] if result.error else [])]),
         "outcome": result.outcome,
         "differences": [{**asdict(each), "columns": list(each.columns)} for each in result.differences],
-        "skipped": [asdict(each) for each in result.skipped],
+        "left_as_stored": [asdict(each) for each in result.skipped],
         "task_run_id": str(result.task_run_id) if result.task_run_id else None,
         **counts,
         **({"diff": difference(result)} if module._diff else {}),

@@ -279,9 +279,7 @@ class _Writer:
             )
             refused = [self._too_much(kind, *each) for each in row["refused"] or ()]
             problems += refused
-            if not refused and len(self._acceptable[kind].whole) == sum(
-                each.kind == kind for each in snapshot.listings
-            ):
+            if not refused and len(self._acceptable[kind].whole) == sum(each.kind == kind for each in snapshot.listings):
                 complete[kind] = snapshot.observed_at.isoformat()
         transaction.query(
             _NOTE_SOURCE,
