@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_sync import run_play, sync_task, write_inventory
 from engine_lab import DockerEngine
+from playbook import ROOT
 from secret_forms import leaks
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -75,6 +77,25 @@ def test_containers_by_the_inventory_plugin_of_docker(database, admin, dump, tmp
     assert "Ansible could not read the inventory source" in run.tasks["sync"]["msg"]
     assert {name for name, row in rows().items() if row["gone_at"] is None} == {"web", "cache", "beside"}
     assert canary not in dump()
+
+
+def test_domains_by_the_inventory_plugin_of_libvirt(database, admin, tmp_path):
+    subprocess.run([ROOT / "scripts/libvirt-binding"], check=True)
+    libvirt = ROOT / ".cache/libvirt"
+    libraries = [str(path) for path in libvirt.glob("root/**/*-linux-gnu")]
+    environment = {"PYTHONPATH": str(libvirt / "python"), "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+    # The driver for tests: a hypervisor within the library, with one domain.
+    options = {
+        "plugin": "community.libvirt.libvirt",
+        "uri": "test:///default",
+        "compose": {"mission_control_host_type": "'vm'", "state": "info.state"},
+    }
+    inventory = write_inventory(tmp_path / "hypervisor.libvirt.yml", options)
+    task = sync_task("sync", {"source": "hypervisor", "labels_from": ["state"]}, database)
+    run = run_play({"hosts": "all", "gather_facts": False, "tasks": [task]}, [inventory], home=tmp_path, **environment)
+    assert run.returncode == 0, run.output
+    [row] = admin.rows("SELECT name, type, status, labels FROM hosts WHERE source = 'hypervisor'")
+    assert (row["name"], row["type"], row["status"], row["labels"]["state"]) == ("test", "vm", "unknown", "running")
 
 
 def test_no_secret_of_variables_vault_facts_and_environment_is_stored(database, admin, dump, tmp_path):
