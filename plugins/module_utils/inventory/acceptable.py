@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import operator
 import re
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -29,6 +31,10 @@ _LONGEST_JSON = 262_144
 _DEEPEST_JSON = 100
 _LARGEST_NUMBER = 10**100
 _SHORT_JSON = 16_384
+# Characters of a whole row: no text in it is longer than a key may be, and no number has more digits than the server takes.
+_SHORT_ROW = 1000
+_TEXT = frozenset((str,))
+_PLAIN = frozenset((str, int, bool, type(None)))
 _SHOWN = 80
 
 _CLASSES: dict[Kind, type[Any]] = {"hosts": HostRow, "services": ServiceRow, "workloads": WorkloadRow}
@@ -38,6 +44,7 @@ _TYPES: dict[Kind, tuple[str, ...]] = {
     "workloads": get_args(enums.WorkloadType),
 }
 _STATUSES = {"hosts": get_args(enums.HostStatus), "workloads": get_args(enums.WorkloadStatus)}
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ALWAYS_TOLD = ("external_id", "type", "unknown")
 
@@ -78,19 +85,19 @@ class Acceptable:
     """What of one kind can be compared with its table.
 
     Attributes:
-        rows: objects for jsonb_to_recordset(), without what is None, with identifiers of their own.
+        rows: JSON objects for jsonb_to_recordset(), without what is None, with identifiers of their own.
         skipped: by the connector or here.
         whole: the lists that are complete and in which every object says who it is: what is not in them is gone.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[str]
     skipped: list[Skipped]
     whole: list[Listing]
 
 
 def acceptable_rows(snapshot: Snapshot, kind: Kind) -> Acceptable:
     """The rows of one kind that its table would take. The snapshot is one that does not contradict itself."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, str] = {}
     all_skipped: list[Skipped] = []
     whole = []
     for listing in snapshot.listings:
@@ -99,34 +106,59 @@ def acceptable_rows(snapshot: Snapshot, kind: Kind) -> Acceptable:
         skipped = [_storable(each) for each in listing.skipped]
         for row in listing.rows:
             try:
-                given = _as_object(row, kind, listing.types)
-                if given["external_id"] in rows:
+                external_id, text = _as_json(row, kind, listing.types)
+                if external_id in rows:
                     raise _UnfitError("its identifier is that of another row of this snapshot")
             except _UnfitError as reason:
                 skipped.append(_skipped(row, str(reason)))
             else:
-                rows[given["external_id"]] = given
+                rows[external_id] = text
         all_skipped += skipped
         if listing.problem is None and all(each.external_id is not None for each in skipped):
             whole.append(listing)
     return Acceptable(list(rows.values()), all_skipped, whole)
 
 
-def _as_object(row: Row, kind: Kind, types: tuple[str, ...]) -> dict[str, Any]:
+def _as_json(row: Row, kind: Kind, types: tuple[str, ...]) -> tuple[str, str]:
+    """The identifier of a row, and the row as a JSON object."""
     if not isinstance(row, _CLASSES[kind]):
         raise _UnfitError(f"it is no row of {kind}")
-    given: dict[str, Any] = {}
-    for name, check in _CHECKS[kind]:
-        value = getattr(row, name)
-        if value is not None:
-            given[name] = check(name, value)
+    values = _VALUES[kind](row)
+    given = {name: value for name, value in zip(_NAMES[kind], values) if value is not None}
+    text = _of_plain_row(given, kind, tuple(map(type, values)))
+    if text is None:
+        given = {name: _CHECKS[name](name, value) for name, value in given.items()}
+        text = _encode(given)
     if "external_id" not in given:
         raise _UnfitError("it has no identifier")
     if kind != "services" and given.get("type") not in types:
         raise _UnfitError(f"its type {_shown(given.get('type'))} is none of its list")
     if kind in _STATUSES and given.get("status") not in _STATUSES[kind]:
         raise _UnfitError(f"its status {_shown(given.get('status'))} is none of {', '.join(_STATUSES[kind])}")
-    return given
+    return given["external_id"], text
+
+
+def _of_plain_row(given: dict[str, Any], kind: Kind, types: tuple[type, ...]) -> str | None:
+    """The JSON of a row like most, found to be storable by a look at the whole of it; None for one whose values are looked at one by one.
+
+    It is short, and so is each text in it; nothing in it is nested, and no character is above ASCII.
+    """
+    if not _are_plain(kind, types) or not all(given[name].strip() for name in _KEYS if name in given):
+        return None
+    for each in (given["labels"], given["metadata"]):
+        if not (_TEXT.issuperset(map(type, each)) and _PLAIN.issuperset(map(type, each.values()))):
+            return None
+    plain = {name: check(name, given[name]) if (check := _CHECKED.get(name)) else given[name] for name in given}
+    if not plain["unknown"]:
+        del plain["unknown"]
+    text = _encode(plain)
+    return text if len(text) <= _SHORT_ROW and text.isascii() and "\\u0000" not in text else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _are_plain(kind: Kind, types: tuple[type, ...]) -> bool:
+    """Whether the values of a row have the types of their columns and none that derives from them, and none is missing that is always there."""
+    return all(each in _TYPES_OF.get(name, (str, type(None))) for name, each in zip(_NAMES[kind], types))
 
 
 def _skipped(row: Row, reason: str) -> Skipped:
@@ -271,6 +303,23 @@ _SPECIAL: dict[str, Callable[[str, object], Any]] = {
     "metadata": _object,
     "unknown": _unknown,
 }
-_CHECKS: dict[Kind, list[tuple[str, Callable[[str, object], Any]]]] = {
-    kind: [(field.name, _SPECIAL.get(field.name, _text)) for field in fields(row)] for kind, row in _CLASSES.items()
+_NAMES: dict[Kind, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(row)) for kind, row in _CLASSES.items()
+}
+_VALUES: dict[Kind, Callable[[Any], tuple[Any, ...]]] = {
+    kind: operator.attrgetter(*names) for kind, names in _NAMES.items()
+}
+_KEYS = ("external_id", "name", "namespace")
+_TYPES_OF: dict[str, tuple[type, ...]] = {
+    "external_id": (str,),
+    "cpu_cores": (int, float, Decimal, type(None)),
+    **dict.fromkeys(("memory_bytes", "replicas_wanted", "replicas_ready"), (int, type(None))),
+    **dict.fromkeys(("labels", "metadata"), (dict,)),
+    "unknown": (tuple,),
+}
+_CHECKED = {
+    name: _SPECIAL[name] for name in ("cpu_cores", "memory_bytes", "replicas_wanted", "replicas_ready", "unknown")
+}
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    name: _SPECIAL.get(name, _text) for names in _NAMES.values() for name in names
 }

@@ -346,7 +346,7 @@ class _Writer:
             "source": self._snapshot.source,
             "observed_at": self._snapshot.observed_at,
             "complete_before": complete_before,
-            "rows": Json(acceptable.rows),
+            "rows": f"[{','.join(acceptable.rows)}]",
             "kept": [each.external_id for each in acceptable.skipped if each.external_id is not None],
             "lists": Json(
                 [
