@@ -13,7 +13,7 @@ import http.client, json, sys
 request = json.loads(sys.argv[1])
 connection = http.client.HTTPConnection(request["address"], request["port"], timeout=30)
 try:
-    connection.request("GET", request["path"], headers=request["headers"])
+    connection.request(request["method"], request["path"], headers=request["headers"])
     answer = connection.getresponse()
     print(json.dumps({"status": answer.status, "headers": {k.lower(): v for k, v in answer.getheaders()}, "text": answer.read().decode()}))
 except ConnectionRefusedError:
@@ -43,9 +43,15 @@ class HttpService:
     address: str = "127.0.0.1"
 
     def get(self, path: str, token: str = "", **headers: str) -> Answer:
+        return self._ask("GET", path, token, headers)
+
+    def post(self, path: str, token: str = "", **headers: str) -> Answer:
+        return self._ask("POST", path, token, headers)
+
+    def _ask(self, method: str, path: str, token: str, headers: dict[str, str]) -> Answer:
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        request = {"address": self.address, "port": self.port, "path": path, "headers": headers}
+        request = {"address": self.address, "port": self.port, "method": method, "path": path, "headers": headers}
         return Answer(**json.loads(self.host.check_output("python3 -c %s %s", CLIENT, json.dumps(request))))
 
     def status(self, path: str, token: str = "", **headers: str) -> int:

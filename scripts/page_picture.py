@@ -13,26 +13,44 @@ sys.path[:0] = [str(ROOT / name) for name in ("collections", "tests/packages", "
 
 import mission_control_database as layer  # noqa: E402
 import test_service_browser as lab  # noqa: E402
+from inventory_rows import add_source  # noqa: E402
 from service_lab import Service  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 MODELS = {"claude-opus-5": "claude", "gpt-5.5": "openai", "gemini-4-argon": "gemini", "llama3.3": "ollama"}
 HOSTS = ["pve1", "pve2", "nas", "k8s1", "k8s2", "k8s3", "docker1", "media1", "backup1", "router", "edge1"]
 RUNS = {"Update the media stack": "running", "Rotate backups": "queued", "Restart Plex": "waiting_approval"}
+SOURCES = {"k8s-main": "kubernetes", "pve": "proxmox"}
 ENDED = {"succeeded": "now", "failed": "now"}
 TOOLS = {"list_containers": 96, "restart_deployment": 31, "read_logs": 140, "snapshot_vm": 12}
 
 
 def fill(session):
     dice = random.Random(4)
-    hosts = [session.insert("hosts", name=name, type="vm", status="online") for name in HOSTS]
+    add_source(
+        session,
+        "docker-nas",
+        "docker",
+        complete_minutes_ago=200,
+        error="The engine at https://nas:2376 does not answer.",
+    )
+    for name, connector in SOURCES.items():
+        add_source(session, name, connector, complete_minutes_ago=2, interval_seconds=300)
+    hosts = [session.insert("hosts", name=name, type="vm", status="online", source="pve") for name in HOSTS]
     session.run("UPDATE hosts SET status = 'degraded' WHERE name = 'docker1'")
     for name in ("photos", "media", "home-automation", "git"):
         session.insert("services", name=name, owner="me")
     for number in range(34):
         status = "failed" if number == 7 else "running"
         name = "plex" if number == 7 else f"app-{number}"
-        session.insert("workloads", name=name, type="docker-container", host_id=hosts[number % 9]["id"], status=status)
+        session.insert(
+            "workloads",
+            name=name,
+            type="docker-container",
+            host_id=hosts[number % 9]["id"],
+            status=status,
+            source="k8s-main",
+        )
     for days_ago in range(30):
         for model, provider in MODELS.items():
             session.run(

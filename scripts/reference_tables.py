@@ -38,10 +38,11 @@ def api_addresses():
     yield "| address below `/api/v1` | gives | filters |"
     yield "| --- | --- | --- |"
     for path, operations in openapi_document("/api/v1", "")["paths"].items():
-        operation = operations["get"]
-        names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
-        filters = [name for name in names if name not in (LIMIT.name, CURSOR.name)]
-        yield f"| `{path}` | {operation['summary'].rstrip('.')} | {_names(filters)} |"
+        for method, operation in operations.items():
+            names = [each["name"] for each in operation["parameters"] if each["in"] == "query"]
+            filters = [name for name in names if name not in (LIMIT.name, CURSOR.name)]
+            address = path if method == "get" else f"{method.upper()} {path}"
+            yield f"| `{address}` | {operation['summary'].rstrip('.')} | {_names(filters)} |"
 
 
 def health_fragment():

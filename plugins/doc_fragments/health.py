@@ -49,6 +49,9 @@ notes:
     C(stale_task_runs): warns when a running run has recorded no event for long.
   - >-
     C(backups): warns when archiving fails or stands still, the last backup failed or is old, or WAL was dropped; C(not checked) without any backup.
+  - >-
+    C(inventory_sources): warns when a source that is asked by the clock had no complete sync for several of its intervals; C(not checked) without
+    such a source.
 options:
   thresholds:
     description: Thresholds at which a check warns or fails. An infinite number (C(.inf)) switches one off.
@@ -129,5 +132,10 @@ options:
           Seconds that write-ahead log has been waiting to be archived.
         type: float
         default: 3600.0
+      inventory_warn_intervals:
+        description: >-
+          Age of the last complete sync of a source of the inventory, as a multiple of its interval.
+        type: float
+        default: 3.0
 # END HEALTH FRAGMENT
 """

@@ -6,13 +6,13 @@ DOCUMENTATION = r"""
 name: service_release
 author: Mission Control maintainers (@homelab)
 version_added: 0.1.0
-short_description: Pack the service and the library that it stands on into one archive
+short_description: Pack a service and the library that it stands on into one archive
 description:
   - Reads the files on the controller and returns an archive for M(homelab.mission_control.service_release). It holds the client library, the
     application and the manifest of the schema that they expect. The same files always give the same archive.
 options:
   _terms:
-    description: Directory of the application's package.
+    description: Directory of the application's package, whose name it has.
     type: list
     elements: path
     required: true

@@ -23,6 +23,7 @@ options:
       - mission_control
       - mission_control_backup
       - mission_control_database
+      - mission_control_inventory
       - mission_control_postgresql
       - mission_control_schema
       - mission_control_service

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_info
-short_description: Describe a host and Mission Control's service on it
+short_description: Describe a host and a service of Mission Control on it
 version_added: "0.1.0"
 description:
-  - Returns in one call what the role P(homelab.mission_control.mission_control_service#role) decides on.
+  - Returns in one call what the roles P(homelab.mission_control.mission_control_service#role) and
+    P(homelab.mission_control.mission_control_inventory#role) decide on.
   - It changes nothing and works where no part of the service is installed. To see what a unit may do on this host it has systemd run a
     short-lived one that does nothing.
   - Must run as root, since the files with secrets belong to root.
@@ -27,13 +28,13 @@ options:
     type: str
     required: true
   address:
-    description: IP address that the service listens on.
+    description: IP address that the service listens on; empty where it listens on none.
     type: str
-    required: true
+    default: ""
   port:
-    description: TCP port that the service listens on.
+    description: TCP port that the service listens on; 0 where it listens on none.
     type: int
-    required: true
+    default: 0
   packages:
     description: Debian packages whose installed version is wanted.
     type: list
@@ -41,6 +42,11 @@ options:
     default: []
   paths:
     description: Files and directories to describe.
+    type: list
+    elements: path
+    default: []
+  directories:
+    description: Directories of which everything that is there is described too.
     type: list
     elements: path
     default: []
@@ -102,7 +108,8 @@ switched:
   type: float
   returned: success
 paths:
-  description: For each of O(paths) its kind, mode, owner, group, time of modification and SHA-256; V(null) where there is none.
+  description: For each of O(paths), and for all that is in O(directories), its kind, mode, owner, group, time of modification and SHA-256;
+    V(null) where there is none.
   type: dict
   returned: success
 unit:
@@ -128,7 +135,7 @@ credentials:
   type: bool
   returned: success
 live:
-  description: Whether the service answers C(/live) with 200.
+  description: Whether the service answers C(/live) with 200; of one without a port whether its unit runs.
   type: bool
   returned: success
 ready:
@@ -155,15 +162,16 @@ def describe(params: dict[str, Any]) -> dict[str, Any]:
     release = release_store.current(root)
     sandbox, credentials = facts.what_units_get(params["sandbox"]) if systemd and params["sandbox"] else (False, False)
     unit, live, ready = _state(params, systemd, time.monotonic() + params["wait"])
+    listed = [os.path.join(each, name) for each in params["directories"] for name in _names_in(each)]
     return {
         "systemd": systemd,
         "packages": cluster_facts.installed_packages(params["packages"]),
         "user_exists": facts.user_exists(params["user"]),
         "release": release,
         "switched": os.lstat(os.path.join(root, "current")).st_mtime if release else 0.0,
-        "paths": {path: desired_files.describe(path) for path in params["paths"]},
+        "paths": {path: desired_files.describe(path) for path in [*params["paths"], *listed]},
         "unit": unit,
-        "holder": facts.address_holder(address, port, params["user"]),
+        "holder": facts.address_holder(address, port, params["user"]) if port else None,
         "sandbox": sandbox,
         "credentials": credentials,
         "live": live,
@@ -171,10 +179,19 @@ def describe(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _state(params: dict[str, Any], systemd: bool, deadline: float) -> tuple[dict[str, Any], bool, dict[str, Any]]:
     """The unit, whether it is alive, and its answer to /ready, once it is ready, or has ended, or the time is over."""
     while True:
         unit = facts.describe_unit(params["unit"]) if systemd else {}
+        if not params["port"]:
+            return unit, bool(unit and unit["running"]), {"status": 0, "body": None}
         live = facts.get(params["address"], params["port"], "/live")["status"] == 200
         ready = facts.get(params["address"], params["port"], "/ready") if live else {"status": 0, "body": None}
         if ready["status"] == 200 or (systemd and not unit["running"]) or time.monotonic() >= deadline:
@@ -188,10 +205,11 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "unit": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "required": True},
+            "address": {"type": "str", "default": ""},
+            "port": {"type": "int", "default": 0},
             "packages": {"type": "list", "elements": "str", "default": []},
             "paths": {"type": "list", "elements": "path", "default": []},
+            "directories": {"type": "list", "elements": "path", "default": []},
             "sandbox": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 0},
         },

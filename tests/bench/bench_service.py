@@ -21,6 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT / "collections"), str(PROJECT / "tests/packages"), str(PROJECT / "tests/integration")]
 
 import mission_control_database as layer  # noqa: E402
+from inventory_rows import add_source  # noqa: E402
 from service_lab import TOKEN, Service, free_port  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
@@ -101,6 +102,21 @@ def beside_slow_clients(service: Service, slow: int = 200) -> None:
         print(f"  {name:<36} {statistics.median(times):>10.1f} {max(times):>8.1f}")
 
 
+def refreshes(service: Service, requests: int = 300) -> None:
+    """The one request that writes; all but the first find that their runs are queued."""
+    times = []
+    for _ in range(requests):
+        began = time.monotonic()
+        status, _body = service.post("/api/v1/inventory/refresh")
+        times.append((time.monotonic() - began) * 1000)
+        if status != 202:
+            raise RuntimeError(f"a refresh was answered with {status}")
+    print(f"\nPOST /api/v1/inventory/refresh, 10 sources, one connection each ({requests} requests, milliseconds)")
+    print(
+        f"  first {times[0]:.1f}, median {statistics.median(times):.1f}, 99th percentile {sorted(times)[int(requests * 0.99)]:.1f}"
+    )
+
+
 def worker_memory(service: Service) -> float:
     """Resident memory of the worker process in MiB."""
     master = service.process.pid
@@ -136,6 +152,8 @@ def main() -> None:
             "FROM generate_series(1, %s) AS n",
             HOSTS,
         )
+        for number in range(10):
+            add_source(session, f"source-{number}")
         session.run("VACUUM ANALYZE")
         constant, constant_port = serve_constant(directory, threads=8)
         try:
@@ -146,6 +164,7 @@ def main() -> None:
                 for connections in (1, 16):
                     title = f"{connections} connection{'s' if connections > 1 else ''}, {HOSTS:,} hosts"
                     compare(title, urls, arguments.rounds, arguments.seconds, connections)
+                refreshes(service)
                 beside_slow_clients(service)
                 remember(service, arguments.requests)
         finally:

@@ -12,13 +12,20 @@ from mission_control_database import ROLES
 ROOT = pathlib.Path(__file__).parents[2]
 _LIBRARY = "ansible_collections.homelab.mission_control.plugins.module_utils"
 COMMAND = [sys.executable, "-c", f"from {_LIBRARY}.cli.main import main; raise SystemExit(main())"]
+# The same with the tests' own connector in the place of Docker's.
+LAB_COMMAND = [
+    sys.executable,
+    "-c",
+    f"import lab_connector; from {_LIBRARY}.inventory.connectors.registry import CONNECTORS; "
+    f"CONNECTORS['docker'] = lambda: lab_connector; from {_LIBRARY}.cli.main import main; raise SystemExit(main())",
+]
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 def environment_of(database=None, role="application", **more):
     """Nothing of the environment of the tests reaches the command but what it needs to run."""
     variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    variables["PYTHONPATH"] = str(ROOT / "collections")
+    variables["PYTHONPATH"] = os.pathsep.join([str(ROOT / "collections"), str(ROOT / "tests/packages")])
     variables["MISSION_CONTROL_ENV_FILE"] = os.devnull
     variables["LC_ALL"] = "C.UTF-8"
     if database is not None:
@@ -29,10 +36,10 @@ def environment_of(database=None, role="application", **more):
     return {**variables, **more}
 
 
-def run_command(database, *arguments, stdin=b"", role="application", **more):
+def run_command(database, *arguments, stdin=b"", role="application", command=COMMAND, **more):
     """Run it to its end. `more`: variables of its environment. Standard output and error are text."""
     result = subprocess.run(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         input=stdin,
         capture_output=True,
         env=environment_of(database, role, **more),
@@ -49,9 +56,10 @@ def run_command(database, *arguments, stdin=b"", role="application", **more):
 def start_command(database, *arguments, **options):
     """Start it and return the process; standard output and error are pipes unless `options` say otherwise."""
     environment = environment_of(database, options.pop("role", "application"))
+    command = options.pop("command", COMMAND)
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     pipes.setdefault("preexec_fn", _heed_signals)
-    return subprocess.Popen([*COMMAND, *arguments], env=environment, cwd="/", **pipes)
+    return subprocess.Popen([*command, *arguments], env=environment, cwd="/", **pipes)
 
 
 def _heed_signals():
@@ -60,12 +68,12 @@ def _heed_signals():
         signal.signal(number, signal.SIG_DFL)
 
 
-def on_terminal(database, *arguments, columns=80, **more):
+def on_terminal(database, *arguments, columns=80, command=COMMAND, **more):
     """Run it with a terminal for its standard output and error: exit code and all that the terminal got."""
     ours, theirs = pty.openpty()
     environment = environment_of(database, **{"TERM": "xterm", "COLUMNS": str(columns), **more})
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd="/"
+        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment, cwd="/"
     )
     os.close(theirs)
     received = b""

@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(items):
 _PROCESS_HELPERS = {"ad_hoc", "command", "host_plays", "page_examples", "playbook", "role_inputs", "selenium"}
 # And what takes long without them, or asks little of the server.
 _ONE_VERSION_FILES = {
+    "test_attack_inventory.py",
     "test_attack_kills.py",
     "test_attack_module_inputs.py",
     "test_attack_writers.py",

@@ -56,7 +56,7 @@ class Lab:
     def __init__(self, database, name="k8s"):
         self.name = name
         self.minute = 0
-        self.client = client_of(database)
+        self.client = client_of(database, pool_size=4, slow_query=float("inf"))
         self.session = database.session("application")
         register(self.session, name)
 

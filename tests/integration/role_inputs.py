@@ -32,7 +32,9 @@ HOST = {
     "certificates": {"directory": "/etc/mission-control/postgresql", "authority": None, "pairs": []},
     "clusters": [],
 }
-ROLES = tuple(f"mission_control_{name}" for name in ("database", "schema", "service", "postgresql", "backup"))
+ROLES = tuple(
+    f"mission_control_{name}" for name in ("database", "schema", "service", "postgresql", "backup", "inventory")
+)
 
 
 @functools.cache

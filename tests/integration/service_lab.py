@@ -22,7 +22,10 @@ from mission_control_service.tokens import Tokens
 PACKAGES = pathlib.Path(__file__).parents[1] / "packages"
 TOKEN = "correct-horse-battery-staple"
 OTHER_TOKEN = "another-token-of-another-program"
+REFRESH_TOKEN = "a-token-that-asks-for-a-refresh"
+REFRESHER = "home-assistant"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
+REFRESH_AUTHORIZATION = {"Authorization": f"Bearer {REFRESH_TOKEN}"}
 
 
 def env_file(directory, database, **more):
@@ -39,10 +42,18 @@ def env_file(directory, database, **more):
     return path
 
 
-def application(directory, database, tokens=(TOKEN, OTHER_TOKEN), manifest=None, **settings):
-    """The Flask application in this process; its database is closed by `close_application`."""
+def application(directory, database, tokens=(TOKEN, OTHER_TOKEN), manifest=None, refresh_tokens=None, **settings):
+    """The Flask application in this process; its database is closed by `close_application`.
+
+    `refresh_tokens` are by their names; one if they are not given.
+    """
+    refresh_tokens = {REFRESHER: REFRESH_TOKEN} if refresh_tokens is None else refresh_tokens
     configuration = Configuration(health_cache_seconds=settings.pop("health_cache_seconds", 0), **settings)
-    credentials = Credentials(str(env_file(directory, database)), Tokens(tokens))
+    credentials = Credentials(
+        str(env_file(directory, database)),
+        Tokens(tokens),
+        Tokens(tuple(refresh_tokens.values()), tuple(refresh_tokens)),
+    )
     opened = open_database(configuration, credentials)
     app = create_app(configuration, credentials, opened, manifest or Manifest.built_in())
     app.extensions["mission_control_database"] = opened
@@ -61,6 +72,7 @@ class Service:
         secrets.mkdir(exist_ok=True)
         env_file(secrets, database)
         (secrets / "api-tokens").write_text("# of the tests\n" + "".join(f"{token}\n" for token in tokens))
+        (secrets / "refresh-tokens").write_text(f"{REFRESHER} {REFRESH_TOKEN}\n")
         self.port = free_port()
         self.log = pathlib.Path(directory) / "service.log"
         self.environment = {
@@ -101,8 +113,15 @@ class Service:
 
     def get(self, path, headers=AUTHORIZATION, timeout=10):
         """Status and body, which is parsed where it is JSON."""
+        return self._ask("GET", path, headers, timeout)
+
+    def post(self, path, headers=REFRESH_AUTHORIZATION, timeout=10):
+        """The same, of a request without a body."""
+        return self._ask("POST", path, headers, timeout)
+
+    def _ask(self, method, path, headers, timeout):
         with self.connection(timeout) as connection:
-            connection.request("GET", path, headers=headers)
+            connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             body = answer.read()
         if "json" in (answer.getheader("Content-Type") or ""):

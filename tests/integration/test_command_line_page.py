@@ -1,5 +1,6 @@
 """The examples of docs/command-line.md run in a shell as they stand there; so do those of every --help."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -7,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import make_parser
-from command import COMMAND, ROOT, environment_of
+from command import LAB_COMMAND, ROOT, environment_of
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -24,15 +25,19 @@ def examples_of_help(parser):
 
 @pytest.fixture
 def shell(database, tmp_path, application):
-    """Run a line with the command in place of an installed one, in an empty directory."""
+    """Run a line with the command in place of an installed one, in a directory with one source, of the tests' own connector."""
     application.insert("hosts", name="nas", type="vm", status="online")
     application.insert("audit_entries", actor="alice", action="count", outcome="success")
     program = tmp_path / "bin" / "mission-control"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n', encoding="utf-8")
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(LAB_COMMAND)} "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     place = tmp_path / "place"
     place.mkdir()
+    told = {"hosts": [{"external_id": "rack", "name": "rack"}], "workloads": [{"external_id": "web", "name": "web"}]}
+    (place / "lab.json").write_text(json.dumps(told), encoding="utf-8")
+    source = {"name": "lab", "connector": "docker", "options": {"file": str(place / "lab.json")}}
+    (place / "sources.json").write_text(json.dumps([source]), encoding="utf-8")
     environment = environment_of(database)
     environment["PATH"] = f"{program.parent}:{environment['PATH']}"
 
@@ -59,7 +64,14 @@ def test_the_examples_of_the_page_run(shell):
         printed[line] = result.stdout
     everything = "\n".join(printed.values())
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
-    for part in (f"mission-control {version}", "PASS: ", "is current with version", "UPDATE 1", "nas", "sound: 1 link"):
+    for part in (
+        f"mission-control {version}",
+        "PASS: ",
+        "is current with version",
+        "UPDATE 1",
+        "nas",
+        "sound: 2 links",
+    ):
         assert part in everything
     assert len((shell.place / "prices.csv").read_text(encoding="utf-8").splitlines()) > 10
     assert (shell.place / "usage.csv").exists()
@@ -77,7 +89,8 @@ def test_the_examples_of_the_help_run(shell):
 
 
 def test_the_page_has_an_example_of_every_command():
-    for command in ("health", "status", "query", "usage", "audit verify", "audit head"):
+    several = ("audit verify", "audit head", "inventory sources", "inventory sync", "inventory worker")
+    for command in ("health", "status", "hosts", "workloads", "query", "usage", *several):
         assert any(f"mission-control {command}" in line for line in EXAMPLES)
     assert any("pip install" in line for line in LINES)
 

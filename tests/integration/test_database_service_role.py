@@ -18,7 +18,7 @@ SHOWN = {
     "services": ALL,
     "hosts": ALL,
     "workloads": ALL,
-    "inventory_sources": {"name", "last_complete_at"},
+    "inventory_sources": {"name", "enabled", "interval_seconds", "last_complete_at", "last_run_id", "created_at"},
     "tasks": {"id", "title", "description", "created_by", "is_template", "template_id", "created_at", "updated_at"},
     "task_runs": ALL,
     "task_events": {

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.connectors import docker, http_lists
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.snapshot import FetchError
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.sync import sync
 from answering_server import LOGIN_PAGE, Answer, AnsweringServer, as_json
 from certificates import Authority
-from mission_control.inventory.connectors import docker, http_lists
-from mission_control.inventory.snapshot import FetchError
+from inventory_lab import register
+from library_client import client_of
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.timezone.utc)
@@ -86,7 +89,7 @@ def test_a_list_that_is_refused_leaves_the_rest(engine, answers):
 
 FAULTS = {
     "500": (
-        as_json({"message": "the storage is full"}, 500),
+        as_json({"message": "the storage\nis full."}, 500),
         "answered 500 Internal Server Error: the storage is full.",
     ),
     "cut": (Answer(b'[{"Id": "1', missing=100), None),
@@ -94,7 +97,7 @@ FAULTS = {
     "page": (LOGIN_PAGE, f"answered {len(LOGIN_PAGE.body)} bytes that are no JSON (text/html; charset=utf-8)."),
     "elsewhere": (Answer(b"http://127.0.0.1:9/", 307), "answered 307 Temporary Redirect."),
     "text": (as_json("nothing"), None),
-    "hang": (Answer(b"[", missing=100, hangs=True), None),
+    "hang": (Answer(b"[", missing=100, hangs=True), "could not be read: the rest did not come in time."),
     "silence": (Answer(b"", missing=100, hangs=True), None),
 }
 
@@ -180,3 +183,49 @@ def test_certificates_are_read_from_nowhere_but_the_configuration(tls, authority
     with pytest.raises(FetchError, match=f"^The engine at {url} could not be read: ") as refused:
         fetch(url, {**secrets, "client_key": "no key: hunter2"}, ca_certificate=ours)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_container_that_is_recreated_keeps_its_row(engine, answers, database):
+    session = database.session("application")
+    register(session, "nas", "docker")
+    compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
+
+    def synced(*containers):
+        """The result, and the rows of workloads by their external_id."""
+        listed = [{**CONTAINERS[0], "Id": each, "Names": [name], "Labels": compose} for name, each in containers]
+        answers[LIST] = as_json(listed)
+        result = sync(client, fetch(engine.url))
+        found = session.rows("SELECT * FROM workloads WHERE source = 'nas'")
+        return result, {row["external_id"]: row for row in found}
+
+    old, new, newest = "1" * 64, "2" * 64, "3" * 64
+    with client_of(database) as client:
+        result, first = synced(("/web", old), ("/db", "d" * 64))
+        assert result.outcome == "succeeded"
+        (host,) = session.rows("SELECT * FROM hosts WHERE source = 'nas'")
+        (service,) = session.rows("SELECT * FROM services WHERE source = 'nas'")
+        assert (host["external_id"], service["external_id"], service["namespace"]) == (
+            "engine/7f0a",
+            "shop/web",
+            "shop",
+        )
+        row = first["container/web"]
+        assert (row["host_id"], row["service_id"]) == (host["id"], service["id"])
+        # Renamed and created, renamed back and forth, and two that swap their names.
+        for containers, expected in (
+            ([(f"/{old[:12]}_web", old), ("/web", new), ("/db", "d" * 64)], new),
+            ([("/web", new), ("/db", "d" * 64)], new),
+            ([("/web", new), (f"/{new[:12]}_web", newest), ("/db", "d" * 64)], new),
+            ([(f"/{new[:12]}_web", newest), ("/db", "d" * 64)], newest),
+            ([("/db", newest), ("/web", "d" * 64)], "d" * 64),
+        ):
+            result, found = synced(*containers)
+            assert result.outcome == "succeeded"
+            assert {each: row["id"] for each, row in found.items()} == {each: row["id"] for each, row in first.items()}
+            assert found["container/web"]["metadata"]["uid"] == expected
+            assert {row["gone_at"] for row in found.values()} == {None}
+        assert any(each.recreated for each in result.differences)
+        answers[LIST] = as_json({"message": "not allowed"}, 403)
+        result = sync(client, fetch(engine.url))
+        assert (result.outcome, "answered 403 Forbidden: not allowed." in result.error) == ("failed", True)
+        assert session.rows("SELECT FROM workloads WHERE gone_at IS NOT NULL") == []

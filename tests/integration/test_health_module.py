@@ -56,8 +56,8 @@ def test_the_ad_hoc_line(place, home):
     assert [check["name"] for check in run.result["checks"]] == list(NAMES)
     assert run.result["status"] == "pass", run.output
     assert run.result["changed"] is False
-    # What stands in the tables is not the monitor's business, and there is no backup of this database.
-    apart = {"stale_task_runs": "not visible", "backups": "not checked"}
+    # What stands in the tables is not the monitor's business, and this database has neither a backup nor a source.
+    apart = {"stale_task_runs": "not visible", "backups": "not checked", "inventory_sources": "not checked"}
     assert statuses(run) == {**dict.fromkeys(NAMES, "pass"), **apart}
     assert "Traceback" not in run.output
 

@@ -134,7 +134,7 @@ def test_a_change_is_taken_over(lab, change):
 
 
 def test_what_a_new_row_cannot_tell_has_its_default(lab):
-    lab.sync(nodes(HostRow("n", None, "k8s-node", unknown=("status", "labels", "metadata", "cpu_cores"))))
+    lab.sync(nodes(HostRow("n", None, "k8s-node", unknown=("name", "status", "labels", "metadata", "cpu_cores"))))
     row = lab.rows("hosts")["n"]
     assert [row[name] for name in ("name", "status", "labels", "metadata", "cpu_cores")] == [
         "n",

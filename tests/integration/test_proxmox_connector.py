@@ -5,9 +5,12 @@ import re
 from decimal import Decimal
 
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.connectors import http_lists, proxmox
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.snapshot import FetchError
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.sync import sync
 from answering_server import LOGIN_PAGE, Answer, as_json
-from mission_control.inventory.connectors import http_lists, proxmox
-from mission_control.inventory.snapshot import FetchError
+from inventory_lab import register
+from library_client import client_of
 from proxmox_fake import TOKEN, ProxmoxFake
 
 NOW = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.timezone.utc)
@@ -241,7 +244,7 @@ FAULTS = {
     "elsewhere": (Answer(b"https://127.0.0.1:9/", 302), "answered 302 Found."),
     "no data": (as_json({"errors": {}}), "answered JSON without data."),
     "null": (as_json({"data": None}), "answered JSON of another form."),
-    "hang": (Answer(b'{"data": [', missing=100, hangs=True), None),
+    "hang": (Answer(b'{"data": [', missing=100, hangs=True), "could not be read: the rest did not come in time."),
     "silence": (Answer(b"", missing=100, hangs=True), None),
     "deep": (Answer(b"[" * 200_000), "answered 200000 bytes that are no JSON (application/json)."),
 }
@@ -288,3 +291,61 @@ def test_a_node_that_is_not_there(fake, url, cause):
 def test_a_certificate_that_is_none_is_a_sentence(fake):
     with pytest.raises(FetchError, match=f"^Proxmox VE at {fake.options['url']} could not be read: "):
         fetch(fake, ca_certificate="no certificate")
+
+
+def test_each_guest_keeps_its_row(fake, database):
+    session = database.session("application")
+    register(session, "pve", "proxmox")
+
+    def stored():
+        return {
+            table: {row["external_id"]: row for row in session.rows(f"SELECT * FROM {table} WHERE source = 'pve'")}
+            for table in ("hosts", "workloads")
+        }
+
+    def after():
+        """The rows after another sync; none is new, and each has the identifier that it had."""
+        assert sync(client, fetch(fake)).outcome == "succeeded"
+        found = stored()
+        for table, rows_ in found.items():
+            identifiers = {each: row["id"] for each, row in rows_.items()}
+            assert identifiers == {each: row["id"] for each, row in first[table].items()}
+        return found
+
+    with client_of(database) as client:
+        assert sync(client, fetch(fake)).outcome == "succeeded"
+        first = stored()
+        node = {row["name"]: row["id"] for row in first["hosts"].values() if row["type"] == "proxmox-node"}
+        assert first["workloads"]["qemu/101"]["host_id"] == node["pve1"]
+        # A swap of names, a guest that moves, and one that moves to a node which then is offline.
+        fake.guests[101]["name"], fake.guests[103]["name"] = "idle", "web"
+        fake.guests[101]["node"] = "pve2"
+        found = after()
+        assert {each: row["name"] for each, row in found["workloads"].items()} == {
+            "qemu/101": "idle",
+            "qemu/103": "web",
+            "lxc/102": "web",
+        }
+        assert found["workloads"]["qemu/101"]["host_id"] == node["pve2"]
+        assert found["hosts"]["qemu/101"]["name"] == "idle"
+        fake.nodes["pve2"] = False
+        found = after()
+        for table in found:
+            row = found[table]["lxc/102"]
+            assert (row["name"], row["status"], row["gone_at"]) == ("web", "unknown", None)
+        assert found["hosts"]["lxc/102"]["cpu_cores"] == first["hosts"]["lxc/102"]["cpu_cores"] == Decimal("0.5")
+        assert found["hosts"]["node/pve2"]["status"] == "offline"
+        assert found["hosts"]["node/pve2"]["memory_bytes"] == 32 * 2**30
+        fake.nodes["pve2"] = True
+        # One is deleted and made again with its number.
+        del fake.guests[103]
+        assert after()["workloads"]["qemu/103"]["gone_at"] is not None
+        fake.add(103, "new")
+        row = after()["workloads"]["qemu/103"]
+        assert (row["name"], row["status"], row["gone_at"]) == ("new", "running", None)
+        # Without its rights the token sees nothing, and nothing is gone.
+        fake.rights["/vms"] = fake.rights["/nodes"] = {}
+        fake.rights["/"] = {"Sys.Audit": 1}
+        result = sync(client, fetch(fake))
+        assert (result.outcome, "has VM.Audit nowhere" in result.error) == ("failed", True)
+        assert {row["gone_at"] for rows_ in stored().values() for row in rows_.values()} == {None}

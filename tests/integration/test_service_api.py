@@ -101,7 +101,7 @@ def test_only_a_known_token_opens_the_api(app, path):
 
 
 def test_without_a_configured_token_the_api_is_off_and_says_why(tmp_path, shared_database):
-    app = application(tmp_path, shared_database, tokens=())
+    app = application(tmp_path, shared_database, tokens=(), refresh_tokens={})
     client = app.test_client()
     try:
         for path in (*(API + path for path in LISTS), f"{API}/openapi.json", "/", "/login"):

@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 
 import pytest
+from inventory_rows import add_source
 from mission_control_service.figures import AuditReader, read_usage
 from prometheus_client.parser import text_string_to_metric_families
 from service_lab import AUTHORIZATION, application, close_application
@@ -131,6 +132,19 @@ def fill(session):
     session.insert("hosts", name="gone", type="vm", status="online", gone_at=session.value("SELECT now()"))
     session.insert("workloads", name="w", type="k8s-pod", status="failed")
     session.insert("services", name="plex")
+    add_source(session, "nas", "docker", complete_minutes_ago=4)
+    add_source(session, "never")
+    session.insert("workloads", name="web", type="docker-container", source="nas", external_id="container/web")
+    session.insert(
+        "workloads",
+        name="old",
+        type="docker-container",
+        source="nas",
+        external_id="container/old",
+        gone_at=session.value("SELECT now()"),
+    )
+    # Of something that is no source, which must not become a label.
+    session.insert("workloads", name="odd", type="docker-container", source="whatever somebody writes", external_id="1")
     task = session.insert("tasks", title="t", created_by="me")
     runs = [
         session.insert("task_runs", task_id=task["id"], status=status, finished_at=finished)
@@ -201,6 +215,10 @@ def test_the_metrics_are_right(client, session):
         ("mission_control_ready",): 1,
         ("mission_control_hosts", ("status", "online")): 2,
         ("mission_control_workloads", ("status", "failed")): 1,
+        ("mission_control_inventory_source_last_sync_success", ("connector", "docker"), ("source", "nas")): 1,
+        ("mission_control_inventory_rows", ("kind", "workloads"), ("source", "nas"), ("state", "live")): 1,
+        ("mission_control_inventory_rows", ("kind", "workloads"), ("source", "nas"), ("state", "gone")): 1,
+        ("mission_control_inventory_rows", ("kind", "hosts"), ("source", "never"), ("state", "live")): 0,
         ("mission_control_task_runs_open", ("status", "running")): 1,
         ("mission_control_task_runs_finished_total", ("status", "failed")): 1,
         ("mission_control_tokens_total", ("bucket", "input"), ("model", "sample"), ("provider", "openai")): 200,
@@ -219,6 +237,14 @@ def test_the_metrics_are_right(client, session):
     }
     assert {key: found.get(key) for key in expected} == expected
     assert found["mission_control_table_size_bytes", ("table", "hosts")] > 0
+    ages = {
+        key[2][1]: value for key, value in found.items() if key[0] == "mission_control_inventory_source_age_seconds"
+    }
+    assert list(ages) == ["nas"]
+    assert 240 <= ages["nas"] < 600
+    successes = [key for key in found if key[0] == "mission_control_inventory_source_last_sync_success"]
+    assert len(successes) == 1
+    assert not any("whatever" in str(key) for key in found)
     assert found["mission_control_queries_total", ("outcome", "succeeded")] >= 5
     assert found["mission_control_pool_connections_limit",] == 10
     assert found["process_resident_memory_bytes",] > 0

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from inventory_rows import add_source
 from mission_control.schema.manifest import ExpectedMigration, Manifest
 from mission_control_service.health import public_check
 from service_lab import application, close_application
@@ -103,7 +104,8 @@ def test_without_a_database_only_live_is_well_and_no_answer_tells_more_than_that
 
 def test_what_a_login_may_not_see_is_told_as_that(serve):
     checks = checks_of(serve().get("/health"))
-    assert checks.pop("backups")["status"] == "not checked"  # none is set up
+    for name in ("backups", "inventory_sources"):
+        assert checks.pop(name)["status"] == "not checked"  # none is set up
     assert {check["status"] for check in checks.values()} <= {"pass", "warn", "not visible"}
 
 
@@ -125,6 +127,18 @@ def test_a_refused_question_is_told_without_the_words_of_the_server():
         "message": "The database cannot be reached.",
         "data": {},
     }
+
+
+def test_a_silent_source_is_told_without_the_error_of_its_sync(serve, database):
+    session = database.session("admin")
+    add_source(
+        session, "k8s-main", complete_minutes_ago=20, interval_seconds=300, error="https://10.0.0.1:6443 refused."
+    )
+    answer = serve(database).get("/health")
+    check = checks_of(answer)["inventory_sources"]
+    assert (check["status"], check["message"]) == ("warn", "The source k8s-main had no complete sync for 20 min.")
+    assert check["data"] == {"sources": 1, "by_clock": 1}
+    assert "10.0.0.1" not in answer.text
 
 
 def test_head_and_options_are_answered(serve):

@@ -48,7 +48,19 @@ ALL = dict(parsers())
 
 
 def test_there_are_the_commands():
-    words = ("", " health", " status", " query", " usage", " audit", " audit verify", " audit head")
+    words = (
+        "",
+        " health",
+        " status",
+        " hosts",
+        " workloads",
+        " query",
+        " usage",
+        " audit",
+        " audit verify",
+        " audit head",
+    )
+    words += (" inventory", " inventory sources", " inventory sync", " inventory worker")
     assert set(ALL) == {f"mission-control{word}" for word in words}
 
 
@@ -71,7 +83,7 @@ def test_the_help_of_every_command_names_no_password_option_and_the_ways_that_th
     text = capsys.readouterr().out
     assert f"usage: {name}" in text
     assert "--password" not in text
-    if name != "mission-control audit":
+    if name not in ("mission-control audit", "mission-control inventory"):
         assert "POSTGRES_PASSWORD" in text
         assert ".pgpass" in text
 
@@ -81,6 +93,9 @@ def test_the_help_of_every_command_names_no_password_option_and_the_ways_that_th
     [
         ([], "A command is needed"),
         (["audit"], "Audit needs a command, verify or head"),
+        (["inventory"], "Inventory needs a command, sources, sync or worker"),
+        (["inventory", "sync", "--file", "/no/such"], "The file of sources /no/such cannot be read: No such file"),
+        (["hosts", "--status", "asleep"], "invalid choice: 'asleep'"),
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["init"], "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database"),
         (["--host", "db", "migrate"], "`ansible-playbook playbooks/migrate.yml` applies pending migrations"),

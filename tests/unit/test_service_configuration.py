@@ -73,9 +73,27 @@ def test_secrets_are_read_from_their_directory(tmp_path):
     assert TOKEN not in repr(found)
 
 
+def test_refresh_tokens_have_names_and_are_no_api_tokens(tmp_path):
+    (tmp_path / "api-tokens").write_text(f"{TOKEN}\n")
+    (tmp_path / "refresh-tokens").write_text(
+        "# CI\nci a-token-that-only-refreshes\nhome-assistant  another-token-that-refreshes\n"
+    )
+    found = Credentials.load(str(tmp_path))
+    assert found.refresh_tokens.name_of("a-token-that-only-refreshes") == "ci"
+    assert found.refresh_tokens.name_of("another-token-that-refreshes") == "home-assistant"
+    for other in (TOKEN, "", "ci", "ci a-token-that-only-refreshes", "x" * 600):
+        assert found.refresh_tokens.name_of(other) is None
+    assert not found.tokens.know("a-token-that-only-refreshes")
+    (tmp_path / "refresh-tokens").write_text(f"ci {TOKEN}\n")
+    with pytest.raises(ConfigurationError, match="is a token that is in api-tokens too") as caught:
+        Credentials.load(str(tmp_path))
+    assert TOKEN not in str(caught.value)
+
+
 def test_every_secret_may_be_missing(tmp_path):
     for found in (Credentials.load(None), Credentials.load(str(tmp_path))):
         assert not found.tokens
+        assert not found.refresh_tokens
         assert found.env_file is None
 
 
@@ -85,6 +103,14 @@ def test_every_secret_may_be_missing(tmp_path):
         ("api-tokens", "secret one\n", "line 1 is no token"),
         ("api-tokens", f"{TOKEN}\nshort\n", "line 2 has 5 characters: a token has 16 to 512"),
         ("api-tokens", b"\xff\xfe", "it is not UTF-8 text"),
+        ("refresh-tokens", "only-the-token-secret one\n", "line 1 has 3 characters: a token has 16 to 512"),
+        ("refresh-tokens", "the-token-of-nobody\n", "line 1 is no token"),
+        (
+            "refresh-tokens",
+            f"ci {TOKEN}\nci another-{TOKEN}\n",
+            "line 2 does not begin with a name that no other line has",
+        ),
+        ("refresh-tokens", f"Secret one {TOKEN}\n", "line 1 does not begin with a name"),
     ],
 )
 def test_a_wrong_secret_is_told_without_the_secret(tmp_path, name, content, message):

@@ -11,6 +11,7 @@ INPUTS = {
     "mission_control_service_bind_address": "127.0.0.1",
     "mission_control_service_port": 3000,
     "mission_control_service_api_tokens": [TOKEN, "with.all-of_the~signs+and/two=="],
+    "mission_control_service_refresh_tokens": {"home-assistant": "a-token-of-its-own"},
     "mission_control_service_environment": "production",
     "mission_control_service_budget_usd": "",
     "mission_control_service_threads": 8,
@@ -45,6 +46,7 @@ def problem(**changes) -> str:
         {"bind_address": "0.0.0.0"},
         {"port": "8080"},
         {"api_tokens": []},
+        {"refresh_tokens": {}},
         {"budget_usd": "25"},
         {"budget_usd": "12.50"},
         {"health_cache_seconds": 0},
@@ -106,6 +108,30 @@ def test_a_wrong_token_is_named_by_its_place_and_never_shown(tokens, words):
     sentence = problem(api_tokens=tokens)
     assert words in sentence
     assert not any(str(token) in sentence for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ({"ci": "short"}, "Token 1 in mission_control_service_refresh_tokens has 5 characters"),
+        ({"ci": TOKEN}, "Token 1 in mission_control_service_refresh_tokens is there twice"),
+        (
+            {"a": "one-token-of-two", "b": "one-token-of-two"},
+            "Token 2 in mission_control_service_refresh_tokens is there twice",
+        ),
+        ({"ci": None}, "Token 1 in mission_control_service_refresh_tokens may hold"),
+        # Name and token mixed up.
+        ({"Zk4WdSz7PnTq9b": "ci"}, "Name 1 in mission_control_service_refresh_tokens may hold"),
+        ({"5f1c7e0d9a3b48e2b1": "ci"}, "Token 1 in mission_control_service_refresh_tokens has 2 characters"),
+        ({1: "one-token-of-two"}, "Name 1 in mission_control_service_refresh_tokens may hold"),
+        ({"": "one-token-of-two"}, "Name 1 in mission_control_service_refresh_tokens may hold"),
+    ],
+)
+def test_a_wrong_refresh_token_is_named_by_its_place_and_neither_name_nor_token_is_shown(tokens, words):
+    sentence = problem(refresh_tokens=tokens)
+    assert words in sentence
+    secrets = [str(each) for pair in tokens.items() for each in pair if len(str(each)) > 4]
+    assert not any(each in sentence for each in secrets)
 
 
 @pytest.mark.parametrize("password", ["it's-a-secret", "back\\slash-secret", "two\nlines-secret"])

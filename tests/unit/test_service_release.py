@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.connectors.registry import CONNECTORS
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases import store
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.releases.archive import (
     build_release,
@@ -23,6 +24,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.schema.man
 
 ROOT = str(Path(__file__).resolve().parents[2])
 APPLICATION = f"{ROOT}/roles/mission_control_service/files/mission_control_service"
+INVENTORY = f"{ROOT}/roles/mission_control_inventory/files/mission_control_inventory"
 FILES = {"mission_control/__init__.py": b"", "mission_control_service/a/b.py": b"x = 1\n"}
 
 
@@ -71,8 +73,9 @@ def test_the_release_holds_application_what_it_imports_and_a_manifest_that_the_l
     assert manifest == Manifest.built_in()
 
 
-def test_everything_in_the_release_can_be_imported_with_nothing_else_of_the_checkout(tmp_path):
-    for name, content in files_of(build_release(APPLICATION, ROOT)).items():
+@pytest.mark.parametrize("application", [APPLICATION, INVENTORY])
+def test_everything_in_the_release_can_be_imported_with_nothing_else_of_the_checkout(tmp_path, application):
+    for name, content in files_of(build_release(application, ROOT)).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     code = """
@@ -88,6 +91,13 @@ import mission_control
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_release_of_the_worker_holds_the_command_line_and_every_connector(tmp_path):
+    names = set(files_of(build_release(INVENTORY, ROOT)))
+    connectors = {f"mission_control/inventory/connectors/{name}.py" for name in CONNECTORS}
+    assert {"mission_control_inventory/__main__.py", "mission_control/cli/main.py", *connectors} <= names
+    assert not any(name.startswith("mission_control/provisioning/") for name in names)
 
 
 @pytest.fixture

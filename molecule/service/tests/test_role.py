@@ -36,6 +36,22 @@ def test_bad_input_is_one_sentence_and_changes_nothing(host, provision):
     assert state(host) == before
 
 
+def test_a_refresh_token_is_rotated_and_removed_by_a_run(service, provision):
+    old, new = "token-Lx6QrGd8Vm-that-refreshes", "token-Vy3HsKb7Nc-that-refreshes"
+    refresh = "/api/v1/inventory/refresh"
+    assert service.post(refresh, old).status == 409
+    rotated = provision(mission_control_service_refresh_tokens={"home-assistant": new})
+    assert rotated.returncode == 0, rotated.output
+    assert (service.post(refresh, old).status, service.post(refresh, new).status) == (401, 409)
+    removed = provision(mission_control_service_refresh_tokens={})
+    assert removed.returncode == 0, removed.output
+    answer = service.post(refresh, new)
+    assert (answer.status, "No refresh token is configured" in answer.text) == (404, True)
+    assert new not in rotated.output + removed.output
+    assert provision().returncode == 0
+    assert service.post(refresh, old).status == 409
+
+
 def test_who_holds_the_port_is_named_and_nothing_changes(host, provision):
     host.check_output("systemd-run --quiet --unit=holder python3 -m http.server 3999 --bind 127.0.0.1")
     try:

@@ -84,6 +84,7 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
         "new password of the service": Known(new, tuple(f"{place}database.env" for place in KEPT)),
         "first token": Known(token, tuple(f"{place}api-tokens" for place in KEPT)),
         "second token": Known("token-Jt9XcMv2Lb-of-the-service", tuple(f"{place}api-tokens" for place in KEPT)),
+        "refresh token": Known("token-Lx6QrGd8Vm-that-refreshes", tuple(f"{place}refresh-tokens" for place in KEPT)),
         "verifier of the application": Known(verifier("mission_control"), (CATALOGUE,)),
         "verifier of the service": Known(verifier(SERVICE), (CATALOGUE,)),
         "planted": Known(PLANTED),

@@ -6,7 +6,9 @@ import pytest
 
 testinfra_hosts = ["debian12", "debian13"]
 TOKENS = ["token-Hk4WdSz7Pn-of-the-service", "token-Jt9XcMv2Lb-of-the-service"]
+REFRESH_TOKEN = "token-Lx6QrGd8Vm-that-refreshes"
 PATH = "/api/v1/inventory/hosts"
+REFRESH = "/api/v1/inventory/refresh"
 
 
 @pytest.mark.parametrize("token", TOKENS)
@@ -27,6 +29,18 @@ def test_anything_else_is_refused_with_a_problem_document(service, token):
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert "hosts" not in answer.json
+
+
+def test_a_refresh_token_opens_the_refresh_alone(service):
+    """Its function answers that there is no source, which is an answer of the database to the service's own login."""
+    answer = service.post(REFRESH, REFRESH_TOKEN)
+    assert (answer.status, answer.json["detail"]) == (
+        409,
+        "No source of the inventory is enabled, so there is nothing to refresh.",
+    )
+    assert service.status(PATH, REFRESH_TOKEN) == 403
+    assert service.post(REFRESH, TOKENS[0]).status == 403
+    assert service.post(REFRESH, REFRESH_TOKEN + "x").status == 401
 
 
 def test_a_header_beyond_all_limits_is_refused_and_the_service_goes_on(service):

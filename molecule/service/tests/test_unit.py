@@ -69,13 +69,15 @@ def test_secrets_are_for_one_user_alone(host, is_confined):
     assert found == [
         f"api-tokens {file_mode} root {group}",
         f"database.env {file_mode} root {group}",
+        f"refresh-tokens {file_mode} root {group}",
         f"service {mode} root {group}",
     ]
 
 
 def test_secrets_are_in_no_log_environment_or_command_line(host, pid, password, scenario):
     tokens = host.check_output(f"cat {SECRETS}/api-tokens").splitlines()
-    assert len(tokens) == 2
+    tokens += [line.split()[1] for line in host.check_output(f"cat {SECRETS}/refresh-tokens").splitlines()]
+    assert len(tokens) == 3
     for secret in (password, *tokens):
         places = f"/proc/{pid}/environ /proc/{pid}/cmdline /etc/systemd/system /etc/mission-control/service.env"
         assert host.run(f"grep --recursive --fixed-strings --quiet -- %s {places}", secret).rc == 1

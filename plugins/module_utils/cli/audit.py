@@ -38,6 +38,7 @@ examples:
   mission-control audit verify --expected-head 12:0f3a…         compare with this head
   mission-control audit verify --checkpoint 12:0f3a…            only what came after this head
   mission-control audit verify --recompute --head-file audit.head   trust nothing that the database computes"""
+EXAMPLES = f"{VERIFY_EXAMPLES}\n  mission-control audit head > audit.head"
 HEAD_SUMMARY = "show the head of the chain, to be kept outside the database"
 HEAD_DESCRIPTION = (
     "Prints the number of links in the chain and the digest of the last one, as --expected-head takes them."

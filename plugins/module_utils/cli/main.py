@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK, for whoever has argcomplete complete every command that can be completed.
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command line `mission-control`: health, migrations, queries, usage and the audit log of a database."""
+"""The command line `mission-control`: health, migrations, inventory, queries, usage and the audit log of a database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError
 from ..schema.manifest import Manifest
-from . import audit, health, query, status, usage
+from . import audit, health, inventory, lists, query, status, usage
 from .output import Output
 from .parser import (
     EXIT_NO,
@@ -31,14 +31,16 @@ from .parser import (
 from .runner import end_by_signal, run_interruptibly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..client.client import Client
 
     Prepare = Callable[[argparse.Namespace], Client]
     Run = Callable[[argparse.Namespace, Client, Output], int]
 
-DESCRIPTION = "Health, migrations, queries, cost of language models and audit log of a Mission Control database."
+DESCRIPTION = (
+    "Health, migrations, inventory, queries, cost of language models and audit log of a Mission Control database."
+)
 EXAMPLES = """\
 examples:
   mission-control health
@@ -67,6 +69,8 @@ class _Command(NamedTuple):
     add_options: Callable[[argparse.ArgumentParser], None]
     prepare: Prepare
     run: Run
+    # What a signal that ends the command is to do beside letting go of the database; None: the command handles signals itself.
+    stop: Callable[[argparse.Namespace], None] | None = lambda _options: None
 
 
 def _command(module: Any) -> _Command:
@@ -76,6 +80,22 @@ def _command(module: Any) -> _Command:
 _COMMANDS = {
     "health": _command(health),
     "status": _command(status),
+    "hosts": _Command(
+        lists.HOSTS_SUMMARY,
+        lists.HOSTS_DESCRIPTION,
+        lists.HOSTS_EXAMPLES,
+        lists.add_hosts_options,
+        lists.prepare,
+        lists.run_hosts,
+    ),
+    "workloads": _Command(
+        lists.WORKLOADS_SUMMARY,
+        lists.WORKLOADS_DESCRIPTION,
+        lists.WORKLOADS_EXAMPLES,
+        lists.add_workloads_options,
+        lists.prepare,
+        lists.run_workloads,
+    ),
     "query": _command(query),
     "usage": _command(usage),
 }
@@ -97,6 +117,39 @@ _AUDIT_COMMANDS = {
         audit.run_head,
     ),
 }
+_INVENTORY_COMMANDS = {
+    "sources": _Command(
+        inventory.SOURCES_SUMMARY,
+        inventory.SOURCES_DESCRIPTION,
+        inventory.SOURCES_EXAMPLES,
+        inventory.add_sources_options,
+        inventory.prepare_sources,
+        inventory.run_sources,
+    ),
+    "sync": _Command(
+        inventory.SYNC_SUMMARY,
+        inventory.SYNC_DESCRIPTION,
+        inventory.SYNC_EXAMPLES,
+        inventory.add_sync_options,
+        inventory.prepare_sync,
+        inventory.run_sync,
+        inventory.stop_sync,
+    ),
+    "worker": _Command(
+        inventory.WORKER_SUMMARY,
+        inventory.WORKER_DESCRIPTION,
+        inventory.WORKER_EXAMPLES,
+        inventory.add_worker_options,
+        inventory.prepare_worker,
+        inventory.run_worker,
+        None,
+    ),
+}
+# Commands of commands: what is said of them, and the commands.
+_GROUPS: dict[str, tuple[Any, dict[str, _Command]]] = {
+    "inventory": (inventory, _INVENTORY_COMMANDS),
+    "audit": (audit, _AUDIT_COMMANDS),
+}
 # Commands of the TypeScript client, with what does their work here.
 _ELSEWHERE = {
     "init": "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database",
@@ -112,16 +165,14 @@ def make_parser() -> CommandParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, command in _COMMANDS.items():
         _add(commands, name, command)
-    audit_parser = commands.add_parser(
-        "audit",
-        help=audit.SUMMARY,
-        description=audit.DESCRIPTION,
-        epilog=f"{audit.VERIFY_EXAMPLES}\n  mission-control audit head > audit.head",
-    )
-    audit_commands = audit_parser.add_subparsers(title="commands", metavar="COMMAND", dest="audit_command")
-    for name, command in _AUDIT_COMMANDS.items():
-        _add(audit_commands, name, command)
-    audit_parser.set_defaults(chosen=None)
+    for group, (module, members) in _GROUPS.items():
+        group_parser = commands.add_parser(
+            group, help=module.SUMMARY, description=module.DESCRIPTION, epilog=module.EXAMPLES
+        )
+        group_commands = group_parser.add_subparsers(title="commands", metavar="COMMAND", dest=f"{group}_command")
+        for name, command in members.items():
+            _add(group_commands, name, command)
+        group_parser.set_defaults(chosen=None)
     return parser
 
 
@@ -167,10 +218,16 @@ def _run(words: list[str]) -> int:
         options = _parse(parser, words)
         command: _Command | None = getattr(options, "chosen", None)
         if command is None:
-            parser.error("a command is needed" if options.command is None else "audit needs a command, verify or head")
+            group = options.command
+            parser.error(f"{group} needs a command, {_listed(_GROUPS[group][1])}" if group else "a command is needed")
         client = command.prepare(options)
         output = Output()
-        return run_interruptibly(lambda: _carry_out(command, options, client, output), lambda: _stop(client, output))
+        stop = command.stop
+        if stop is None:
+            return _carry_out(command, options, client, output)
+        return run_interruptibly(
+            lambda: _carry_out(command, options, client, output), lambda: _stop(client, output, lambda: stop(options))
+        )
     except (UsageError, SettingsError) as error:
         return _say(str(error), wrong_usage)
     except CommandError as error:
@@ -214,15 +271,22 @@ def _carry_out(command: _Command, options: argparse.Namespace, client: Client, o
         output.flush()
 
 
-def _stop(client: Client, output: Output) -> None:
-    """Cancel the statement that the server works on, and let go of the connection."""
+def _stop(client: Client, output: Output, more: Callable[[], None]) -> None:
+    """Cancel the statement that the server works on, let go of the connection, and do what else the command has to."""
     output.clear_progress()
     client.disconnect(0)
+    with contextlib.suppress(MissionControlError):
+        more()
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
 
 
 def _is_health(words: Sequence[str]) -> bool:
     """Whether the command is health, as far as a command line that may be wrong can tell."""
-    return next((word for word in words if word in _COMMANDS or word == "audit"), None) == "health"
+    return next((word for word in words if word in _COMMANDS or word in _GROUPS), None) == "health"
 
 
 def _say(sentence: str, code: int = EXIT_OK) -> int:

@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import unicodedata
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TextIO
 
@@ -225,6 +226,8 @@ def _json_text(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, decimal.Decimal):
         return f"{value:f}"
+    if isinstance(value, uuid.UUID):
+        return str(value)
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
 
 

@@ -126,10 +126,10 @@ def add_format_options(parser: argparse.ArgumentParser, *formats: str) -> None:
     parser.set_defaults(format="table")
 
 
-def make_client(options: argparse.Namespace, read_only: bool = False) -> Client:
+def make_client(options: argparse.Namespace, read_only: bool = False, pool_size: int = 1) -> Client:
     """A client for the command, from options, environment and env file; nothing is connected yet.
 
-    `read_only` is a default of the session, beside the read-only transactions of the command.
+    `read_only` is a default of the session, beside the read-only transactions of the command; `pool_size`: connections at most.
     """
     given = vars(options)
     url = given.get("url")
@@ -149,7 +149,7 @@ def make_client(options: argparse.Namespace, read_only: bool = False) -> Client:
         settings,
         application_name=f"mission-control {options.command}",
         options=(settings.options + more).strip(),
-        pool_size=1,
+        pool_size=pool_size,
         # A slow statement is no news to who waits for it.
         slow_query=float("inf"),
     )

@@ -16,6 +16,7 @@ from .activity import (
 from .backups import check_backups
 from .certificate import check_certificate
 from .contents import check_audit_chain, check_stale_task_runs
+from .inventory import check_inventory_sources
 from .migrations import check_migrations, check_repeatables
 from .schema import check_schema_objects, check_tables
 from .server import check_connection, check_database_size, check_replication_slots, check_server, check_transaction_ids
@@ -152,6 +153,15 @@ CHECKS = (
         "without any backup",
         thresholds=("backup_warn_seconds", "archive_warn_seconds"),
         reads=("backup_runs",),
+    ),
+    HealthCheck(
+        "inventory_sources",
+        check_inventory_sources,
+        "warns when a source that is asked by the clock had no complete sync for several of its intervals; `not checked` without "
+        "such a source",
+        thresholds=("inventory_warn_intervals",),
+        reads=("inventory_sources",),
+        needs="`SELECT` on `inventory_sources`, and on `task_runs` for why its last sync failed",
     ),
 )
 NAMES = tuple(check.name for check in CHECKS)

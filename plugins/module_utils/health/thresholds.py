@@ -50,6 +50,9 @@ class Thresholds:
         36 * 3600, "Seconds since the last successful backup ended; by default a daily one may be half a day late."
     )
     archive_warn_seconds: float = _threshold(3600, "Seconds that write-ahead log has been waiting to be archived.")
+    inventory_warn_intervals: float = _threshold(
+        3, "Age of the last complete sync of a source of the inventory, as a multiple of its interval."
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -217,7 +217,7 @@ def _object(name: str, value: object) -> dict[str, Any]:
     plain = all(type(key) is str and type(each) is str for key, each in value.items())
     growth = 0 if plain else _growth(name, value)
     text = json.dumps(value, ensure_ascii=False)
-    if _unstorable(text) or "\\u0000" in text and _holds_nul(value):
+    if _unstorable(text) or ("\\u0000" in text and _holds_nul(value)):
         raise _UnfitError(f"its {name} hold a character that cannot be stored")
     # Three bytes and more for a character.
     if (len(text) > _SHORT_JSON or growth) and len(text.encode()) + growth > _LONGEST_JSON:

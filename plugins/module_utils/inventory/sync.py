@@ -279,7 +279,9 @@ class _Writer:
             )
             refused = [self._too_much(kind, *each) for each in row["refused"] or ()]
             problems += refused
-            if not refused and len(self._acceptable[kind].whole) == sum(each.kind == kind for each in snapshot.listings):
+            if not refused and len(self._acceptable[kind].whole) == sum(
+                each.kind == kind for each in snapshot.listings
+            ):
                 complete[kind] = snapshot.observed_at.isoformat()
         transaction.query(
             _NOTE_SOURCE,
@@ -414,10 +416,10 @@ _COLUMNS: dict[Kind, dict[str, str]] = {
         "metadata": "jsonb",
     },
 }
-_DEFAULTS = {"status": "'unknown'", "labels": "'{}'", "metadata": "'{}'"}
+_DEFAULTS = {"name": "g.external_id", "status": "'unknown'", "labels": "'{}'", "metadata": "'{}'"}
 _GIVEN = {
     # A name that is not told stays, and a cluster may be a person's.
-    "name": "coalesce(g.name, t.name, g.external_id)",
+    "name": "coalesce(g.name, t.name)",
     "cluster": "coalesce(g.cluster, t.cluster)",
     # Only hosts and services of the same source; which service of another one it belongs to is a person's to say.
     "host_id": "gh.id",

@@ -5,21 +5,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import json
-import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from ..snapshot import FetchError
 from ..values import text_or_none
+from .http_lists import CONNECT_SECONDS, cause_of, files_of
 from .options import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_CONNECT_SECONDS = 10
 _MOST_BYTES = 64 * 2**20  # of one answer
 _CHUNK = 2**20
 # An expired list is asked from its start again so many times.
@@ -63,8 +61,7 @@ class Api:
         self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if login:
             self._headers["Authorization"] = login["value"]
-        self._seconds = timeout
-        self._timeout = urllib3.Timeout(connect=min(timeout, _CONNECT_SECONDS), read=timeout)
+        self._timeout = urllib3.Timeout(connect=min(timeout, CONNECT_SECONDS), read=timeout)
         self._pool = RESTClientObject(configuration).pool_manager
         # Chain and name are verified as ever. Python 3.13 also wants entries that many clusters' own authorities leave out, and kubectl does not.
         context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=self._pool.connection_pool_kw["cert_reqs"])
@@ -145,6 +142,8 @@ class Api:
                 redirect=False,
                 retries=False,
                 preload_content=False,
+                # Told by _whole(), whichever urllib3 it is.
+                enforce_content_length=False,
             )
             try:
                 text = _whole(response)
@@ -152,7 +151,7 @@ class Api:
                 # Half read, it is of no use for the next request.
                 response.close()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise ApiError(connection_cause(error, self._seconds)) from None
+            raise ApiError(cause_of(error)) from None
         if response.status not in (200, 201):
             raise ApiError(_status_cause(response.status, text), response.status)
         return _json_object(text, str(response.headers.get("content-type", "")))
@@ -169,7 +168,6 @@ def _whole(response: Any) -> str:
                 f"an answer is larger than {_MOST_BYTES // 2**20} MiB, so give the source a smaller page_size"
             )
     promised = response.headers.get("content-length", "")
-    # urllib3 1 takes the end of a connection for that of an answer.
     if promised.isdigit() and size < int(promised):
         raise ApiError("the connection broke off")
     return b"".join(chunks).decode("utf-8", "replace")
@@ -206,43 +204,6 @@ def _status_cause(status: int, text: str) -> str:
     return f"the server answers {status}{word}"
 
 
-def connection_cause(error: BaseException, seconds: int) -> str:
-    """Why there is no answer, as a clause."""
-    import socket
-    import ssl
-
-    import urllib3
-
-    chain: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting and len(chain) < 20:
-        each = waiting.pop(0)
-        if isinstance(each, BaseException) and each not in chain:
-            chain.append(each)
-            waiting += [*each.args, getattr(each, "reason", None), each.__cause__, each.__context__]
-    for each in chain:
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {each.verify_message}"
-        if isinstance(each, urllib3.util.ssl_match_hostname.CertificateError):  # of urllib3 1
-            return "its certificate is not accepted: it is for another name"
-        if isinstance(each, socket.gaierror):
-            return "its name is not known to DNS"
-        if isinstance(each, ConnectionRefusedError):
-            return "it refuses connections"
-    for each in chain:
-        # A refused connection is one of urllib3's time-outs, too.
-        if isinstance(each, TimeoutError) or (
-            isinstance(each, urllib3.exceptions.TimeoutError)
-            and not isinstance(each, urllib3.exceptions.NewConnectionError)
-        ):
-            return f"it sent nothing for {seconds} s"
-        if isinstance(each, ssl.SSLError):
-            return f"TLS fails ({each.reason or 'no reason given'})"
-        if isinstance(each, OSError) and each.errno and not isinstance(each, ConnectionError):
-            return f"the connection fails ({os.strerror(each.errno)})"
-    return "the connection broke off"
-
-
 @contextlib.contextmanager
 def connected(options: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[Api]:
     """The server of a source.
@@ -268,7 +229,7 @@ def connected(options: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterato
     # From the source alone: a variable of the environment must not say where a token is sent.
     proxy = options["proxy"] or kubeconfig["clusters"][0]["cluster"].get("proxy-url")
     with contextlib.ExitStack() as files:
-        _keep_in_memory(kubeconfig, files)
+        _without_data(kubeconfig, files)
         try:
             # With a directory, as older versions run a program in none.
             KubeConfigLoader(kubeconfig, config_base_path="/").load_and_set(configuration)  # type: ignore[no-untyped-call]
@@ -373,18 +334,13 @@ def server_problem(server: object) -> str:
     return "holds a login: give it below secrets" if "@" in parts.netloc else ""
 
 
-def _keep_in_memory(kubeconfig: Mapping[str, Any], files: contextlib.ExitStack) -> None:
-    """Replace keys and certificates by files that have no place on a disk, where the client would leave them if it is killed."""
-    if not hasattr(os, "memfd_create"):
-        return
+def _without_data(kubeconfig: Mapping[str, Any], files: contextlib.ExitStack) -> None:
+    """Replace keys and certificates by files without a name, as the client would leave those that it writes if it is killed."""
     for part in (kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]):
-        for name in [name for name in part if name in {f"{path}-data" for path in _PATHS}]:
-            try:
-                content = base64.b64decode(part.pop(name), validate=True)
-            except (TypeError, ValueError, binascii.Error):
-                raise FetchError(f"The kubeconfig's {name} is no base64.") from None
-            descriptor = os.memfd_create(name)
-            files.callback(os.close, descriptor)
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(content)
-            part[name[: -len("-data")]] = f"/proc/self/fd/{descriptor}"
+        for path in _PATHS:
+            if f"{path}-data" in part:
+                try:
+                    content = base64.b64decode(part.pop(f"{path}-data"), validate=True).decode("ascii")
+                except (TypeError, ValueError):
+                    raise FetchError(f"The kubeconfig's {path}-data is no certificate or key in base64.") from None
+                (part[path],) = files.enter_context(files_of(content))

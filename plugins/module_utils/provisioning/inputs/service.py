@@ -20,6 +20,7 @@ _PREFIX = "mission_control_service_"
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # What RFC 6750 allows in a bearer token, in the length that nobody guesses.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
 _LONGEST_ENVIRONMENT = 100
 _NUMBERS = {
@@ -63,7 +64,7 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     if not _amount(own["budget_usd"]):
         yield f"{_PREFIX}budget_usd is {shown(own['budget_usd'])}, but it must be an amount above 0 such as 25 or 12.50, or empty for no budget."
     yield from _text_problems(inputs)
-    yield from _token_problems(own["api_tokens"])
+    yield from _token_problems(own["api_tokens"], own["refresh_tokens"])
 
 
 def _address_problems(own: Mapping[str, Any]) -> Iterator[str]:
@@ -93,9 +94,20 @@ def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         yield f"The password in {name} {problem}."
 
 
-def _token_problems(tokens: Any) -> Iterator[str]:
-    for number, token in enumerate(tokens, start=1):
-        which = f"Token {number} in {_PREFIX}api_tokens"
+def _token_problems(api_tokens: Any, refresh_tokens: Mapping[Any, Any]) -> Iterator[str]:
+    # No name is shown: who mixes up names and tokens has written the secret there.
+    for number, name in enumerate(refresh_tokens, start=1):
+        if not isinstance(name, str) or not _TOKEN_NAME.fullmatch(name):
+            yield (
+                f"Name {number} in {_PREFIX}refresh_tokens may hold 1 to 63 lower-case letters, digits, - and _ only, and begins with a "
+                "letter or a digit."
+            )
+    every = [(f"Token {number} in {_PREFIX}api_tokens", token) for number, token in enumerate(api_tokens, start=1)]
+    every += [
+        (f"Token {number} in {_PREFIX}refresh_tokens", token)
+        for number, token in enumerate(refresh_tokens.values(), start=1)
+    ]
+    for number, (which, token) in enumerate(every):
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             yield f"{which} may hold letters, digits and - . _ ~ + / only: take the output of openssl rand -hex 32."
         elif not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN:
@@ -103,7 +115,7 @@ def _token_problems(tokens: Any) -> Iterator[str]:
                 f"{which} has {len(token)} characters, but a token has {_SHORTEST_TOKEN} to {_LONGEST_TOKEN}: "
                 "take the output of openssl rand -hex 32."
             )
-        elif token in tokens[: number - 1]:
+        elif token in [other for _which, other in every[:number]]:
             yield f"{which} is there twice: remove one of them."
 
 

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Pack the code of the service into one archive whose bytes depend on nothing but the files in it."""
+"""Pack the code of a service into one archive whose bytes depend on nothing but the files in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_release(application: str, collection: str, site_directory: str = "") -
     """Pack the application, what it needs of the library and the manifest of the schema that they expect.
 
     Args:
-        application: directory of the application's package.
+        application: directory of the application's package, whose name it has.
         collection: root directory of the collection.
         site_directory: of a homelab's own migrations; empty for none.
 
@@ -44,7 +44,7 @@ def build_release(application: str, collection: str, site_directory: str = "") -
     sql_directory = os.path.join(collection, "files/sql")
     manifest = Manifest.of_directory(sql_directory, collection_version(collection) or "", site_directory)
     library = os.path.join(collection, "plugins/module_utils")
-    program = read_package(application, "mission_control_service")
+    program = read_package(application, os.path.basename(application.rstrip("/")))
     modules = imported_modules(content.decode() for path, content in program.items() if path.endswith(".py"))
     return pack(
         {

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,8 +12,7 @@ from urllib.parse import urlsplit
 from flask import Response, render_template, request
 
 from .problems import ProblemError
-from .sessions import LIFETIME, Sessions
-from .tokens import LONGEST
+from .sessions import LIFETIME, Session, Sessions, form_key
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from .configuration import Configuration
     from .credentials import Credentials
     from .metrics import RequestMetrics
+    from .tokens import Tokens
 
 COOKIE = "mission_control_session"
 OFF = "No API token is configured, so API and page are off: put one into the file api-tokens and restart the service."
+NO_REFRESH = "No refresh token is configured, so nobody may ask for a refresh: put one into the file refresh-tokens and restart the service."
+_READS_ONLY = "An API token may read and ask for nothing: send a refresh token."
+_REFRESHES_ONLY = "A refresh token may ask for a refresh of the inventory and read nothing: send an API token."
 _CHALLENGE = 'Bearer realm="mission-control"'
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
@@ -32,46 +36,89 @@ class Access:
 
     def __init__(self, configuration: Configuration, credentials: Credentials, metrics: RequestMetrics) -> None:
         self._tokens = credentials.tokens
+        self._refresh_tokens = credentials.refresh_tokens
         self._secure = configuration.cookie_secure
         self._sessions = Sessions()
         self._metrics = metrics
 
     def require_on(self) -> None:
-        """Raises: ProblemError 404 while no token is configured."""
-        if not self._tokens:
+        """Raises: ProblemError 404 while no token of either kind is configured."""
+        if not self._tokens and not self._refresh_tokens:
             raise ProblemError(404, OFF)
 
     def require_token(self) -> None:
-        """Raises: ProblemError 404 as above; 401 without a known bearer token."""
-        self.require_on()
+        """Raises: ProblemError 404 while no API token is configured; 401 without a known bearer token; 403 with a refresh token."""
+        self._bearer(self._tokens, OFF, self._refresh_tokens, _REFRESHES_ONLY)
+
+    def require_refresh_token(self) -> str:
+        """The name of the refresh token of this request.
+
+        Raises:
+            ProblemError: 404 while no refresh token is configured; 401 without a known bearer token; 403 with an API token.
+        """
+        token = self._bearer(self._refresh_tokens, NO_REFRESH, self._tokens, _READS_ONLY)
+        return self._refresh_tokens.name_of(token) or ""
+
+    def _bearer(self, wanted: Tokens, off: str, others: Tokens, refusal: str) -> str:
+        if not wanted:
+            raise ProblemError(404, off)
         header = request.headers.get("Authorization")
         if header is None:
             raise ProblemError(
-                401, "Send an API token: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": _CHALLENGE}
+                401, "Send a token: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": _CHALLENGE}
             )
         match = _BEARER.fullmatch(header)
-        if match is None or not self._knows(match[1]):
-            challenge = f'{_CHALLENGE}, error="invalid_token"'
-            raise ProblemError(401, "The API token is not known here.", headers={"WWW-Authenticate": challenge})
-
-    def _knows(self, token: str) -> bool:
-        known = len(token) <= LONGEST and self._tokens.know(token)
-        if not known:
+        if match is not None and wanted.know(match[1]):
+            return match[1]
+        if match is not None and others.know(match[1]):
+            challenge = f'{_CHALLENGE}, error="insufficient_scope"'
+            raise ProblemError(403, refusal, headers={"WWW-Authenticate": challenge})
+        if match is not None:
             self._metrics.rejected_tokens.inc()
-        return known
+        challenge = f'{_CHALLENGE}, error="invalid_token"'
+        raise ProblemError(401, "The token is not known here.", headers={"WWW-Authenticate": challenge})
 
-    def logged_in(self) -> bool:
-        """Whether the request has the cookie of a session that has not ended."""
-        return self._sessions.know(request.cookies.get(COOKIE, ""))
+    @property
+    def refreshable(self) -> bool:
+        """Whether anybody may ask for a refresh."""
+        return bool(self._refresh_tokens)
+
+    def session(self) -> Session | None:
+        """The session that the cookie of the request names; None where it has ended or there is none."""
+        return self._sessions.find(request.cookies.get(COOKIE, ""))
+
+    def form_key(self) -> str:
+        """What the forms of this session hold, so that nobody else can have made them."""
+        return form_key(request.cookies.get(COOKIE, ""))
+
+    def require_own_form(self) -> None:
+        """Raises: ProblemError 403; the form is not one that this service has made for this session. 411; it has no length."""
+        require_form()
+        given = request.form.get("key", "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self.form_key().encode()):
+            raise ProblemError(403, "This form is of another session than this one: go to the page and try again.")
 
     def log_in(self, token: str) -> Response | None:
-        """An answer that sets the cookie; None if the token is not known."""
-        if not self._knows(token):
+        """An answer that sets the cookie; None if the token is not known. Who is logged in keeps the rights of both tokens."""
+        session = Session(self._tokens.know(token), self._refresh_tokens.name_of(token))
+        if not session.reads and session.refresher is None:
+            self._metrics.rejected_tokens.inc()
             return None
+        before = self.session()
+        if before is not None:
+            session.reads = session.reads or before.reads
+            session.refresher = session.refresher or before.refresher
+            self._sessions.end(request.cookies.get(COOKIE, ""))
         answer = Response(status=303, headers={"Location": "/"})
         secure = self._secure == "always" or (self._secure == "auto" and request.is_secure)
         answer.set_cookie(
-            COOKIE, self._sessions.begin(), max_age=LIFETIME, httponly=True, samesite="Strict", secure=secure, path="/"
+            COOKIE,
+            self._sessions.begin(session),
+            max_age=LIFETIME,
+            httponly=True,
+            samesite="Strict",
+            secure=secure,
+            path="/",
         )
         return answer
 
@@ -96,28 +143,33 @@ def register_login(app: Flask, access: Access) -> None:
     @app.get("/login")
     def show_login() -> Response:
         access.require_on()
-        if access.logged_in():
+        if access.session() is not None:
             return Response(status=303, headers={"Location": "/"})
         return Response(render_template("login.html", wrong=False))
 
     @app.post("/login")
     def log_in() -> Response:
         access.require_on()
-        _require_own_form()
-        if request.content_length is None:
-            # A body without a length would be read to its end, however far that is.
-            raise ProblemError(411, "The request has no Content-Length.")
+        require_form()
         answer = access.log_in(request.form.get("token", "").strip())
         return answer or Response(render_template("login.html", wrong=True), 403)
 
     @app.post("/logout")
     def log_out() -> Response:
         access.require_on()
-        _require_own_form()
+        _require_own_origin()
         return access.log_out()
 
 
-def _require_own_form() -> None:
+def require_form() -> None:
+    """Raises: ProblemError 403; the form is one of another site. 411; it has no length."""
+    _require_own_origin()
+    if request.content_length is None:
+        # A body without a length would be read to its end, however far that is.
+        raise ProblemError(411, "The request has no Content-Length.")
+
+
+def _require_own_origin() -> None:
     if from_elsewhere():
         raise ProblemError(
             403,

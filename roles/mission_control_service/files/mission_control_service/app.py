@@ -18,6 +18,7 @@ from .metrics import RequestMetrics, metrics_blueprint
 from .openapi import openapi_blueprint
 from .page import page_blueprint
 from .problems import ProblemError, register_errors
+from .refresh import refresh_blueprint
 from .statistics import Statistics
 from .summary import summary_blueprint
 from .template_filters import register_filters
@@ -79,6 +80,7 @@ def create_app(
     ):
         api.register_blueprint(part)
     app.register_blueprint(api)
+    app.register_blueprint(refresh_blueprint(API, access, health, database), url_prefix=API)
     app.register_blueprint(openapi_blueprint(API, health.version, access), url_prefix=API)
     return app
 

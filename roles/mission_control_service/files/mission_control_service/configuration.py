@@ -31,7 +31,7 @@ class Configuration:
     Attributes:
         bind: address and port to listen on, such as 127.0.0.1:3000 or [::1]:3000.
         environment: name of the environment, shown by /health and on the page.
-        secrets_directory: where `database.env` and `api-tokens` are; systemd's $CREDENTIALS_DIRECTORY goes
+        secrets_directory: where `database.env`, `api-tokens` and `refresh-tokens` are; systemd's $CREDENTIALS_DIRECTORY goes
             before it. None: no tokens, and the database as the client library finds it.
         health_cache_seconds: for how long the result of a health check is given to everybody who asks.
         threads: requests that are worked on at the same time.

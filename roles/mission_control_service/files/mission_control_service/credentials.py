@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DATABASE_FILE = "database.env"
 TOKENS_FILE = "api-tokens"
+REFRESH_TOKENS_FILE = "refresh-tokens"
 _OTHERS = ("DATABASE_URL", "MISSION_CONTROL_ENV_FILE")
 
 
@@ -25,11 +26,13 @@ class Credentials:
 
     Attributes:
         env_file: with the POSTGRES_* settings of the database; None: the client library looks for itself.
-        tokens: what opens the API and the page; without any both are off.
+        tokens: what may read the API and the page.
+        refresh_tokens: what may ask for a refresh of the inventory, by their names; they read nothing.
     """
 
     env_file: str | None = None
     tokens: Tokens = field(default_factory=Tokens)
+    refresh_tokens: Tokens = field(default_factory=Tokens)
 
     def forget_other_databases(self, environment: MutableMapping[str, str]) -> None:
         """Remove what names a database beside the env file, where there is one: it names the database alone.
@@ -55,12 +58,21 @@ class Credentials:
                 f"The directory of the secrets, {directory}, does not exist: make it, or leave the setting out."
             )
         env_file = os.path.join(directory, DATABASE_FILE)
-        tokens_file = os.path.join(directory, TOKENS_FILE)
-        try:
-            tokens = Tokens.parse(_read(tokens_file) or "")
-        except TokensError as error:
-            raise ConfigurationError(f"In {tokens_file}, {error}") from None
-        return cls(env_file if os.path.exists(env_file) else None, tokens)
+        tokens = _tokens(os.path.join(directory, TOKENS_FILE))
+        refresh_file = os.path.join(directory, REFRESH_TOKENS_FILE)
+        refresh_tokens = _tokens(refresh_file, named=True)
+        if refresh_tokens.shares_with(tokens):
+            raise ConfigurationError(
+                f"In {refresh_file} is a token that is in {TOKENS_FILE} too: make another one for it."
+            )
+        return cls(env_file if os.path.exists(env_file) else None, tokens, refresh_tokens)
+
+
+def _tokens(path: str, named: bool = False) -> Tokens:
+    try:
+        return Tokens.parse(_read(path) or "", named)
+    except TokensError as error:
+        raise ConfigurationError(f"In {path}, {error}") from None
 
 
 def _read(path: str) -> str | None:

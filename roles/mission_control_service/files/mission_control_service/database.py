@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reading the database within bounds, whatever state it is in."""
+"""Asking the database within bounds, whatever state it is in."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class UnavailableError(Exception):
 
 
 class Reader:
-    """One connection during one reading."""
+    """One connection during one reading, or during the one call that writes."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -95,12 +95,23 @@ class Database:
         Raises:
             UnavailableError: there is no connection, it broke, or the answer did not come in time.
         """
+        return self._counted(work, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else "")
+
+    def write(self, work: Callable[[Reader], T]) -> T:
+        """Do `work` in a transaction that may write, by the functions that the login may call: it has no right on a table.
+
+        What `work` raises undoes it. An UnavailableError may also mean that nobody knows whether it was done.
+
+        Raises:
+            UnavailableError: as of `read`.
+        """
+        return self._counted(work, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", commit=True)
+
+    def _counted(self, work: Callable[[Reader], T], begin: str, commit: bool = False) -> T:
         began = monotonic()
-        outcome = "unavailable"
+        outcome = "succeeded"
         try:
-            result = self._read(work, snapshot)
-            outcome = "succeeded"
-            return result
+            return self._do(work, begin, commit)
         except StatementCanceledError:
             outcome = "cancelled"
             failure = UnavailableError("The database needed too long for this question.")
@@ -112,6 +123,7 @@ class Database:
             logger.error("The database refused a query of the service (SQLSTATE %s)", error.sqlstate)
             failure = UnavailableError("The database refused the question; see /ready for the version of its schema.")
         except MissionControlError:
+            outcome = "unavailable"
             failure = UnavailableError("The database cannot be reached at the moment.", look_anew=True)
         finally:
             with self._lock:
@@ -119,15 +131,18 @@ class Database:
                 self._seconds += monotonic() - began
         raise failure
 
-    def _read(self, work: Callable[[Reader], T], snapshot: bool) -> T:
+    def _do(self, work: Callable[[Reader], T], begin: str, commit: bool) -> T:
         with self.client.borrow(_POOL_TIMEOUT) as session, cut_at(monotonic() + self._longest, session):
-            if not snapshot:
+            if not begin:
                 return work(Reader(session))
-            session.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            session.command(begin)
             try:
-                return work(Reader(session))
+                result = work(Reader(session))
+                if commit:
+                    session.command("COMMIT")
+                return result
             finally:
-                # It has changed nothing. If the connection is lost so is the transaction, and the pool notices.
+                # After a commit it does nothing. If the connection is lost so is the transaction, and the pool notices.
                 with contextlib.suppress(MissionControlError):
                     session.command("ROLLBACK")
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mission_control.audit.log import AuditHead, verify_audit_chain
+from mission_control.inventory.snapshot import KINDS
 
+from .resources import COMPLETE_SECONDS
 from .usage_api import DAY, SINCE, SUMS, TODAY
 
 if TYPE_CHECKING:
@@ -54,6 +56,20 @@ class Inventory:
     @property
     def unwell_count(self) -> int:
         return self.hosts["offline"] + self.hosts["degraded"] + self.workloads["failed"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What fills the inventory.
+
+    Attributes:
+        rows: of the view inventory_source_status, with `complete_seconds`: how long ago the snapshot was begun that last listed everything; None
+            for none yet.
+        gone: rows that a source lists no longer, by its name and the kind.
+    """
+
+    rows: tuple[Row, ...]
+    gone: dict[tuple[str, str], int]
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,18 @@ def read_inventory(reader: Reader) -> Inventory:
         reader.row("SELECT count(*) FROM services WHERE gone_at IS NULL")["count"],
         tuple(reader.rows(_UNWELL, [UNWELL_SHOWN])),
     )
+
+
+def read_sources(reader: Reader) -> Sources:
+    rows = reader.rows(
+        "SELECT name, connector, enabled, last_run_status, last_run_error, hosts, services, workloads, gone, "  # noqa: S608 - constants
+        f"{COMPLETE_SECONDS} AS complete_seconds FROM inventory_source_status ORDER BY name"
+    )
+    gone = " UNION ALL ".join(
+        f"SELECT source, '{kind}' AS kind, count(*) FROM {kind} WHERE gone_at IS NOT NULL GROUP BY source"  # noqa: S608 - constants
+        for kind in KINDS
+    )
+    return Sources(tuple(rows), {(row["source"], row["kind"]): row["count"] for row in reader.rows(gone)})
 
 
 def read_runs(reader: Reader) -> Runs:

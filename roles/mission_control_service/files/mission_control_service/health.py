@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify
 from mission_control.health.check import check_health
+from mission_control.health.inventory import silence
 
 from .cached import Cached
 from .database import UnavailableError
@@ -92,6 +93,9 @@ def public_message(check: Check) -> str:
     """The message of a check for anybody: an error of driver or server may name hosts, logins and statements."""
     if check.name == "connection" and check.status == "fail":
         return _UNREACHABLE
+    if check.name == "inventory_sources" and check.data.get("silent"):
+        # Without the errors of the syncs, which may name the addresses of sources.
+        return silence(check.data["silent"], with_errors=False)
     return _REFUSED if "sqlstate" in check.data else check.message
 
 

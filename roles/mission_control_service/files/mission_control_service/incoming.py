@@ -8,7 +8,7 @@ import re
 
 # Request line and headers, in bytes: what nginx takes.
 LONGEST_HEAD = 32 * 1024
-# The only body that means anything is the login form.
+# The only bodies that mean anything are short forms and the names of sources to refresh.
 LARGEST_BODY = 16 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n")
 

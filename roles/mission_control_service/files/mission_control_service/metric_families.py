@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mission_control.inventory.snapshot import KINDS
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from .figures import CALL_OUTCOMES
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mission_control.health.report import HealthReport
     from prometheus_client.metrics_core import Metric
 
-    from .figures import Audit, Inventory, Runs, Tools, Usage
+    from .figures import Audit, Inventory, Runs, Sources, Tools, Usage
     from .health import Health
     from .statistics import Statistics
 
@@ -50,6 +51,7 @@ class ServiceCollector:
         yield from _pool_and_queries(self._health)
         found: dict[str, Any] = {
             "inventory": statistics.inventory,
+            "sources": statistics.sources,
             "runs": statistics.runs,
             "usage": statistics.usage,
             "tools": statistics.tools,
@@ -138,6 +140,32 @@ def _inventory(figures: Inventory) -> Iterator[Metric]:
     yield _gauge("services", "Services.", "", {"": figures.services})
 
 
+def _sources(figures: Sources) -> Iterator[Metric]:
+    age = GaugeMetricFamily(
+        f"{_PREFIX}inventory_source_age_seconds",
+        "Since the source was last listed whole.",
+        labels=("source", "connector"),
+    )
+    success = GaugeMetricFamily(
+        f"{_PREFIX}inventory_source_last_sync_success",
+        "Whether the sync that ended last succeeded.",
+        labels=("source", "connector"),
+    )
+    rows = GaugeMetricFamily(
+        f"{_PREFIX}inventory_rows", "Rows that a source lists, or lists no longer.", labels=("source", "kind", "state")
+    )
+    for source in figures.rows:
+        labels = (source["name"], source["connector"])
+        if source["complete_seconds"] is not None:
+            age.add_metric(labels, max(0.0, source["complete_seconds"]))
+        if source["last_run_status"] is not None:
+            success.add_metric(labels, int(source["last_run_status"] == "succeeded"))
+        for kind in KINDS:
+            rows.add_metric((source["name"], kind, "live"), source[kind])
+            rows.add_metric((source["name"], kind, "gone"), figures.gone.get((source["name"], kind), 0))
+    yield from (age, success, rows)
+
+
 def _runs(figures: Runs) -> Iterator[Metric]:
     yield _gauge("task_runs_open", "Runs that are not finished, by status.", "status", figures.open)
     yield _counter(
@@ -193,7 +221,14 @@ def _audit(figures: Audit) -> Iterator[Metric]:
     yield _gauge("audit_chain_valid", description, "", {"": int(figures.valid)})
 
 
-_FIGURES: Any = {"inventory": _inventory, "runs": _runs, "usage": _usage, "tools": _tools, "audit": _audit}
+_FIGURES: Any = {
+    "inventory": _inventory,
+    "sources": _sources,
+    "runs": _runs,
+    "usage": _usage,
+    "tools": _tools,
+    "audit": _audit,
+}
 
 
 def _gauge(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from . import summary, usage_api
+from . import refresh, summary, usage_api
 from .fields import Field, object_schema
 from .inventory import INVENTORY_FIELDS, INVENTORY_PARAMETERS
 from .lists import list_parameters
@@ -38,7 +38,10 @@ _PROBLEM: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "parameter": {"type": "string", "description": "The query parameter that is wrong."},
+        "parameter": {
+            "type": "string",
+            "description": "The query parameter, or the member of the body, that is wrong.",
+        },
     },
     "required": ["type", "title", "status", "detail"],
     "additionalProperties": False,
@@ -46,8 +49,18 @@ _PROBLEM: dict[str, Any] = {
 _ERRORS = {
     400: "A parameter is unknown, given twice or wrong.",
     401: "There is no known token.",
+    403: "The token is of the kind that may not do this.",
     404: "There is no such object, or the API is off since no token is configured.",
     503: "The database cannot be reached or needs too long.",
+}
+# Of the request that has a body.
+_REFRESH_ERRORS = {
+    409: "No source is enabled, or one that is named is not.",
+    411: "The body has no length.",
+    413: "The body is too large.",
+    415: "The body is of another type than application/json.",
+    422: "A source is not known.",
+    429: "A source was refreshed a moment ago; see the header Retry-After.",
 }
 
 
@@ -94,20 +107,32 @@ def openapi_document(prefix: str, version: str) -> Document:
         usage_api.PARAMETERS,
     )
     _add_page(schemas, "TokenUsage", usage_api.FIELDS)
+    schemas["RefreshRequest"] = refresh.BODY_SCHEMA
+    schemas["RefreshedSource"] = refresh.ITEM_SCHEMA
+    paths[refresh.PATH] = _refresh_operation()
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Mission Control",
             "version": version,
-            "description": "Read API over the inventory, tasks and costs of a homelab.",
+            "description": "Read API over the inventory, tasks and costs of a homelab, and a request to refresh the inventory.",
         },
         "servers": [{"url": prefix}],
         "security": [{"token": []}],
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "responses": {str(status): _problem_response(text) for status, text in _ERRORS.items()},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "An API token."},
+                "refreshToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A refresh token, which reads nothing.",
+                },
+            },
+            "responses": {
+                str(status): _problem_response(text) for status, text in {**_ERRORS, **_REFRESH_ERRORS}.items()
+            },
         },
     }
 
@@ -123,15 +148,51 @@ def _operation(
         "description": "Done.",
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
     }
-    errors = {str(status): {"$ref": f"#/components/responses/{status}"} for status in _ERRORS}
     return {
         "get": {
             "operationId": identifier,
             "summary": description,
             "parameters": [*path, *(_query(parameter) for parameter in parameters)],
-            "responses": {"200": answer, **errors},
+            "responses": {"200": answer, **_errors(_ERRORS)},
         }
     }
+
+
+def _refresh_operation() -> Document:
+    items = {"type": "array", "items": {"$ref": "#/components/schemas/RefreshedSource"}}
+    answer = {
+        "description": "Queued. Asked again before the runs have begun, it gives the same ones.",
+        "headers": {
+            "Location": {"description": "Address of the first run.", "required": True, "schema": {"type": "string"}}
+        },
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"items": items},
+                    "required": ["items"],
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
+    return {
+        "post": {
+            "operationId": "refreshInventory",
+            "summary": "Have the sources of the inventory listed anew.",
+            "security": [{"refreshToken": []}],
+            "parameters": [],
+            "requestBody": {
+                "required": False,
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RefreshRequest"}}},
+            },
+            "responses": {"202": answer, **_errors({**_ERRORS, **_REFRESH_ERRORS})},
+        }
+    }
+
+
+def _errors(statuses: Iterable[int]) -> Document:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 
 def _query(parameter: Parameter) -> Document:

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The page for people: the state of everything at one glance."""
+"""The page for people: the state of everything at one glance, and a button that refreshes the inventory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from .chart import cost_chart
 from .database import UnavailableError
 from .figures import DAYS_SHOWN, HOST_STATUSES
 from .health import NO_REPORT, public_check
+from .problems import ProblemError
+from .refresh import PATH as REFRESH_PATH
+from .refresh import request_refresh
 
 if TYPE_CHECKING:
     from mission_control.health.report import HealthReport
@@ -43,8 +46,13 @@ def page_blueprint(
     @blueprint.get("/")
     def show_page() -> Response:
         access.require_on()
-        if not access.logged_in():
+        session = access.session()
+        if session is None:
             return Response(status=303, headers={"Location": "/login"})
+        notice, session.notice = session.notice, ""
+        refresh = {"address": REFRESH_PATH, "key": access.form_key()} if session.refresher else None
+        if not session.reads:
+            return Response(render_template("refresh_only.html", refresh=refresh, notice=notice))
         statistics.refresh()
         report = health.report()
         zone, active = _read_runs(database) if health.connected() else (datetime.timezone.utc, None)
@@ -68,6 +76,10 @@ def page_blueprint(
                 pool=database.pool_stats(),
                 environment=configuration.environment,
                 inventory=statistics.inventory,
+                sources=statistics.sources,
+                refresh=refresh,
+                refreshable=access.refreshable,
+                notice=notice,
                 host_statuses=HOST_STATUSES,
                 active=active,
                 runs=statistics.runs,
@@ -77,6 +89,25 @@ def page_blueprint(
                 tools_shown=TOOLS_SHOWN,
             )
         )
+
+    @blueprint.post(REFRESH_PATH)
+    def refresh_sources() -> Response:
+        access.require_on()
+        session = access.session()
+        if session is None:
+            return Response(status=303, headers={"Location": "/login"})
+        access.require_own_form()
+        if session.refresher is None:
+            raise ProblemError(
+                403, "This session may read only: log in with a refresh token too, below Sources on the page."
+            )
+        health.require_connection()
+        try:
+            runs = request_refresh(database, None, session.refresher)
+            session.notice = f"Queued: {', '.join(run['source'] for run in runs)}. Look again in a moment."
+        except ProblemError as error:
+            session.notice = error.detail
+        return Response(status=303, headers={"Location": "/#sources" if session.reads else "/"})
 
     return blueprint
 

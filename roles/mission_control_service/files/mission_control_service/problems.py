@@ -30,7 +30,7 @@ class ProblemError(Exception):
     Attributes:
         status: of HTTP.
         detail: a sentence.
-        parameter: the query parameter that is wrong, if one is.
+        parameter: the query parameter, or the member of the body, that is wrong, if one is.
         headers: further ones of the answer.
     """
 

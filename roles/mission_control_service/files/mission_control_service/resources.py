@@ -180,6 +180,49 @@ SERVICES = Resource(
     unless=_GONE,
 )
 
+# Since the kind was listed whole that has waited for that longest.
+COMPLETE_SECONDS = "(SELECT extract(epoch FROM clock_timestamp() - min(c.value::timestamptz))::float8 FROM jsonb_each_text(last_complete_at) AS c)"
+SOURCES = Resource(
+    "InventorySource",
+    "source of the inventory",
+    "/inventory/sources",
+    "What fills the inventory, and how its last sync ended, by name.",
+    "inventory_source_status",
+    (
+        text("name", "As hosts, workloads and services have it in source."),
+        choice("connector", enums.InventoryConnector),
+        text("cluster", "Cluster that its hosts belong to.", null=True),
+        boolean("enabled"),
+        integer("interval_seconds", "Time between two syncs; null where it is asked on request only.", null=True),
+        time("last_observed_at", "When the newest snapshot of it was begun.", null=True),
+        json_object("last_complete_at", "For each kind when the newest snapshot was begun that listed all of it."),
+        number(
+            "complete_seconds", "Age of the oldest of these; null where there is none.", null=True, sql=COMPLETE_SECONDS
+        ),
+        uuid_field("last_run_id", "The run that ended last.", null=True),
+        Field(
+            "last_run_status",
+            {
+                "type": ["string", "null"],
+                "enum": [*get_args(enums.TaskRunStatus), None],
+                "description": "How it ended.",
+            },
+        ),
+        text("last_run_error", "Why it failed, as a sentence.", null=True),
+        time("last_run_finished_at", null=True),
+        integer("hosts", "Those that it lists."),
+        integer("services", "Those that it lists."),
+        integer("workloads", "Those that it lists."),
+        integer("gone", "Hosts, services and workloads that it lists no longer."),
+    ),
+    (("name", "text"),),
+    filters=(
+        Parameter("name", "Only the one of this name.", condition="name = %s"),
+        _one_of("connector", enums.InventoryConnector, "Only those that this connector asks."),
+        Parameter("enabled", "Only those that are enabled, or only others.", "boolean", "enabled = %s"),
+    ),
+)
+
 TASKS = Resource(
     "Task",
     "task",
@@ -258,4 +301,4 @@ TASK_EVENTS = Resource(
     within=(TASK_RUNS, "task_run_id"),
 )
 
-RESOURCES = (HOSTS, WORKLOADS, SERVICES, TASKS, TASK_RUNS, TASK_EVENTS)
+RESOURCES = (HOSTS, WORKLOADS, SERVICES, SOURCES, TASKS, TASK_RUNS, TASK_EVENTS)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .cached import Cached
 from .database import UnavailableError
-from .figures import AuditReader, read_inventory, read_runs, read_tools, read_usage
+from .figures import AuditReader, read_inventory, read_runs, read_sources, read_tools, read_usage
 
 if TYPE_CHECKING:
     from .database import Database, Reader
-    from .figures import Audit, Inventory, Runs, Tools, Usage
+    from .figures import Audit, Inventory, Runs, Sources, Tools, Usage
 
 T = TypeVar("T")
 _FRESH_FOR = 10.0
@@ -30,12 +30,14 @@ class Statistics:
         self._database = database
         self._fresh_for = fresh_for
         self._inventory = self._cached("inventory", read_inventory)
+        self._sources = self._cached("sources", read_sources)
         self._runs = self._cached("runs", read_runs)
         self._usage = self._cached("usage", read_usage)
         self._tools = self._cached("tools", read_tools)
         self._audit = self._cached("audit", AuditReader().read)
         self._all: dict[str, Cached[Any]] = {
             "inventory": self._inventory,
+            "sources": self._sources,
             "runs": self._runs,
             "usage": self._usage,
             "tools": self._tools,
@@ -61,6 +63,10 @@ class Statistics:
     @property
     def inventory(self) -> Inventory | None:
         return _current(self._inventory)
+
+    @property
+    def sources(self) -> Sources | None:
+        return _current(self._sources)
 
     @property
     def runs(self) -> Runs | None:

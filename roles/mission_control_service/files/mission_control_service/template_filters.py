@@ -36,6 +36,20 @@ def duration(value: datetime.timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
+def ago(seconds: float) -> str:
+    """In words: 2 minutes ago."""
+    for unit, length in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
+        count = int(seconds / length)
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a minute ago"
+
+
+def counted(count: int, one: str) -> str:
+    """1 host, 1,412 hosts."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
 def percent(value: float) -> str:
     return f"{value * 100:.1f} %"
 
@@ -46,5 +60,5 @@ def words(value: str) -> str:
 
 
 def register_filters(app: Flask) -> None:
-    for function in (dollars, count_short, duration, percent, words):
+    for function in (dollars, count_short, duration, ago, counted, percent, words):
         app.jinja_env.filters[function.__name__] = function

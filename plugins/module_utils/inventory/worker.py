@@ -1,0 +1,327 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The worker: it syncs sources by the clock and on request, several at a time, each fetched in a process of its own.
+
+What is to be done stands in the database alone, as queued runs, so any number of workers may share it. A notification wakes the
+worker at once; where none comes through, as behind a pooler, it looks every 30 seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Callable, cast
+
+from ..database.driver import DRIVER_ERRORS
+from ..errors import ConnectionLostError, MissionControlError, QueryError
+from .fetching import StoppedError, fetch
+from .runs import claim_queued, close_abandoned, fail_run
+from .sources import SourcesError, read_sources, register_source, register_sources
+from .sync import sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from ..client.client import Client
+    from ..client.transaction import Isolation, Transaction
+    from ..database.session import Session
+    from .fetching import Progress
+    from .sources import Source
+    from .sync import SyncResult
+
+    Log = Callable[[str], None]
+
+CHANNEL = "mission_control_inventory"
+# At the same time. Each may take as much memory as its source allows.
+MOST_FETCHES = 4
+_POLL = 30.0
+_JITTER = 0.1  # of the interval
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+# What a stop waits for a snapshot that is being written.
+_GRACE = 15.0
+# A run from the future is of a clock that was set back since.
+_DUE = """
+SELECT s.name, s.interval_seconds,
+    coalesce(s.interval_seconds - extract(epoch FROM clock_timestamp() - r.newest), 0)::double precision AS seconds
+FROM inventory_sources AS s
+CROSS JOIN LATERAL (
+    SELECT max(t.created_at) AS newest FROM task_runs AS t
+    WHERE t.task_id = s.task_id AND t.created_at <= clock_timestamp()
+) AS r
+WHERE s.enabled AND s.interval_seconds IS NOT NULL AND s.name = ANY (%s)
+"""
+
+
+def carry_out(
+    client: Client,
+    source: Source,
+    run_id: UUID | None,
+    *,
+    progress: Progress = lambda _list, _number: None,
+    stop: threading.Event | None = None,
+    check: bool = False,
+    accept_disappearance: bool = False,
+    accept_identity: bool = False,
+) -> SyncResult:
+    """Sync one source now, for a run that has begun, or only say what would change.
+
+    Args:
+        client: of the application's login.
+        source: what is fetched.
+        run_id: the run, which is closed if this returns; None with `check`.
+        progress, stop: as `fetch` has them.
+        check, accept_disappearance, accept_identity: as `sync` has them.
+
+    Raises:
+        FetchError: nothing can be told of the source.
+        MissionControlError: the database could not be asked.
+    """
+    row = client.query_one("SELECT clock_timestamp() AS now")
+    if row is None:
+        raise AssertionError("a clock has a time")
+    snapshot = fetch(source, row["now"], progress, stop)
+    return sync(
+        cast("Client", _Trial(client, source)) if check else client,
+        snapshot,
+        task_run_id=run_id,
+        check=check,
+        accept_disappearance=accept_disappearance,
+        accept_identity=accept_identity,
+    )
+
+
+class _Trial:
+    """A client for a sync that is undone: each of its transactions begins with the source being registered, which it may not be yet."""
+
+    def __init__(self, client: Client, source: Source) -> None:
+        self._client = client
+        self._source = source
+
+    @contextlib.contextmanager
+    def transaction(self, isolation: Isolation) -> Iterator[Transaction]:
+        with self._client.transaction(isolation) as transaction:
+            register_source(transaction, self._source)
+            yield transaction
+
+
+class Worker:
+    """Works until a signal asks it to end: SIGTERM or SIGINT; SIGHUP has it read the sources again."""
+
+    def __init__(self, client: Client, path: str, credentials_directory: str, log: Log) -> None:
+        """Read the sources; nothing is connected yet.
+
+        Args:
+            client: of the application's login, with a pool of `MOST_FETCHES` + 2 at least.
+            path, credentials_directory: as `read_sources` has them.
+            log: told in sentences what happens; called from several threads.
+
+        Raises:
+            SourcesError: a source is wrong.
+        """
+        self._client = client
+        self._place = (path, credentials_directory)
+        self._log = log
+        self._sources = {source.name: source for source in read_sources(*self._place)}
+        self._threads: dict[str, threading.Thread] = {}
+        # Names of threads that are about to end; they are asked for nothing any more.
+        self._ended: deque[str] = deque()
+        # Runs that could not be closed, as the database was away, with why they failed.
+        self._unclosed: dict[UUID, str] = {}
+        self._stop = threading.Event()
+        self._reread = False
+        self._once = False
+        self._waiting, self._waking = socket.socketpair()
+        self._jitter: dict[str, float] = {}
+        self._listens = True
+        self._pause = _FIRST_PAUSE
+        self._down = False
+
+    def run(self, *, once: bool = False) -> None:
+        """Work until a signal ends it; then every run of this worker is closed.
+
+        Args:
+            once: end when nothing is queued or due any more.
+
+        Raises:
+            MissionControlError: with `once`, the database could not be asked.
+        """
+        self._once = once
+        with self._signals():
+            notify("READY=1")
+            while not self._stop.is_set():
+                try:
+                    with self._client.borrow(self._client.settings.connect_timeout + 1) as session:
+                        self._attend(session)
+                except MissionControlError as error:
+                    if once:
+                        raise
+                    if not self._down:
+                        self._log(f"{str(error).rstrip('.')}. This is tried again until it succeeds.")
+                    self._down = True
+                    self._wait([], self._pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
+                    self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+            notify("STOPPING=1")
+            deadline = time.monotonic() + _GRACE
+            for thread in list(self._threads.values()):
+                thread.join(max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(MissionControlError):
+                self._close_left()
+
+    def _attend(self, session: Session) -> None:
+        """Work as long as this connection holds."""
+        self._listen(session)
+        register_sources(self._client, self._sources.values())
+        close_abandoned(self._client)
+        self._log("The database answers again." if self._down else f"The worker works on {self._named()}.")
+        self._down, self._pause = False, _FIRST_PAUSE
+        while not self._stop.is_set():
+            if self._reread:
+                self._read_again()
+            self._close_left()
+            seconds = self._request_due(session)
+            self._begin_queued()
+            if self._once and not self._threads:
+                self._stop.set()
+                return
+            self._wait([session.connection.fileno()], seconds)
+            self._take_notifications(session)
+
+    def _listen(self, session: Session) -> None:
+        try:
+            session.command(f"LISTEN {CHANNEL}")
+        except QueryError as error:
+            if self._listens:
+                self._log(
+                    f"No notification can be had ({str(error).rstrip('.')}): requests are looked for every {_POLL:.0f} s."
+                )
+            self._listens = False
+
+    def _take_notifications(self, session: Session) -> None:
+        try:
+            session.connection.poll()
+        except DRIVER_ERRORS:
+            raise ConnectionLostError(f"The connection to the {self._client.settings.describe()} was lost.") from None
+        session.connection.notifies.clear()
+
+    def _request_due(self, session: Session) -> float:
+        """Queue a sync of each source whose time has come; the seconds until the next one's."""
+        wait = _POLL
+        for row in session.query(_DUE, [list(self._sources)]).rows:
+            name = row["name"]
+            if name in self._threads:
+                # It wakes this loop when it has ended.
+                continue
+            if name not in self._jitter:
+                self._jitter[name] = row["interval_seconds"] * _JITTER * random.random()  # noqa: S311 - spreads load
+            seconds = row["seconds"] + (self._jitter[name] if row["seconds"] else 0)
+            if seconds > 0:
+                wait = min(wait, max(seconds, 0.1))
+            else:
+                del self._jitter[name]
+                self._client.query("SELECT FROM request_inventory_refresh(%s, %s)", [[name], "the clock"])
+        return wait
+
+    def _begin_queued(self) -> None:
+        """Take as many queued runs as may be worked on at the same time."""
+        while self._ended:
+            self._threads.pop(self._ended.popleft(), None)
+        for name, source in self._sources.items():
+            if len(self._threads) >= MOST_FETCHES or self._stop.is_set():
+                return
+            if name in self._threads or not source.enabled:
+                continue
+            for run_id in claim_queued(self._client, [name]):
+                thread = threading.Thread(target=self._work, args=(source, run_id), name=f"sync {name}", daemon=True)
+                self._threads[name] = thread
+                thread.start()
+
+    def _work(self, source: Source, run_id: UUID) -> None:
+        try:
+            began = time.monotonic()
+            result = carry_out(self._client, source, run_id, stop=self._stop)
+            self._log(f"{source.name}: {result.summary} in {time.monotonic() - began:.1f} s.")
+        except StoppedError as error:
+            self._fail(run_id, str(error))
+        except MissionControlError as error:
+            self._log(f"{source.name}: {error}")
+            self._fail(run_id, str(error))
+        except Exception as error:
+            # A fault of this program. What it says may hold anything.
+            self._log(f"{source.name}: an error of this program ({type(error).__name__}). Please report it.")
+            self._fail(run_id, f"An error of the worker ({type(error).__name__}).")
+        finally:
+            self._ended.append(source.name)
+            self._wake()
+
+    def _fail(self, run_id: UUID, sentence: str) -> None:
+        try:
+            fail_run(self._client, run_id, sentence)
+        except MissionControlError:
+            self._unclosed[run_id] = sentence
+
+    def _close_left(self) -> None:
+        for run_id, sentence in list(self._unclosed.items()):
+            fail_run(self._client, run_id, sentence)
+            del self._unclosed[run_id]
+
+    def _read_again(self) -> None:
+        self._reread = False
+        try:
+            sources = {source.name: source for source in read_sources(*self._place)}
+            register_sources(self._client, sources.values())
+        except SourcesError as error:
+            self._log(f"The sources stay as they were: {error}")
+            return
+        self._sources = sources
+        self._log(f"The sources were read again: the worker works on {self._named()}.")
+
+    def _named(self) -> str:
+        return ", ".join(name for name, source in self._sources.items() if source.enabled) or "no source"
+
+    def _wait(self, descriptors: list[int], seconds: float) -> None:
+        """Until something comes, or the time is over."""
+        notify("WATCHDOG=1")
+        waiting = self._waiting.fileno()
+        readable, _writable, _odd = select.select([waiting, *descriptors], [], [], seconds)
+        if waiting in readable:
+            self._waiting.recv(4096)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._waking.send(b"\0")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def end(_number: int, _frame: object) -> None:
+            self._stop.set()
+
+        def reread(_number: int, _frame: object) -> None:
+            self._reread = True
+
+        for each in (self._waiting, self._waking):
+            each.setblocking(False)
+        handlers: dict[signal.Signals, Any] = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reread}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        waker = signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(waker)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it has started this process and waits for it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address.startswith(("/", "@")):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)

@@ -1,0 +1,55 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The files and packages that a host gets for the sources of the inventory."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ...inventory.connectors.options import with_defaults
+from ...inventory.connectors.registry import CONNECTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LOGIN = "database.env"
+
+
+def parts_of(
+    sources: Sequence[Mapping[str, Any]], directory: str, found: Mapping[str, Mapping[str, Any] | None]
+) -> dict[str, Any]:
+    """What follows from sources in which nothing is wrong.
+
+    Args:
+        sources: as the role takes them, with their secrets.
+        directory: on the host, for the secrets.
+        found: what is there, by path.
+
+    Returns:
+        `file`, the text of the file of sources, without secrets; `credentials`, entries of the module files for the secrets, and for
+        those that no source has any more; `names` of the files with secrets; `packages`; `sockets`, whether a source is a Unix socket.
+    """
+    entries = [{key: value for key, value in source.items() if key != "secrets"} for source in sources]
+    secrets = {
+        f"{source['name']}.{name}": content
+        for source in sources
+        for name, content in (source.get("secrets") or {}).items()
+    }
+    connectors = {source["connector"]: CONNECTORS[source["connector"]]() for source in sources}
+    options = [with_defaults(each.get("options") or {}, connectors[each["connector"]].OPTIONS) for each in sources]
+    wanted = {f"{directory}/{name}" for name in (LOGIN, *secrets)}
+    left = [path for path, each in found.items() if each and path.startswith(f"{directory}/") and path not in wanted]
+    return {
+        "file": json.dumps(entries, indent=2, sort_keys=True) + "\n",
+        "credentials": [
+            *(
+                {"path": f"{directory}/{name}", "content": content, "secret": True}
+                for name, content in sorted(secrets.items())
+            ),
+            *({"path": path, "state": "absent"} for path in sorted(left)),
+        ],
+        "names": [LOGIN, *sorted(secrets)],
+        "packages": sorted({each.DEBIAN_PACKAGE for each in connectors.values()}),
+        "sockets": any(str(each.get("url") or "").startswith("unix:") for each in options),
+    }
