@@ -231,7 +231,7 @@ def container_listings(containers: list[Any], host: str, labels: Collection[str]
             )
     return (
         Listing("services", (), tuple(services.values()), skipped=tuple(skipped)),
-        Listing("workloads", ("docker-container",), tuple(row for _, row in rows.values()), skipped=tuple(skipped)),
+        Listing("workloads", ("docker-container",), tuple(row for rank, row in rows.values()), skipped=tuple(skipped)),
     )
 
 

@@ -417,8 +417,8 @@ def _is_address(url: str) -> bool:
 
 def _without_login(url: str) -> str:
     """An address without what may be a password in it."""
-    scheme, _, rest = url.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2]
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 @contextlib.contextmanager
