@@ -313,7 +313,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         named = [(chosen_name(row, preferences, taken), row) for row in rows]
         self._leave_out([row for name, row in named if name is None], "nothing that hostnames says can be their name")
         found = [(name, row) for name, row in named if name is not None]
-        several = {name for name, count in Counter(name for name, _ in found).items() if count > 1}
+        several = {name for name, count in Counter(name for name, _row in found).items() if count > 1}
         if not several:
             return found
         if self.get_option("unique_names") == "error":
@@ -336,7 +336,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         strict, compose = self.get_option("strict"), self.get_option("compose")
         groups, keyed_groups = self.get_option("groups"), self.get_option("keyed_groups")
         hosts = self._names(rows)
-        earlier = {name for name, _ in hosts if name in self.inventory.hosts}
+        earlier = {name for name, _row in hosts if name in self.inventory.hosts}
         for name, row in hosts:
             self.inventory.add_host(name)
             # On the host itself: the inventory would put a tag with its file on each value, which takes as long as all else here.
@@ -347,18 +347,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if self.get_option("set_ansible_host") and address and name not in earlier and _ADDRESS.fullmatch(address):
                 host.set_variable("ansible_host", address)
         if compose:
-            for name, _ in hosts:
+            for name, _row in hosts:
                 self._set_composite_vars(compose, self.inventory.get_host(name).get_vars(), name, strict)
         # All of one kind before the other: only hosts may be called like a group when a group gets its members by name.
         if groups:
-            for name, _ in hosts:
+            for name, _row in hosts:
                 variables = self.inventory.get_host(name).get_vars()
                 self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
         if keyed_groups:
-            for name, _ in hosts:
+            for name, _row in hosts:
                 variables = self.inventory.get_host(name).get_vars()
                 self._add_host_to_keyed_groups(keyed_groups, variables, name, strict, fetch_hostvars=False)
         like_groups = [(name, row) for name, row in hosts if name in self.inventory.groups and name not in earlier]
-        for name, _ in like_groups:
+        for name, _row in like_groups:
             self.inventory.remove_host(self.inventory.get_host(name))
-        self._leave_out([row for _, row in like_groups], "groups of keyed_groups are called like them")
+        self._leave_out([row for _name, row in like_groups], "groups of keyed_groups are called like them")

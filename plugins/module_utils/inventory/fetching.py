@@ -144,9 +144,7 @@ class _Child:
                         if self._send(key.fd):
                             selector.unregister(process.stdin)
                     elif not self._receive(key.fd):
-                        # It is as good as over: what is left is why.
-                        with contextlib.suppress(subprocess.TimeoutExpired):
-                            process.wait(min(_GRACE, max(0.0, remaining)))
+                        # It is ending: its exit code, which a signal does not change any more, says why.
                         return
 
     def _send(self, descriptor: int) -> bool:
