@@ -246,7 +246,7 @@ def _object(name: str, value: object) -> dict[str, Any]:
     if not value:
         return value
     # Most are a few short texts.
-    plain = all(type(key) is str and type(each) is str for key, each in value.items())
+    plain = _TEXT.issuperset(map(type, value)) and _TEXT.issuperset(map(type, value.values()))
     growth = 0 if plain else _growth(name, value)
     text = json.dumps(value, ensure_ascii=False)
     if _unstorable(text) or ("\\u0000" in text and _holds_nul(value)):
