@@ -72,6 +72,21 @@ def test_check_shows_what_a_sync_then_does(lab, application):
     assert [(each["source"], each["succeeded"], each["differences"]) for each in again] == [("lab", True, [])]
 
 
+def test_preflight_names_the_rights_that_are_missing_and_changes_nothing(lab, application):
+    whole = lab.run("preflight")
+    assert (whole.returncode, whole.stdout) == (0, "lab: The login has every right that a sync needs.\n")
+    lab.tell({**TOLD, "missing_rights": ["The login may not list pods: apply reader.yml."]})
+    lacking = lab.run("preflight")
+    assert (lacking.returncode, lacking.stdout) == (1, "lab: The login may not list pods: apply reader.yml.\n")
+    (told,) = json.loads(lab.run("preflight", "--json").stdout)
+    assert told == {"source": "lab", "missing": ["The login may not list pods: apply reader.yml."], "error": None}
+    lab.tell({"fault": "die"})
+    dead = lab.run("preflight")
+    assert dead.returncode == 1
+    assert dead.stdout.startswith("lab: Fetching lab failed: its process was killed by SIGKILL")
+    assert application.value("SELECT count(*) FROM inventory_sources") == 0
+
+
 def test_a_source_that_cannot_be_asked_fails_the_run_with_its_sentence(lab, application):
     lab.run("sync")
     lab.file.unlink()

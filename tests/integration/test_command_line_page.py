@@ -89,7 +89,11 @@ def test_the_examples_of_the_help_run(shell):
 
 
 def test_the_page_has_an_example_of_every_command():
-    several = ("audit verify", "audit head", "inventory sources", "inventory sync", "inventory worker")
+    several = (
+        "audit verify",
+        "audit head",
+        *(f"inventory {word}" for word in ("sources", "preflight", "sync", "worker")),
+    )
     for command in ("health", "status", "hosts", "workloads", "query", "usage", *several):
         assert any(f"mission-control {command}" in line for line in EXAMPLES)
     assert any("pip install" in line for line in LINES)

@@ -33,7 +33,16 @@ def check(options, secrets):
 
 
 def preflight(options, secrets):
-    return []
+    told = read("the source", options)
+    go_wrong(told.get("fault", ""), told.get("seconds", 600))
+    return told.get("missing_rights", [])
+
+
+def read(source, options):
+    try:
+        return json.loads(Path(options["file"]).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FetchError(f"The file {options['file']} of {source} cannot be read: {error.strerror}.") from None
 
 
 def fetch(source, cluster, options, secrets, observed_at, progress):
@@ -41,10 +50,7 @@ def fetch(source, cluster, options, secrets, observed_at, progress):
         with open(options["trace"], "a", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     print("a library prints this")
-    try:
-        told = json.loads(Path(options["file"]).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FetchError(f"The file {options['file']} of {source} cannot be read: {error.strerror}.") from None
+    told = read(source, options)
     if told.get("token") not in (None, secrets.get("token")):
         raise FetchError(f"{source} refused the token.")
     go_wrong(told.get("fault", ""), told.get("seconds", 600))

@@ -60,7 +60,7 @@ def test_there_are_the_commands():
         " audit verify",
         " audit head",
     )
-    words += (" inventory", " inventory sources", " inventory sync", " inventory worker")
+    words += (" inventory", " inventory sources", " inventory preflight", " inventory sync", " inventory worker")
     assert set(ALL) == {f"mission-control{word}" for word in words}
 
 
@@ -93,7 +93,7 @@ def test_the_help_of_every_command_names_no_password_option_and_the_ways_that_th
     [
         ([], "A command is needed"),
         (["audit"], "Audit needs a command, verify or head"),
-        (["inventory"], "Inventory needs a command, sources, sync or worker"),
+        (["inventory"], "Inventory needs a command, sources, preflight, sync or worker"),
         (["inventory", "sync", "--file", "/no/such"], "The file of sources /no/such cannot be read: No such file"),
         (["hosts", "--status", "asleep"], "invalid choice: 'asleep'"),
         (["nonsense"], "invalid choice: 'nonsense'"),

@@ -8,6 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..inventory.fetching import missing_rights
 from ..inventory.report import list_sources
 from ..inventory.runs import begin_run, fail_run
 from ..inventory.snapshot import FetchError
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from ..inventory.sync import SyncResult
     from .output import Output
 
-SUMMARY = "sources of the inventory: list them, sync them now, or work by the clock"
-DESCRIPTION = "Lists the sources that fill the inventory, syncs them now, or works on them by the clock and on request."
+SUMMARY = "sources of the inventory: list them, check their logins, sync them now, or work by the clock"
+DESCRIPTION = """\
+Lists the sources that fill the inventory, checks what their logins may do, syncs them now, or works on them by the clock
+and on request."""
 SOURCES_SUMMARY = "list the sources, and how their last sync ended"
 SOURCES_DESCRIPTION = """\
 Lists the sources that the database knows, how many rows each tells, when it was last read, and how its last sync ended.
@@ -52,6 +55,13 @@ SYNC_EXAMPLES = """\
 examples:
   mission-control inventory sync --file sources.json --check
   mission-control inventory sync --file sources.json --source lab --json"""
+PREFLIGHT_SUMMARY = "say which rights a source's login lacks"
+PREFLIGHT_DESCRIPTION = """\
+Asks each source what its login may do, and names each right that a sync needs and the login lacks, with what gives it.
+Nothing is listed, and nothing is written. The exit code is 1 if a right is missing or a source cannot be asked."""
+PREFLIGHT_EXAMPLES = """\
+examples:
+  mission-control inventory preflight --file sources.json"""
 WORKER_SUMMARY = "sync by the clock and on request until a signal ends it"
 WORKER_DESCRIPTION = """\
 Syncs each source when its interval is over, and at once where a sync was requested: by the page, by the API, or in SQL
@@ -133,9 +143,6 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sync_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source", metavar="NAME", action="append", default=[], help="only this one; may be given several times"
-    )
     parser.add_argument("--check", action="store_true", help="change nothing, and show what would change")
     parser.add_argument(
         "--accept-disappearance",
@@ -147,11 +154,23 @@ def add_sync_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take over what is listed also where the source is another one now",
     )
+    _add_choice(parser)
+
+
+def add_preflight_options(parser: argparse.ArgumentParser) -> None:
+    _add_choice(parser)
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", metavar="NAME", action="append", default=[], help="only this one; may be given several times"
+    )
     _add_place(parser)
     add_format_options(parser, "json")
 
 
-def prepare_sync(options: argparse.Namespace) -> Client:
+def prepare_chosen(options: argparse.Namespace) -> Client:
+    """Read the sources of a command that asks some of them."""
     # Before anything is connected, so that a wrong one is wrong usage.
     sources = {source.name: source for source in read_sources(options.file, options.credentials)}
     for name in options.source:
@@ -209,6 +228,33 @@ def _sync(source: Source, options: argparse.Namespace, client: Client, output: O
         for text in sentences:
             output.sentence(text)
     return outcome
+
+
+def run_preflight(options: argparse.Namespace, _client: Client, output: Output) -> int:
+    outcomes = [_preflight(source, options, output) for source in options.chosen_sources]
+    if options.format == "json":
+        output.json(outcomes)
+    return EXIT_OK if all(each["error"] is None and not each["missing"] for each in outcomes) else EXIT_NO
+
+
+def _preflight(source: Source, options: argparse.Namespace, output: Output) -> dict[str, Any]:
+    """What the login of one source lacks, which is printed unless JSON is wanted."""
+    output.progress(f"{source.name}: asking")
+    missing: list[str] = []
+    error = None
+    try:
+        missing = missing_rights(source, options.stopping)
+    except FetchError as failure:
+        error = str(failure)
+    if options.format != "json":
+        for text in [error] if error else missing or ["The login has every right that a sync needs."]:
+            output.sentence(f"{source.name}: {text}")
+    return {"source": source.name, "missing": missing, "error": error}
+
+
+def stop_preflight(options: argparse.Namespace) -> None:
+    """A signal ends the process that asks."""
+    options.stopping.set()
 
 
 def stop_sync(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Fetch what a source lists in a process of its own, which has a deadline, a limit of memory and no login at the database.
+"""Ask a source for its lists in a process of its own, which has a deadline, a limit of memory and no login at the database.
 
 A library that hangs, grows or crashes takes nothing with it. The child gets its task, secrets included, as a line of JSON on its
 standard input, which stays open: when it ends, the parent is gone, and the child ends with all that it has started. What it
@@ -65,31 +65,56 @@ def fetch(
         FetchError: nothing can be told of the source; also where the process ended in whatever way, as one sentence.
         StoppedError: `stop` was set.
     """
+    said = _ask(source, "snapshot", progress, stop, observed_at=observed_at.isoformat())
+    try:
+        return _snapshot(said, source, observed_at)
+    except (KeyError, TypeError, ValueError, AttributeError, decimal.DecimalException):
+        raise FetchError(f"Fetching {source.name} failed: what its process handed over is no snapshot.") from None
+
+
+def missing_rights(source: Source, stop: threading.Event | None = None) -> list[str]:
+    """Which rights the login of a source lacks, as sentences; none where it has all. Asked in a process of its own, as `fetch` does.
+
+    Args:
+        source: its secrets are read now.
+        stop: set to end within a second.
+
+    Raises:
+        FetchError: the source does not answer, or refuses the login; also where the process ended in whatever way.
+        StoppedError: `stop` was set.
+    """
+    said = _ask(source, "rights", lambda _list, _number: None, stop)
+    if not isinstance(said, list):
+        raise FetchError(f"Fetching {source.name} failed: what its process handed over are no rights.")
+    return [str(each) for each in said]
+
+
+def _ask(source: Source, wanted: str, progress: Progress, stop: threading.Event | None, **more: str) -> Any:
+    """What a process of its own answers: the snapshot or the rights, as they came through JSON."""
     connector: Any = CONNECTORS[source.connector]()
     task = {
+        "wanted": wanted,
         "module": connector.__name__,
         "source": source.name,
         "cluster": source.cluster,
         "options": dict(source.options),
         "secrets": read_secrets(source),
-        "observed_at": observed_at.isoformat(),
         "deadline": source.deadline,
         "memory_limit": source.memory_limit,
+        **more,
     }
     answer = _Child(source, task, progress, stop).answer()
     if "error" in answer:
         raise FetchError(str(answer["error"]))
-    try:
-        return _snapshot(answer["snapshot"], source, observed_at)
-    except (KeyError, TypeError, ValueError, AttributeError, decimal.DecimalException):
-        raise FetchError(f"Fetching {source.name} failed: what its process handed over is no snapshot.") from None
+    return answer[wanted]
 
 
 class _Child:
-    """The process of one fetch, seen from its parent."""
+    """The process of one question, seen from its parent."""
 
     def __init__(self, source: Source, task: dict[str, Any], progress: Progress, stop: threading.Event | None) -> None:
         self._source = source
+        self._wanted: str = task["wanted"]
         self._progress = progress
         self._stop = stop
         self._task_left = bytearray(json.dumps(task).encode() + b"\n")
@@ -180,7 +205,7 @@ class _Child:
             if "progress" in said:
                 name, number = said["progress"]
                 self._progress(str(name)[:100], int(number))
-            elif "error" in said or "snapshot" in said:
+            elif "error" in said or self._wanted in said:
                 self._answer = said
             else:
                 raise ValueError
@@ -262,7 +287,7 @@ def _as_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The child: read the task, fetch, say the snapshot or why there is none."""
+    """The child: read the task, ask the source, say the answer or why there is none."""
     # What libraries print must not get between the lines.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -282,6 +307,9 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connector = importlib.import_module(task["module"])
+        if task["wanted"] == "rights":
+            say({"rights": connector.preflight(task["options"], task["secrets"])})
+            return
         snapshot = connector.fetch(
             task["source"],
             task["cluster"],
