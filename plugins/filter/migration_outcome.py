@@ -8,7 +8,7 @@ author: Mission Control maintainers (@homelab)
 version_added: 0.1.0
 short_description: Read the result of a migration run
 description:
-  - Reads the result of the task that ran statements of P(homelab.mission_control.migration_plan#lookup), failed or not.
+  - Reads the result of the task that ran statements of P(homelab.mission_control.schema_plan#module), failed or not.
 options:
   _input:
     description: The registered result.

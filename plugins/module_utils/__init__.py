@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # `as` with the same name says that it is handed on; pylint: disable=useless-import-alias
-    from .audit.log import AuditError as AuditError
-    from .audit.log import AuditHead as AuditHead
+    from .audit.head import AuditError as AuditError
+    from .audit.head import AuditHead as AuditHead
     from .audit.log import ChainReport as ChainReport
     from .audit.log import audit_head as audit_head
     from .audit.log import verify_audit_chain as verify_audit_chain

@@ -67,7 +67,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.audit.log import AuditHead
+from ..module_utils.audit.head import AuditHead
 from ..module_utils.audit.recompute import recompute_audit_chain
 from ..module_utils.client.client import Client
 from ..module_utils.database.connection_options import (

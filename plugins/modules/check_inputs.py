@@ -6,19 +6,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: check_inputs
-short_description: Refuse inputs of a role that cannot be used
+short_description: Refuse inputs of roles that cannot be used
 version_added: "0.2.0"
 description:
-  - Evaluates the variables of a role of this collection on the controller and fails with one sentence about the first that cannot be used, before the
+  - Evaluates the variables of roles of this collection on the controller and fails with one sentence about the first that cannot be used, before the
     host is looked at. Nothing is changed and no value of a secret is shown.
+  - A variable that does not fit the argument specs of its role is refused in Ansible's words, so that a role may be imported with
+    C(rolespec_validate=false).
   - A variable of the host that begins with C(mission_control_) and is nearly one of the collection's is refused as a misspelling. Others, such as those
     of a homelab's own, are left alone.
   - A variable that was renamed is taken for the new one for one more release, with a deprecation warning that says the new name.
 options:
-  role:
-    description: The role whose variables are meant. The task stands in this role, which brings the defaults.
-    type: str
+  roles:
+    description: The roles whose variables are meant. The task stands in one of them, which brings the defaults, or imports them.
+    type: list
+    elements: str
     required: true
+    aliases: [role]
     choices:
       - mission_control
       - mission_control_backup
@@ -45,7 +49,7 @@ notes:
 EXAMPLES = r"""
 - name: Validate the inputs
   homelab.mission_control.check_inputs:
-    role: mission_control_schema
+    roles: [mission_control_schema]
 """
 
 RETURN = r"""

@@ -132,13 +132,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.client.client import Client
 from ..module_utils.database.connection_options import (
     CONNECTION_MUTUALLY_EXCLUSIVE,
     CONNECTION_OPTIONS,
     Login,
     login_from_options,
 )
+from ..module_utils.database.pool import Pool
 from ..module_utils.errors import ConnectError, MissionControlError
 from ..module_utils.health.check import check_health
 from ..module_utils.health.registry import NAMES
@@ -154,11 +154,11 @@ def examine(params: dict[str, Any], login: Login) -> HealthReport:
     """The report, with the cure where the login did not work."""
     manifest = Manifest.from_dict(params["manifest"]) if params["manifest"] is not None else None
     thresholds = Thresholds(**(params["thresholds"] or {}))
-    client = Client(settings=login.settings)
+    pool = Pool(login.settings)
     try:
-        report = check_health(client, manifest, thresholds, params["timeout"])
+        report = check_health(pool, manifest, thresholds, params["timeout"])
     finally:
-        client.disconnect(0)
+        pool.close(0)
     first, *others = report.checks
     if first.data.get("error") == ConnectError.__name__:
         explained = dataclasses.replace(first, message=login.explain(first.message))

@@ -6,7 +6,7 @@ import itertools
 
 import mission_control_database as layer
 import psycopg2
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditHead
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head import AuditHead
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit.recompute import (
     CHAIN_ROWS,
     CHAIN_TABLES,

@@ -3,9 +3,8 @@
 import datetime
 
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head import AuditError, AuditHead
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import (
-    AuditError,
-    AuditHead,
     audit,
     audit_head,
     verify_audit_chain,

@@ -4,7 +4,8 @@ import json
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit.batches import verify_in_batches
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditHead, verify_audit_chain
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head import AuditHead
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import verify_audit_chain
 from command import on_terminal, run_command
 from library_client import client_of
 

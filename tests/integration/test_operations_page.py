@@ -4,7 +4,7 @@ import re
 import shlex
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditHead
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head import AuditHead
 from command import ROOT, run_command
 from sample_rows import fill_every_table
 from test_command_line_audit import tamper

@@ -10,8 +10,8 @@ import stat
 
 import pytest
 import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head import AuditError, AuditHead
 from ansible_collections.homelab.mission_control.plugins.module_utils.audit.head_file import AuditHeadFile
-from ansible_collections.homelab.mission_control.plugins.module_utils.audit.log import AuditError, AuditHead
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import main, make_parser
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.output import (
     csv_line,

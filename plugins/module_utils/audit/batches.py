@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING, Callable
 
 from ..schema.own_tables import own_tables
-from .log import AuditHead, ChainReport, read_head, verify_audit_chain
+from .head import AuditHead
+from .log import ChainReport, read_head, verify_audit_chain
 
 if TYPE_CHECKING:
     from ..database.executor import Reader

@@ -8,7 +8,7 @@ import contextlib
 import os
 import tempfile
 
-from .log import AuditError, AuditHead
+from .head import AuditError, AuditHead
 
 
 class AuditHeadFile:

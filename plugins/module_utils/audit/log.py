@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
-from ..errors import MissionControlError
 from ..models.audit import AuditEntry, CreateAuditEntry
 from ..models.base import NOT_GIVEN, Model, NotGiven, insert
 from ..models.enums import AuditOutcome
 from ..schema.own_tables import own_tables
+from .head import AuditError, AuditHead
 
 if TYPE_CHECKING:
     from ..database.executor import Executor
@@ -26,35 +25,6 @@ _VERIFY = (
     "SELECT v.valid, v.verified, v.head_sequence, v.head_digest, v.first_bad_sequence, v.problem "
     "FROM {function}(%s::bigint, decode(%s, 'hex'), %s::bigint, decode(%s, 'hex')) AS v"
 )
-_HEAD = re.compile(r"^(\d+):([0-9a-f]{64})$")
-
-
-class AuditError(MissionControlError, ValueError):
-    """An input for the audit log or its verification is wrong; the message says why."""
-
-
-@dataclass(frozen=True)
-class AuditHead:
-    """The end of the chain: how many links it has, and the digest of the last one.
-
-    Keep its text outside the database: only against an earlier head does a verification show that the newest entries were
-    removed.
-    """
-
-    sequence: int
-    digest: bytes
-
-    def __str__(self) -> str:
-        return f"{self.sequence}:{self.digest.hex()}"
-
-    @classmethod
-    def parse(cls, text: str) -> AuditHead:
-        found = _HEAD.match(text.strip())
-        if not found:
-            raise AuditError(
-                f"The head of an audit chain is a number, a colon and 64 hexadecimal digits, not {text!r}."
-            )
-        return cls(int(found.group(1)), bytes.fromhex(found.group(2)))
 
 
 @dataclass(frozen=True)

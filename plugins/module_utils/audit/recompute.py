@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..schema.own_tables import named, own_tables
-from .log import AuditHead, ChainReport, read_head
+from .head import AuditHead
+from .log import ChainReport, read_head
 
 if TYPE_CHECKING:
     from ..database.executor import Reader

@@ -8,8 +8,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..audit.batches import verify_in_batches
+from ..audit.head import AuditError, AuditHead
 from ..audit.head_file import AuditHeadFile
-from ..audit.log import AuditError, AuditHead
 from ..audit.recompute import recompute_audit_chain
 from .parser import EXIT_NO, EXIT_OK, UsageError, add_format_options, make_client, positive_option
 

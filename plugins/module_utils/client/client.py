@@ -218,15 +218,9 @@ class Client(Queries):
 
     @contextlib.contextmanager
     def borrow(self, timeout: float) -> Generator[Session, None, None]:
-        """One bare connection of the pool for a `with` block, for whom a transaction is too much, as a health check.
-
-        It is to be had within `timeout` seconds or not at all; where none can be opened the caller hears of it at once.
-        """
-        session = self._pool.acquire_within(timeout, patient=False)
-        try:
+        """One bare connection of the pool for a `with` block, for whom a transaction is too much, as a health check."""
+        with self._pool.borrow(timeout) as session:
             yield session
-        finally:
-            self._pool.release(session)
 
     def pool_stats(self) -> PoolStats:
         return self._pool.stats()

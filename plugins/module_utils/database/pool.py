@@ -29,6 +29,7 @@ from .driver import IDLE, IN_ERROR, IN_TRANSACTION
 from .session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import FrameType
 
     from .settings import Settings
@@ -191,6 +192,18 @@ class Pool:
             self._release_unfit(session, now)
         else:
             self._put_back(session, now)
+
+    @contextlib.contextmanager
+    def borrow(self, timeout: float) -> Generator[Session, None, None]:
+        """A session for a `with` block.
+
+        It is to be had within `timeout` seconds or not at all; where none can be opened the caller hears of it at once.
+        """
+        session = self.acquire_within(timeout, patient=False)
+        try:
+            yield session
+        finally:
+            self.release(session)
 
     def open(self) -> None:
         with self._lock:

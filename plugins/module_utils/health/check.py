@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import datetime
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import (
     ConnectionLostError,
@@ -22,7 +22,9 @@ from .report import Check, HealthReport
 from .thresholds import Thresholds
 
 if TYPE_CHECKING:
-    from ..client.client import Client
+    from contextlib import AbstractContextManager
+
+    from ..database.session import Session
     from ..schema.manifest import Manifest
     from .registry import HealthCheck
 
@@ -30,8 +32,14 @@ _DEFAULTS = Thresholds()
 _REFUSED = "42501"  # insufficient_privilege
 
 
+class Lender(Protocol):
+    """A client, or a pool alone. The type is not that of the client: Ansible ships what a module imports for types too."""
+
+    def borrow(self, timeout: float) -> AbstractContextManager[Session]: ...
+
+
 def check_health(
-    client: Client,
+    client: Lender,
     manifest: Manifest | None = None,
     thresholds: Thresholds = _DEFAULTS,
     timeout: float = 10.0,
@@ -39,7 +47,7 @@ def check_health(
     """Look at the server, the database and the schema. Raises nothing that has to do with the database.
 
     Args:
-        client: connected or not. The check takes one connection of its pool, and opens one if none is idle.
+        client: a client, connected or not, or a pool. The check takes one connection, and opens one if none is idle.
         manifest: what the migrations are compared with; without one they are "not checked".
         thresholds: from when on a check warns or fails.
         timeout: in seconds. The report is there by then, whatever the server does; what was not answered is
@@ -56,7 +64,7 @@ def check_health(
     return HealthReport.of(checks, checked_at, (monotonic() - began) * 1000)
 
 
-def _all_checks(client: Client, manifest: Manifest | None, thresholds: Thresholds, timeout: float) -> list[Check]:
+def _all_checks(client: Lender, manifest: Manifest | None, thresholds: Thresholds, timeout: float) -> list[Check]:
     deadline = monotonic() + timeout
     checks: list[Check] = []
     tried = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..audit.log import AuditHead
+from ..audit.head import AuditHead
 from ..errors import QueryError
 from ..schema.foreign_code import quoted
 from ..schema.own_tables import TRUSTED, ForeignCodeError, not_called

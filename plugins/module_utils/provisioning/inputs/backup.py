@@ -8,7 +8,7 @@ import datetime
 import re
 from typing import TYPE_CHECKING, Any
 
-from ...audit.log import AuditError, AuditHead
+from ...audit.head import AuditError, AuditHead
 from .checks import (
     login_problems,
     name_problem,

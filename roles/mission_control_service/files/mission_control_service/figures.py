@@ -13,7 +13,8 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mission_control.audit.log import AuditHead, verify_audit_chain
+from mission_control.audit.head import AuditHead
+from mission_control.audit.log import verify_audit_chain
 from mission_control.inventory.snapshot import KINDS
 
 from .resources import COMPLETE_SECONDS
