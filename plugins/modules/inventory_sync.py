@@ -183,10 +183,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 TOGETHER = datetime.timedelta(minutes=1)
 TYPE_OF_UNKNOWN = "bare-metal"
-# Disabled, as no worker can sync it: who asks for a refresh of all sources does not mean it. The foreign key is checked at the end of the statement.
+# The foreign key is checked at the end of the statement.
 REGISTER = """
 WITH added AS (
-    INSERT INTO inventory_sources (name, connector, enabled, task_id) VALUES (%(name)s, 'ansible', false, %(task_id)s)
+    INSERT INTO inventory_sources (name, connector, task_id) VALUES (%(name)s, 'ansible', %(task_id)s)
     ON CONFLICT DO NOTHING
     RETURNING task_id
 )

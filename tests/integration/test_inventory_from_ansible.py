@@ -95,7 +95,7 @@ def test_an_inventory_becomes_rows_and_what_is_no_longer_in_it_is_gone(database,
     assert rows["192.0.2.9"]["address"] == "192.0.2.9"
     assert {name for name, row in rows.items() if row["gone_at"]} == {"node"}
     source = admin.row("SELECT connector, enabled FROM inventory_sources WHERE name = 'lab'")
-    assert source == {"connector": "ansible", "enabled": False}
+    assert source == {"connector": "ansible", "enabled": True}
 
     # A limit and a source that cannot be read take nothing away; a host without facts keeps what is stored of it.
     both = [

@@ -51,6 +51,10 @@ def test_no_source_is_enabled(application, service):
     add_source(application, "off", enabled=False)
     assert service.rows("SELECT * FROM request_inventory_refresh()") == []
     assert outcomes(service.rows(ASK, ["off"])) == {"off": "disabled"}
+    # No worker syncs what a playbook tells.
+    add_source(application, "rack", connector="ansible")
+    assert service.rows("SELECT * FROM request_inventory_refresh()") == []
+    assert outcomes(service.rows(ASK, ["rack"])) == {"rack": "disabled"}
     assert application.values("SELECT id FROM task_runs") == []
 
 

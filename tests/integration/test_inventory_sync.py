@@ -243,9 +243,14 @@ def test_an_incomplete_list_marks_nothing_as_gone(lab):
 def test_a_kind_that_is_not_listed_stays(lab):
     lab.sync(nodes(node("n")), pods(pod("a")))
     lab.sync(nodes(node("n")))
-    deployments = Listing("workloads", ("k8s-deployment",), ())
-    lab.sync(nodes(node("n")), deployments)
+    lab.sync(nodes(node("n")), deployments())
     assert lab.live() == {"a"}
+
+
+def deployments(*names):
+    """A list of deployments, which keep their names."""
+    rows = tuple(dataclasses.replace(pod(name), type="k8s-deployment") for name in names)
+    return Listing("workloads", ("k8s-deployment",), rows)
 
 
 @pytest.mark.parametrize(
@@ -263,8 +268,8 @@ def test_a_kind_that_is_not_listed_stays(lab):
 )
 def test_too_much_is_not_marked_as_gone_until_it_is_accepted(lab, there, listed, is_refused):
     names = [f"p{number:03d}" for number in range(there)]
-    lab.sync(pods(*map(pod, names)))
-    result = lab.sync(pods(*map(pod, [*names[:listed], *(["new"] if listed else [])])))
+    lab.sync(deployments(*names))
+    result = lab.sync(deployments(*names[:listed], *(["new"] if listed else [])))
     assert (result.outcome == "failed") == is_refused
     assert ("new" in lab.live()) == bool(listed)
     if not is_refused:
@@ -272,20 +277,32 @@ def test_too_much_is_not_marked_as_gone_until_it_is_accepted(lab, there, listed,
         return
     assert lab.live() >= set(names)
     assert result.error == (
-        f"The list of k8s-pod of k8s would mark {there - listed} of {there} as gone, so none was: if it is true, "
+        f"The list of k8s-deployment of k8s would mark {there - listed} of {there} as gone, so none was: if it is true, "
         "run `mission-control inventory sync --source k8s --accept-disappearance`."
     )
     assert "workloads" in lab.session.value("SELECT last_complete_at FROM inventory_sources")
-    accepted = lab.sync(pods(*map(pod, names[:listed])), accept_disappearance=True)
+    accepted = lab.sync(deployments(*names[:listed]), accept_disappearance=True)
     assert accepted.outcome == "succeeded"
     assert lab.live() == set(names[:listed])
 
 
+@pytest.mark.parametrize(
+    ("there", "listed", "is_refused"), [(20, 14, False), (20, 13, True), (7, 2, False), (7, 1, True)]
+)
+def test_of_what_gets_a_new_name_each_time_the_number_counts(lab, there, listed, is_refused):
+    """A roll-out replaces all pods."""
+    lab.sync(pods(*(pod(f"old{number}") for number in range(there))))
+    result = lab.sync(pods(*(pod(f"new{number}") for number in range(listed))))
+    assert (result.outcome == "failed") == is_refused
+    assert counts(result) == {"added": listed, **({} if is_refused else {"gone": there})}
+    if not is_refused:
+        again = lab.sync(pods(*(pod(f"newer{number}") for number in range(listed))))
+        assert (again.outcome, len(lab.live())) == ("succeeded", listed)
+
+
 def test_each_list_is_judged_by_itself(lab):
-    deployments = Listing("workloads", ("k8s-deployment",), ())
-    few = tuple(dataclasses.replace(pod(f"d{n}"), type="k8s-deployment") for n in range(3))
-    lab.sync(pods(*(pod(f"p{n}") for n in range(50))), dataclasses.replace(deployments, rows=few))
-    result = lab.sync(pods(*(pod(f"p{n}") for n in range(48))), deployments)
+    lab.sync(pods(*(pod(f"p{n}") for n in range(50))), deployments("d0", "d1", "d2"))
+    result = lab.sync(pods(*(pod(f"p{n}") for n in range(48))), deployments())
     assert result.outcome == "failed"
     assert "The list of k8s-deployment of k8s would mark 3 of 3 as gone" in result.error
     assert counts(result) == {"gone": 2, "unchanged": 48}

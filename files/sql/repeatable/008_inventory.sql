@@ -27,7 +27,8 @@ BEGIN
     -- Callers wait for each other here. Not at the row of the source, which a sync holds as long as it writes.
     PERFORM FROM our_schema.tasks AS t
     WHERE t.id IN (
-        SELECT s.task_id FROM our_schema.inventory_sources AS s WHERE s.enabled AND (p_sources IS NULL OR s.name = ANY (p_sources))
+        SELECT s.task_id FROM our_schema.inventory_sources AS s
+        WHERE s.enabled AND s.connector <> 'ansible' AND (p_sources IS NULL OR s.name = ANY (p_sources))
     )
     ORDER BY t.id
     FOR NO KEY UPDATE;
@@ -41,7 +42,8 @@ BEGIN
             SELECT n.name, s.task_id, queued.id AS queued_id, 10 - floor(extract(epoch FROM recent.age))::bigint AS wait,
                 CASE
                     WHEN s.name IS NULL THEN 'unknown'
-                    WHEN NOT s.enabled THEN 'disabled'
+                    -- An Ansible inventory is synced by a playbook: no worker could.
+                    WHEN NOT s.enabled OR s.connector = 'ansible' THEN 'disabled'
                     WHEN queued.id IS NOT NULL THEN 'already_queued'
                     WHEN recent.age IS NOT NULL THEN 'too_soon'
                     ELSE 'queued'
@@ -49,7 +51,8 @@ BEGIN
             FROM (
                 SELECT DISTINCT g.name FROM unnest(p_sources) AS g (name)
                 UNION ALL
-                SELECT e.name FROM our_schema.inventory_sources AS e WHERE p_sources IS NULL AND e.enabled
+                SELECT e.name FROM our_schema.inventory_sources AS e
+                WHERE p_sources IS NULL AND e.enabled AND e.connector <> 'ansible'
             ) AS n
             LEFT JOIN our_schema.inventory_sources AS s ON s.name = n.name
             LEFT JOIN LATERAL (
@@ -87,7 +90,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION our_schema.request_inventory_refresh(text[], text) IS
-    'Queue a sync of each of these sources, of all that are enabled if none is named, and wake the worker. A row for each: queued, already_queued, disabled, unknown, or too_soon (less than 10 seconds after the last run was queued, and in how many seconds again). Where one is unknown or too soon nothing is queued, and those that could have been have no row.';
+    'Queue a sync of each of these sources, of all that are enabled if none is named, and wake the worker. A row for each: queued, already_queued, disabled (also an Ansible inventory, which a playbook syncs), unknown, or too_soon (less than 10 seconds after the last run was queued, and in how many seconds again). Where one is unknown or too soon nothing is queued, and those that could have been have no row.';
 
 CREATE OR REPLACE FUNCTION our_schema.forget_gone_inventory(p_older_than interval) RETURNS bigint
     LANGUAGE plpgsql

@@ -129,6 +129,8 @@ def _print_sources(rows: list[dict[str, Any]], output: Output) -> None:
 def _every(row: dict[str, Any]) -> str:
     if not row["enabled"]:
         return "disabled"
+    if row["connector"] == "ansible":
+        return "by playbook"
     return f"{row['interval_seconds']} s" if row["interval_seconds"] else "on request"
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .snapshot import Kind, Skipped, Snapshot
 
 Outcome = Literal["succeeded", "failed", "superseded"]
+# These get new names each time they are made anew. Of them a list is believed that is about as long as it was, whatever the names in it.
+FLEETING = frozenset({"k8s-pod", "k8s-job", "docker-container"})
 # Of differences and of skipped rows, for each kind: those that are named.
 MOST_NAMED = 100
 # Where a person deletes or adds what is just being written; the server then undoes all of it.
@@ -350,7 +352,11 @@ class _Writer:
             "kept": [each.external_id for each in acceptable.skipped if each.external_id is not None],
             "lists": Json(
                 [
-                    {"types": list(each.types or ("",)), "listed": len(each.rows) + len(each.skipped)}
+                    {
+                        "types": list(each.types or ("",)),
+                        "listed": len(each.rows) + len(each.skipped),
+                        "fleeting": bool(each.types) and FLEETING.issuperset(each.types),
+                    }
                     for each in acceptable.whole
                 ]
             ),
@@ -457,8 +463,8 @@ WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS g (external_id text, {told}, unknown text[])
 ),
 lists AS MATERIALIZED (
-    SELECT each.type, l.types, l.listed
-    FROM jsonb_to_recordset(%(lists)s::jsonb) AS l (types text[], listed bigint), unnest(l.types) AS each (type)
+    SELECT each.type, l.types, l.listed, l.fleeting
+    FROM jsonb_to_recordset(%(lists)s::jsonb) AS l (types text[], listed bigint, fleeting boolean), unnest(l.types) AS each (type)
 ),
 differing AS MATERIALIZED (
     SELECT n.external_id, n.id, {new},
@@ -474,7 +480,7 @@ differing AS MATERIALIZED (
     WHERE n.id IS NULL OR n.gone_at IS NOT NULL OR ({old}) IS DISTINCT FROM ({new})
 ),
 missing AS MATERIALIZED (
-    SELECT t.id, t.external_id, t.name, l.types, l.listed
+    SELECT t.id, t.external_id, t.name, l.types, l.listed, l.fleeting
     FROM {kind} AS t
     JOIN lists AS l ON l.type = {type_of_row}
     WHERE t.source = %(source)s AND t.external_id IS NOT NULL AND t.gone_at IS NULL
@@ -482,13 +488,16 @@ missing AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM unnest(%(kept)s::text[]) AS k (external_id) WHERE k.external_id = t.external_id)
 ),
 judged AS MATERIALIZED (
-    SELECT m.types, m.missing, m.live, NOT %(accept)s AND (m.listed = 0 OR (m.missing > 5 AND m.missing * 10 > m.live * 3)) AS refused
+    SELECT m.types, m.missing, m.live, NOT %(accept)s AND (m.listed = 0 OR (m.fewer > 5 AND m.fewer * 10 > m.live * 3)) AS refused
     FROM (
-        SELECT m.types, min(m.listed) AS listed, count(*) AS missing, (
-            SELECT count(*) FROM {kind} AS t
-            WHERE t.source = %(source)s AND t.external_id IS NOT NULL AND t.gone_at IS NULL AND {type_of_row} = ANY (m.types)
-        ) AS live
-        FROM missing AS m GROUP BY m.types
+        SELECT m.*, CASE WHEN m.fleeting THEN m.live - m.listed ELSE m.missing END AS fewer
+        FROM (
+            SELECT m.types, m.fleeting, min(m.listed) AS listed, count(*) AS missing, (
+                SELECT count(*) FROM {kind} AS t
+                WHERE t.source = %(source)s AND t.external_id IS NOT NULL AND t.gone_at IS NULL AND {type_of_row} = ANY (m.types)
+            ) AS live
+            FROM missing AS m GROUP BY m.types, m.fleeting
+        ) AS m
     ) AS m
 ),
 added AS (

@@ -80,7 +80,9 @@ def _queue(caller: Reader, sources: list[str] | None, requested_by: str) -> list
     if named["unknown"]:
         raise ProblemError(422, f"There is no source {_names(named['unknown'])}; /api/v1/inventory/sources lists all.")
     if named["disabled"]:
-        raise ProblemError(409, f"Not enabled, so it cannot be refreshed: {_names(named['disabled'])}.")
+        raise ProblemError(
+            409, f"Disabled, or synced by a playbook, so it cannot be refreshed: {_names(named['disabled'])}."
+        )
     if named["too_soon"]:
         seconds = max(1, *(row["retry_after_seconds"] or 1 for row in named["too_soon"]))
         raise ProblemError(
