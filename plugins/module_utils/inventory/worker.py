@@ -289,6 +289,9 @@ class Worker:
     def _wait(self, descriptors: list[int], seconds: float) -> None:
         """Until something comes, or the time is over."""
         notify("WATCHDOG=1")
+        if self._stop.is_set() or self._reread:
+            # A signal during a statement wakes whoever watches over that instead (database/interruption.py).
+            seconds = 0
         waiting = self._waiting.fileno()
         readable, _writable, _odd = select.select([waiting, *descriptors], [], [], seconds)
         if waiting in readable:
