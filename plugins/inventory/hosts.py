@@ -84,9 +84,11 @@ author:
 """
 
 EXAMPLES = r"""
+---
 # hosts.yml, with the login from the environment or the env file of the controller:
 plugin: homelab.mission_control.hosts
 
+---
 # Running guests of Proxmox by cluster, over TLS
 plugin: homelab.mission_control.hosts
 login_host: db.home.arpa
@@ -107,6 +109,7 @@ groups:
 compose:
   ansible_user: "'root' if mission_control_host.type == 'lxc-container' else 'debian'"
 
+---
 # With a cache of an hour in files
 plugin: homelab.mission_control.hosts
 cache: true
