@@ -25,7 +25,11 @@ def test_the_administrator_sees_everything(run_module):
     run = run_module("health", {"fail_on": "warn"}, become_user="postgres")
     assert run.returncode == 0, run.output
     # No backup is set up on these hosts.
-    assert statuses(run) == {**dict.fromkeys(statuses(run), "pass"), "backups": "not checked"}
+    assert statuses(run) == {
+        **dict.fromkeys(statuses(run), "pass"),
+        "backups": "not checked",
+        "inventory_sources": "not checked",
+    }
 
 
 def test_somebody_else_gets_the_cure_and_the_whole_structure(run_module):
