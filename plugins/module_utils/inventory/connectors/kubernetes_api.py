@@ -326,10 +326,10 @@ def server_problem(server: object) -> str:
         return wanted
     try:
         parts = urlsplit(server)
-        _ = parts.port
+        has_port = parts.port != 0
     except ValueError:
         return wanted
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+    if not has_port or parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
         return wanted
     return "holds a login: give it below secrets" if "@" in parts.netloc else ""
 

@@ -69,7 +69,7 @@ class Mapper:
 
     def host(self, item: dict[str, Any]) -> HostRow:
         """A node."""
-        name, _ = identity(item, namespaced=False)
+        name = identity(item, namespaced=False)[0]
         status, info = _object(item, "status"), _object(_object(item, "status"), "nodeInfo")
         capacity = _object(status, "capacity")
         cores = _quantity(capacity, "cpu").quantize(Decimal("0.001"), ROUND_CEILING)
@@ -184,7 +184,7 @@ class Mapper:
         """A CronJob: failed where the last of its runs that ended has failed. After all jobs."""
         name, namespace = identity(item)
         spec, status = _object(item, "spec"), _object(item, "status")
-        _, failed = self._last_runs.get((namespace, name), ("", False))
+        failed = self._last_runs.get((namespace, name), ("", False))[1]
         state = "stopped" if spec.get("suspend") is True else "failed" if failed else "running"
         more = {
             "schedule": text_or_none(spec.get("schedule")),

@@ -41,7 +41,7 @@ class Tokens:
             if not token or token.startswith("#"):
                 continue
             if named:
-                name, _, token = (part.strip() for part in token.partition(" "))
+                name, _blank, token = (part.strip() for part in token.partition(" "))
                 if not _NAME.fullmatch(name) or name in names:
                     raise TokensError(
                         f"line {number} does not begin with a name that no other line has, of 1 to 63 lower-case letters, digits, - and _."
