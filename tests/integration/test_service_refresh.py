@@ -85,7 +85,7 @@ def test_the_run_keeps_the_name_of_the_token_and_no_token(client, session):
 def test_what_cannot_be_refreshed_is_refused_as_a_whole(client, session):
     assert "There is no source misspelt" in is_problem(refresh(client, {"sources": ["nas", "misspelt"]}), 422)
     # The function would queue the other one.
-    assert "Not enabled, so it cannot be refreshed: old." in is_problem(
+    assert "Disabled, or synced by a playbook, so it cannot be refreshed: old." in is_problem(
         refresh(client, {"sources": ["nas", "old"]}), 409
     )
     assert session.value(QUEUED) == 0
