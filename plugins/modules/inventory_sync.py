@@ -143,26 +143,23 @@ task_run_id:
   returned: where the database was asked
 """
 
-import contextlib
 import datetime
 import os
-import uuid
-from collections.abc import Iterator
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.client.client import Client
 from ..module_utils.client.queries import Queries
-from ..module_utils.client.transaction import Isolation, Transaction
 from ..module_utils.database.connection_options import (
     CONNECTION_MUTUALLY_EXCLUSIVE,
     CONNECTION_OPTIONS,
     login_from_options,
 )
 from ..module_utils.errors import ConnectError, MissionControlError
+from ..module_utils.inventory.runs import add_source
 from ..module_utils.inventory.snapshot import HostRow, Listing, Skipped, Snapshot
 from ..module_utils.inventory.sync import SyncResult, sync
 from ..module_utils.models.enums import HostType
@@ -183,41 +180,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 TOGETHER = datetime.timedelta(minutes=1)
 TYPE_OF_UNKNOWN = "bare-metal"
-# The foreign key is checked at the end of the statement.
-REGISTER = """
-WITH added AS (
-    INSERT INTO inventory_sources (name, connector, task_id) VALUES (%(name)s, 'ansible', %(task_id)s)
-    ON CONFLICT DO NOTHING
-    RETURNING task_id
-)
-INSERT INTO tasks (id, title, description, created_by)
-SELECT a.task_id, %(title)s, %(description)s, 'homelab.mission_control.inventory_sync' FROM added AS a
-"""
 
 
 def register(queries: Queries, source: str) -> None:
     """Tell the database of a source that it does not know yet, and of the task whose runs its syncs are."""
-    values = {
-        "name": source,
-        "task_id": uuid.uuid4(),
-        "title": f"inventory sync {source}",
-        "description": f"Takes over the Ansible inventory {source}.",
-    }
-    queries.query(REGISTER, values)
-
-
-class Trial:
-    """A client for a sync that is undone, in whose transaction the source is known."""
-
-    def __init__(self, client: Client, source: str) -> None:
-        self._client = client
-        self._source = source
-
-    @contextlib.contextmanager
-    def transaction(self, isolation: Isolation) -> Iterator[Transaction]:
-        with self._client.transaction(isolation) as transaction:
-            register(transaction, self._source)
-            yield transaction
+    add_source(queries, source, "ansible", f"Takes over the Ansible inventory {source}.", NAME)
 
 
 def when_read(queries: Queries, source: str, age: float) -> datetime.datetime:
@@ -292,12 +259,13 @@ def write(client: Client, params: dict[str, Any], check: bool) -> SyncResult:
     if not check:
         register(client, source)
     return sync(
-        cast("Client", Trial(client, source)) if check else client,
+        client,
         snapshot,
         check=check,
         accept_disappearance=params["accept_disappearance"],
         accept_identity=params["accept_identity"],
         requested_by=NAME,
+        register=lambda transaction: register(transaction, source),
     )
 
 

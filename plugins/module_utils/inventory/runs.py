@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from ..database.driver import Json
 from ..errors import MissionControlError
@@ -29,8 +29,53 @@ _LONGEST_ERROR = 4000  # characters
 _ABANDONED_HOURS = 24
 
 
+# The foreign key is checked when the whole statement has ended. Of a source that is there already no second task is made.
+_ADD_SOURCE = """
+WITH added AS (
+    INSERT INTO inventory_sources (name, connector, cluster, enabled, interval_seconds, task_id)
+    VALUES (%(name)s, %(connector)s, %(cluster)s, %(enabled)s, %(interval_seconds)s, %(task_id)s)
+    ON CONFLICT DO NOTHING
+    RETURNING task_id
+)
+INSERT INTO tasks (id, title, description, created_by)
+SELECT a.task_id, %(title)s, %(description)s, %(created_by)s FROM added AS a
+"""
+
+
 class UnknownSourceError(MissionControlError, LookupError):
     """The database does not know the source, or the run is none of it that goes on; the message says which."""
+
+
+def add_source(
+    queries: Queries,
+    name: str,
+    connector: str,
+    description: str,
+    created_by: str,
+    *,
+    cluster: str | None = None,
+    enabled: bool = True,
+    interval_seconds: int | None = None,
+) -> None:
+    """Tell the database of a source, and of the task whose runs its syncs are; one that it knows stays as it is.
+
+    Args:
+        queries: of a login that may write inventory_sources and tasks.
+        description, created_by: of the task.
+        cluster, enabled, interval_seconds: as the columns of inventory_sources.
+    """
+    values = {
+        "name": name,
+        "connector": connector,
+        "cluster": cluster,
+        "enabled": enabled,
+        "interval_seconds": interval_seconds,
+        "task_id": uuid4(),
+        "title": f"inventory sync {name}",
+        "description": description,
+        "created_by": created_by,
+    }
+    queries.query(_ADD_SOURCE, values)
 
 
 def begin_run(client: Client, source: str, *, requested_by: str | None = None) -> UUID:

@@ -8,13 +8,13 @@ import json
 import os
 import re
 import stat
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..database.postgres_url import similar
 from ..errors import SettingsError
 from .connectors.registry import check_source_options
+from .runs import add_source
 from .snapshot import FetchError
 
 if TYPE_CHECKING:
@@ -33,17 +33,6 @@ _MOST_BYTES = 1 << 20  # of a secret, as systemd has it, and of the file
 _MOST_CLUSTER = 253  # characters
 _MOST_SHOWN = 100
 
-# The foreign key is checked when the whole statement has ended. Of a source that is there already no second task is made.
-_ADD = """
-WITH added AS (
-    INSERT INTO inventory_sources (name, connector, cluster, enabled, interval_seconds, task_id)
-    VALUES (%(name)s, %(connector)s, %(cluster)s, %(enabled)s, %(interval_seconds)s, %(task_id)s)
-    ON CONFLICT DO NOTHING
-    RETURNING task_id
-)
-INSERT INTO tasks (id, title, description, created_by)
-SELECT a.task_id, %(title)s, %(description)s, 'mission-control inventory' FROM added AS a
-"""
 _CHANGE = """
 UPDATE inventory_sources AS s
 SET connector = %(connector)s, cluster = coalesce(%(cluster)s, s.cluster), enabled = %(enabled)s, interval_seconds = %(interval_seconds)s
@@ -221,18 +210,14 @@ def register_sources(client: Client, sources: Iterable[Source], *, complete: boo
 
 def register_source(transaction: Queries, source: Source) -> None:
     """Tell the database of one source, in a transaction that may be undone; the rest is as in `register_sources`."""
-    values = {
-        "name": source.name,
-        "connector": source.connector,
+    values: dict[str, Any] = {
         "cluster": source.cluster,
         "enabled": source.enabled,
         "interval_seconds": source.interval or None,
-        "task_id": uuid.uuid4(),
-        "title": f"inventory sync {source.name}",
-        "description": f"Takes over what {source.name} ({source.connector}) lists.",
     }
-    transaction.query(_ADD, values)
-    transaction.query(_CHANGE, values)
+    description = f"Takes over what {source.name} ({source.connector}) lists."
+    add_source(transaction, source.name, source.connector, description, "mission-control inventory", **values)
+    transaction.query(_CHANGE, {"name": source.name, "connector": source.connector, **values})
     stored = transaction.query_one("SELECT s.connector FROM inventory_sources AS s WHERE s.name = %s", [source.name])
     if stored is None or stored["connector"] != source.connector:
         raise SourcesError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Callable, Literal
 
 from ..database.driver import Json
 from ..errors import ConnectionLostError, ConstraintError, LockTimeoutError, MissionControlError, SerializationError
@@ -157,6 +157,7 @@ def sync(
     accept_disappearance: bool = False,
     accept_identity: bool = False,
     requested_by: str | None = None,
+    register: Callable[[Transaction], None] | None = None,
 ) -> SyncResult:
     """Make the rows of a source what it listed, all of it in one transaction, and close the run.
 
@@ -168,6 +169,7 @@ def sync(
         accept_disappearance: mark as gone also what is too much to be true.
         accept_identity: take over what is listed also where the source is another one than before.
         requested_by: for the log of a run that is begun here, and for the audit log.
+        register: with `check`, called at the beginning of the transaction that is undone, for a source that may not be known yet.
 
     Returns:
         The result. An outcome other than succeeded has an error.
@@ -178,7 +180,7 @@ def sync(
         MissionControlError: the database could not be written; the run is closed as failed where it could be reached.
     """
     if check:
-        return _tried(client, snapshot, accept_disappearance, accept_identity)
+        return _tried(client, snapshot, accept_disappearance, accept_identity, register)
     run_id = task_run_id or begin_run(client, snapshot.source, requested_by=requested_by)
     try:
         writer = _Writer(snapshot, run_id, accept_disappearance, accept_identity, requested_by)
@@ -215,10 +217,18 @@ class _Undo(Exception):  # noqa: N818 - no error, but what ends a transaction th
     pass
 
 
-def _tried(client: Client, snapshot: Snapshot, accept_disappearance: bool, accept_identity: bool) -> SyncResult:
+def _tried(
+    client: Client,
+    snapshot: Snapshot,
+    accept_disappearance: bool,
+    accept_identity: bool,
+    register: Callable[[Transaction], None] | None,
+) -> SyncResult:
     """What a sync would do: it is done and undone, so that both tell the same."""
     writer = _Writer(snapshot, None, accept_disappearance, accept_identity, None)
     with contextlib.suppress(_Undo), client.transaction("read committed") as transaction:
+        if register is not None:
+            register(transaction)
         result = writer.write(transaction)
         raise _Undo
     return result

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, cast
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..database.driver import DRIVER_ERRORS
 from ..errors import ConnectionLostError, MissionControlError, QueryError
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..client.client import Client
-    from ..client.transaction import Isolation, Transaction
     from ..database.session import Session
     from .fetching import Progress
     from .sources import Source
@@ -89,27 +88,14 @@ def carry_out(
         raise AssertionError("a clock has a time")
     snapshot = fetch(source, row["now"], progress, stop)
     return sync(
-        cast("Client", _Trial(client, source)) if check else client,
+        client,
         snapshot,
         task_run_id=run_id,
         check=check,
         accept_disappearance=accept_disappearance,
         accept_identity=accept_identity,
+        register=lambda transaction: register_source(transaction, source),
     )
-
-
-class _Trial:
-    """A client for a sync that is undone: each of its transactions begins with the source being registered, which it may not be yet."""
-
-    def __init__(self, client: Client, source: Source) -> None:
-        self._client = client
-        self._source = source
-
-    @contextlib.contextmanager
-    def transaction(self, isolation: Isolation) -> Iterator[Transaction]:
-        with self._client.transaction(isolation) as transaction:
-            register_source(transaction, self._source)
-            yield transaction
 
 
 class Worker:
