@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         roles = {"type": "list", "elements": "str", "required": True, "choices": sorted(role_variables.CHECKS)}
-        _validation, arguments = self.validate_argument_spec({"roles": {**roles, "aliases": ["role"]}})
+        _validation, arguments = self.validate_argument_spec({"roles": roles})
         result["changed"] = False
         problem = self._problem(arguments["roles"], task_vars or {})
         if problem:

@@ -22,7 +22,6 @@ options:
     type: list
     elements: str
     required: true
-    aliases: [role]
     choices:
       - mission_control
       - mission_control_backup

@@ -141,7 +141,7 @@ def test_a_variable_that_has_no_value_is_named_and_not_shown(tmp_path):
   tasks:
     - name: Validate the inputs
       homelab.mission_control.check_inputs:
-        role: mission_control_schema
+        roles: [mission_control_schema]
 """,
         encoding="utf-8",
     )
