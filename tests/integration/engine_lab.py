@@ -1,5 +1,6 @@
 """Real engines for one test run: Debian's Docker engine, and Podman's service, each with a directory of its own and without a network."""
 
+import abc
 import contextlib
 import io
 import os
@@ -24,7 +25,7 @@ _DOCKER = ROOT / ".cache" / "docker-engine"
 _PATIENCE = 60
 
 
-class Engine:
+class Engine(abc.ABC):
     """Context manager around an engine; `api` is the library's low-level client to it, `url` where it is asked."""
 
     name = ""
@@ -109,8 +110,9 @@ class Engine:
         for each in self.api.containers(all=True):
             self.remove(each["Id"])
 
+    @abc.abstractmethod
     def _command(self):
-        raise NotImplementedError
+        """The engine's program with its arguments."""
 
     def _environment(self):
         return {**os.environ, "HTTP_PROXY": f"http://me:{PROXY_PASSWORD}@127.0.0.1:9"}

@@ -156,14 +156,10 @@ def add_sync_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take over what is listed also where the source is another one now",
     )
-    _add_choice(parser)
+    add_choice_options(parser)
 
 
-def add_preflight_options(parser: argparse.ArgumentParser) -> None:
-    _add_choice(parser)
-
-
-def _add_choice(parser: argparse.ArgumentParser) -> None:
+def add_choice_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="NAME", action="append", default=[], help="only this one; may be given several times"
     )

@@ -130,7 +130,7 @@ _INVENTORY_COMMANDS = {
         inventory.PREFLIGHT_SUMMARY,
         inventory.PREFLIGHT_DESCRIPTION,
         inventory.PREFLIGHT_EXAMPLES,
-        inventory.add_preflight_options,
+        inventory.add_choice_options,
         inventory.prepare_chosen,
         inventory.run_preflight,
         inventory.stop_preflight,

@@ -326,10 +326,10 @@ def server_problem(server: object) -> str:
         return wanted
     try:
         parts = urlsplit(server)
-        has_port = parts.port != 0
+        port = parts.port
     except ValueError:
         return wanted
-    if not has_port or parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+    if port == 0 or parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
         return wanted
     return "holds a login: give it below secrets" if "@" in parts.netloc else ""
 
