@@ -1,4 +1,4 @@
-"""One valid row for each of the sixteen tables, and what they stand on."""
+"""One valid row for each of the eighteen tables, and what they stand on."""
 
 TABLES = (
     "services",
@@ -9,6 +9,8 @@ TABLES = (
     "inventory_sources",
     "task_events",
     "artifacts",
+    "playbook_runs",
+    "playbook_run_hosts",
     "provider_pricing",
     "llm_requests",
     "llm_responses",
@@ -60,6 +62,20 @@ _ROWS = {
         "content": "done",
         "size_bytes": 4,
         "sha256": "ab" * 32,
+    },
+    "playbook_runs": {
+        "task_run_id": "task_runs.id",
+        "controller": "nas",
+        "run_by": "sven",
+        "check_mode": False,
+        "ansible_version": "2.21.5",
+    },
+    "playbook_run_hosts": {
+        "task_run_id": "task_runs.id",
+        "host_name": "pve1",
+        "host_id": "hosts.id",
+        "ok": 12,
+        "changed": 1,
     },
     "provider_pricing": {
         "provider": "openai",

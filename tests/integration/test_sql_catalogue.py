@@ -6,7 +6,15 @@ from sample_rows import TABLES
 
 CHAIN_TABLES = {"audit_links", "audit_head"}
 BOOKKEEPING = {"schema_migrations", "schema_repeatables", "schema_objects", "backup_runs"}
-VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"}
+VIEWS = {
+    "active_task_runs",
+    "recent_token_usage_summary",
+    "tool_call_success_rate",
+    "inventory_source_status",
+    "playbook_run_steps",
+    "playbook_run_overview",
+    "playbook_status",
+}
 UPDATED = {"hosts", "workloads", "services", "inventory_sources", "tasks", "tool_definitions", "policies"}
 # Columns whose name says all there is to say.
 OBVIOUS = {
@@ -30,14 +38,14 @@ def catalogue(shared_database):
     return shared_database.session("admin")
 
 
-def test_there_are_the_sixteen_tables_and_those_of_chain_and_runner(catalogue):
+def test_there_are_the_eighteen_tables_and_those_of_chain_and_runner(catalogue):
     assert set(catalogue.values("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")) == (
         set(TABLES) | CHAIN_TABLES | BOOKKEEPING
     )
-    assert len(TABLES) == 16
+    assert len(TABLES) == 18
 
 
-def test_there_are_four_views_and_each_can_be_read(catalogue):
+def test_there_are_seven_views_and_each_can_be_read(catalogue):
     assert set(catalogue.values("SELECT viewname FROM pg_views WHERE schemaname = 'public'")) == VIEWS
     for view in VIEWS:
         catalogue.rows(f"SELECT * FROM {view}")
@@ -202,13 +210,14 @@ def test_every_foreign_key_is_indexed_and_says_what_a_deletion_does(catalogue):
         FROM pg_constraint k WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace
         """
     )
-    assert len(keys) == 15
+    assert len(keys) == 18
     assert [key["conname"] for key in keys if not key["indexed"]] == []
     assert {key["conname"] for key in keys if key["confdeltype"] == "n"} == {
         "fk_workloads_host_id",
         "fk_workloads_service_id",
         "fk_inventory_sources_last_run_id",
         "fk_tasks_template_id",
+        "fk_playbook_run_hosts_host_id",
     }
     assert {key["confdeltype"] for key in keys} == {"n", "r"}, "nothing cascades"
 

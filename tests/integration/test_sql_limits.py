@@ -310,8 +310,9 @@ def test_a_value_over_its_limit_is_refused_and_one_at_it_is_stored(database, adm
             admin.run(insert.format(limit + 1), *values)
         assert str(limit) in refused.value.diag.message_primary
         admin.run("ROLLBACK TO before")
-        # A constraint lists risk levels, a request has one response, a task one source, and the price of the sample is there already.
-        taken = ("llm_responses", "provider_pricing", "inventory_sources")
+        # A constraint lists risk levels, a request has one response, a task one source, a run one playbook, and the price of the sample is
+        # there already.
+        taken = ("llm_responses", "provider_pricing", "inventory_sources", "playbook_runs")
         if limit < 10_000_000 and column != "risk_levels" and table not in taken:
             admin.run(insert.format(limit - 20), *values)
         admin.run("ROLLBACK")

@@ -32,7 +32,7 @@ def fill(session):
 
 
 def stored(session, table, row):
-    key = "id" if "id" in row else "name"
+    key = next(name for name in ("id", "name", "task_run_id") if name in row)
     return session.row(f"SELECT * FROM {table} WHERE {key} = %s", row[key])
 
 

@@ -21,6 +21,7 @@ TASK = {
     "template_id": None,
     "created_at": NOW,
     "updated_at": NOW,
+    "playbook": None,
 }
 
 

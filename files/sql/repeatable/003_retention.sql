@@ -1,4 +1,7 @@
--- The two ways in which a log becomes shorter. Both leave an audit entry in the same transaction: that of task_events is written by its trigger.
+-- The ways in which a log becomes shorter. Each leaves an audit entry in the same transaction: that of task_events is written by its trigger.
+--
+-- A login that does upkeep and nothing else calls remove_old_task_events() and prune_llm_bodies(), and forget_gone_inventory() in another file: none of
+-- them removes for it what is younger than a day, so that whoever steals that login does not remove what has just been done.
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -95,6 +98,39 @@ $$;
 COMMENT ON FUNCTION our_schema.shorten_task_events(text, timestamptz, bigint) IS
     'The only way to shorten task_events: remove the events recorded before p_before, or blank the payload of the event p_event_id that holds a secret. For the owner; returns how many events, and each use is in the audit log.';
 
+CREATE OR REPLACE FUNCTION our_schema.remove_old_task_events(p_older_than interval) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    before CONSTANT timestamptz := now() - p_older_than;
+    events bigint;
+    hosts bigint;
+BEGIN
+    IF before IS NULL OR before > now() - interval '1 day' THEN
+        RAISE EXCEPTION 'remove_old_task_events removes what is old: p_older_than must be an age of at least 1 day, such as 90 days'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    events := our_schema.shorten_task_events('retention'::text, before, NULL::bigint);
+    DELETE FROM our_schema.playbook_run_hosts AS h
+    USING our_schema.task_runs AS r
+    WHERE r.id = h.task_run_id AND r.finished_at < before
+        -- What was recorded late is kept as long as any other event.
+        AND NOT EXISTS (SELECT FROM our_schema.task_events AS e WHERE e.task_run_id = r.id);
+    GET DIAGNOSTICS hosts = ROW_COUNT;
+    IF hosts > 0 THEN
+        INSERT INTO our_schema.audit_entries (actor, action, target_type, outcome, details)
+        VALUES (
+            session_user, 'playbook_run_hosts.remove', 'playbook_run_hosts', 'success',
+            jsonb_build_object('before', before, 'hosts', hosts)
+        );
+    END IF;
+    RETURN events;
+END
+$$;
+COMMENT ON FUNCTION our_schema.remove_old_task_events(interval) IS
+    'Remove the task events that were recorded so long ago, a day at least, and the counts by host of the playbook runs that have none left. Returns how many events; each use is in the audit log.';
+
 CREATE OR REPLACE FUNCTION our_schema.prune_llm_bodies(p_before timestamptz) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -105,6 +141,10 @@ DECLARE
 BEGIN
     IF p_before IS NULL OR p_before > now() THEN
         RAISE EXCEPTION 'prune_llm_bodies removes what is old: p_before must be a time in the past'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF p_before > now() - interval '1 day' AND NOT has_table_privilege(session_user, 'our_schema.llm_requests'::regclass, 'INSERT') THEN
+        RAISE EXCEPTION 'prune_llm_bodies removes what is at least 1 day old for a login that writes none: p_before must be a day ago or earlier'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE our_schema.llm_requests SET messages = NULL, bodies_pruned_at = now()

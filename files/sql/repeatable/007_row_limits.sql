@@ -50,6 +50,8 @@ DECLARE
     long CONSTANT bigint := 1048576;
     -- Names, kinds, addresses.
     short CONSTANT bigint := 8192;
+    -- What may be as long as an entry of an index, however badly it is compressed.
+    indexed CONSTANT bigint := 2048;
     -- May a JSON value be too large? What is stored in a kilobyte has 128 levels at most; what is printed here is bounded by the stored size,
     -- and above a kilobyte by the size of its numbers, too: 12 MB of 85 numbers, or 41 MB of 2,500.
     suspicious CONSTANT text := $condition$
@@ -93,8 +95,12 @@ BEGIN
                 ('inventory_sources', 'cluster', short), ('inventory_sources', 'identity', short),
                 ('inventory_sources', 'last_complete_at', long),
                 ('tasks', 'title', short), ('tasks', 'description', long), ('tasks', 'created_by', short), ('tasks', 'parameters', long),
+                ('tasks', 'playbook', indexed),
                 ('task_runs', 'user_prompt', body), ('task_runs', 'error', long),
                 ('task_events', 'payload', body),
+                ('playbook_runs', 'controller', short), ('playbook_runs', 'run_by', short), ('playbook_runs', 'limited_to', short),
+                ('playbook_runs', 'tags', short), ('playbook_runs', 'skip_tags', short), ('playbook_runs', 'ansible_version', short),
+                ('playbook_run_hosts', 'host_name', indexed),
                 ('artifacts', 'name', short), ('artifacts', 'uri', short), ('artifacts', 'content', body),
                 ('artifacts', 'media_type', short),
                 ('provider_pricing', 'provider', short), ('provider_pricing', 'model', short), ('provider_pricing', 'source', short),

@@ -93,15 +93,15 @@ COMMENT ON FUNCTION our_schema.request_inventory_refresh(text[], text) IS
     'Queue a sync of each of these sources, of all that are enabled if none is named, and wake the worker. A row for each: queued, already_queued, disabled (also an Ansible inventory, which a playbook syncs), unknown, or too_soon (less than 10 seconds after the last run was queued, and in how many seconds again). Where one is unknown or too soon nothing is queued, and those that could have been have no row.';
 
 CREATE OR REPLACE FUNCTION our_schema.forget_gone_inventory(p_older_than interval) RETURNS bigint
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     before CONSTANT timestamptz := now() - p_older_than;
     forgotten bigint;
 BEGIN
-    IF before IS NULL OR before > now() THEN
-        RAISE EXCEPTION 'forget_gone_inventory removes what is long gone: p_older_than must be an age, such as 30 days'
+    IF before IS NULL OR before > now() - interval '1 day' THEN
+        RAISE EXCEPTION 'forget_gone_inventory removes what is long gone: p_older_than must be an age of at least 1 day, such as 30 days'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     DELETE FROM our_schema.workloads
@@ -118,7 +118,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION our_schema.forget_gone_inventory(interval) IS
-    'Remove the workloads that come and go by themselves (pods, jobs, containers) and have been gone for so long. Everything else stays. For the owner; returns how many.';
+    'Remove the workloads that come and go by themselves (pods, jobs, containers) and have been gone for so long, a day at least. Everything else stays. Returns how many.';
 
 CREATE OR REPLACE VIEW our_schema.inventory_source_status AS
 SELECT

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models of tasks, their runs, the log of each run, and what the runs produced."""
+"""Models of tasks, their runs, the log of each run, what the runs produced, and the runs of playbooks."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +13,13 @@ from .enums import ArtifactKind, JsonObject, JsonValue, TaskEventType, TaskRunSt
 __all__ = [
     "Artifact",
     "CreateArtifact",
+    "CreatePlaybookRun",
+    "CreatePlaybookRunHost",
     "CreateTask",
     "CreateTaskEvent",
     "CreateTaskRun",
+    "PlaybookRun",
+    "PlaybookRunHost",
     "Task",
     "TaskEvent",
     "TaskRun",
@@ -36,6 +40,7 @@ class Task(Model):
     template_id: Optional[UUID]
     created_at: datetime
     updated_at: datetime
+    playbook: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class CreateTask(Create[Task]):
     is_template: Given[bool] = NOT_GIVEN
     parameters: Given[JsonObject] = NOT_GIVEN
     template_id: Given[Optional[UUID]] = NOT_GIVEN
+    playbook: Given[Optional[str]] = NOT_GIVEN
 
 
 @dataclass(frozen=True)
@@ -132,3 +138,67 @@ class CreateArtifact(Create[Artifact]):
     media_type: Given[Optional[str]] = NOT_GIVEN
     size_bytes: Given[Optional[int]] = NOT_GIVEN
     sha256: Given[Optional[str]] = NOT_GIVEN
+
+
+@dataclass(frozen=True)
+class PlaybookRun(Model):
+    """How a playbook was run: what its run has beside what every run has."""
+
+    __table__: ClassVar[str] = "playbook_runs"
+    task_run_id: UUID
+    controller: str
+    run_by: str
+    check_mode: bool
+    limited_to: Optional[str]
+    tags: list[str]
+    skip_tags: list[str]
+    ansible_version: str
+    dropped_events: int
+
+
+@dataclass(frozen=True)
+class CreatePlaybookRun(Create[PlaybookRun]):
+    """Input for a playbook's run, beside that of the run itself."""
+
+    task_run_id: UUID
+    controller: str
+    run_by: str
+    check_mode: bool
+    ansible_version: str
+    limited_to: Given[Optional[str]] = NOT_GIVEN
+    tags: Given[list[str]] = NOT_GIVEN
+    skip_tags: Given[list[str]] = NOT_GIVEN
+    dropped_events: Given[int] = NOT_GIVEN
+
+
+@dataclass(frozen=True)
+class PlaybookRunHost(Model):
+    """How a playbook's run ended on a host, by Ansible's summary: numbers of tasks."""
+
+    __table__: ClassVar[str] = "playbook_run_hosts"
+    task_run_id: UUID
+    host_name: str
+    host_id: Optional[UUID]
+    ok: int
+    changed: int
+    failed: int
+    unreachable: int
+    skipped: int
+    rescued: int
+    ignored: int
+
+
+@dataclass(frozen=True)
+class CreatePlaybookRunHost(Create[PlaybookRunHost]):
+    """Input for a host of a playbook's run."""
+
+    task_run_id: UUID
+    host_name: str
+    host_id: Given[Optional[UUID]] = NOT_GIVEN
+    ok: Given[int] = NOT_GIVEN
+    changed: Given[int] = NOT_GIVEN
+    failed: Given[int] = NOT_GIVEN
+    unreachable: Given[int] = NOT_GIVEN
+    skipped: Given[int] = NOT_GIVEN
+    rescued: Given[int] = NOT_GIVEN
+    ignored: Given[int] = NOT_GIVEN

@@ -11,7 +11,15 @@ from uuid import UUID
 from .base import Model
 from .enums import InventoryConnector, JsonValue, ProviderName, RiskLevel, TaskRunStatus
 
-__all__ = ["ActiveTaskRun", "InventorySourceStatus", "RecentTokenUsage", "ToolCallSuccess"]
+__all__ = [
+    "ActiveTaskRun",
+    "InventorySourceStatus",
+    "PlaybookRunOverview",
+    "PlaybookRunStep",
+    "PlaybookStatus",
+    "RecentTokenUsage",
+    "ToolCallSuccess",
+]
 
 
 @dataclass(frozen=True)
@@ -88,3 +96,66 @@ class InventorySourceStatus(Model):
     services: int
     workloads: int
     gone: int
+
+
+@dataclass(frozen=True)
+class PlaybookRunStep(Model):
+    """A play, a task, or the result of a task on a host, which alone has a host, an outcome, a change and a time in seconds."""
+
+    __table__: ClassVar[str] = "playbook_run_steps"
+    task_run_id: UUID
+    sequence: int
+    occurred_at: datetime
+    event: str
+    name: Optional[str]
+    module: Optional[str]
+    path: Optional[str]
+    host: Optional[str]
+    outcome: Optional[str]
+    changed: Optional[bool]
+    seconds: Optional[Decimal]
+
+
+@dataclass(frozen=True)
+class PlaybookRunOverview(Model):
+    """A playbook's run and the numbers of its hosts; a host that could not be reached counts as failed."""
+
+    __table__: ClassVar[str] = "playbook_run_overview"
+    id: UUID
+    task_id: UUID
+    playbook: Optional[str]
+    status: TaskRunStatus
+    error: Optional[str]
+    started_at: datetime
+    finished_at: Optional[datetime]
+    seconds: Optional[Decimal]
+    controller: str
+    run_by: str
+    check_mode: bool
+    limited_to: Optional[str]
+    tags: list[str]
+    skip_tags: list[str]
+    ansible_version: str
+    dropped_events: int
+    hosts: int
+    changed_hosts: int
+    failed_hosts: int
+
+
+@dataclass(frozen=True)
+class PlaybookStatus(Model):
+    """A playbook and its last run, with the numbers of runs that began this month, and of those that have not ended; no dry runs."""
+
+    __table__: ClassVar[str] = "playbook_status"
+    playbook: str
+    task_id: UUID
+    last_run_id: UUID
+    last_status: TaskRunStatus
+    last_started_at: datetime
+    last_finished_at: Optional[datetime]
+    last_seconds: Optional[Decimal]
+    last_success_at: Optional[datetime]
+    succeeded: int
+    failed: int
+    cancelled: int
+    running: int

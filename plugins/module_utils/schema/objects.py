@@ -9,7 +9,7 @@ from __future__ import annotations
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Inventory": ("services", "hosts", "workloads", "inventory_sources"),
-    "Tasks": ("tasks", "task_runs", "task_events", "artifacts"),
+    "Tasks": ("tasks", "task_runs", "task_events", "artifacts", "playbook_runs", "playbook_run_hosts"),
     "Language models": ("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
     "Tools and policies": ("tool_definitions", "tool_call_records", "policies"),
     "Audit": ("audit_entries", "audit_links", "audit_head"),
@@ -22,6 +22,9 @@ VIEWS: tuple[str, ...] = (
     "recent_token_usage_summary",
     "tool_call_success_rate",
     "inventory_source_status",
+    "playbook_run_steps",
+    "playbook_run_overview",
+    "playbook_status",
 )
 # Pairs of a table and a trigger on it. These fire whatever session_replication_role is: they guard logs ...
 ALWAYS_TRIGGERS: tuple[tuple[str, str], ...] = (
