@@ -26,6 +26,7 @@ ROLES = {
     "readonly": "mission_control_readonly",
     "monitor": "mission_control_monitor",
     "service": "mission_control_service",
+    "maintenance": "mission_control_maintenance",
 }
 SETTINGS = RunnerSettings("public", ROLES["owner"], ROLES["audit"])
 
@@ -68,7 +69,9 @@ def wanted(name):
             "connection_limit": -1,
             "comment": "Mission Control",
             "settings": {},
-            "privileges": {key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service")},
+            "privileges": {
+                key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service", "maintenance")
+            },
         },
         "privileges": yaml.safe_load(read_sql("privileges.yml")),
     }
@@ -164,7 +167,9 @@ def create_roles(cluster):
 
 def create_database(cluster, name, template="template0"):
     with contextlib.closing(Session(cluster.connect())) as admin:
-        admin.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Without fsync files are copied sooner than rows are logged; up to 14 there is no other way.
+        strategy = "STRATEGY file_copy" if admin.connection.server_version >= 150000 else ""
+        admin.run(f"CREATE DATABASE {name} TEMPLATE {template} {strategy}")
     return Database(cluster, name)
 
 
