@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load import load_spool
 from library_client import client_of
-from recorder_plays import LOCAL, Plays, SpoolKeeper, events_of, stored_events
+from recorder_spools import LOCAL, Plays, SpoolKeeper, events_of, stored_events
 
 DEAD = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-oBatchMode=yes"}
 SAY = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}"}}
