@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 import uuid
+from urllib.parse import quote
 
 from ansible_collections.homelab.mission_control.plugins.module_utils.processes import this_process
+from mission_control_database import ROLES
 
+LOADER = [sys.executable, "-m", "ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load"]
 NOW = "2026-11-27T18:30:00.000000Z"
 COUNTS = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
 
@@ -20,16 +23,23 @@ def dead_process():
     return told
 
 
+def url_of(database):
+    """The database for the loader's process, without a password."""
+    place = f"host={quote(database.cluster.socket_directory, safe='')}&port={database.cluster.port}"
+    return f"postgresql://{ROLES['application']}@/{database.name}?{place}"
+
+
 class Recording:
     """A playbook's file in a spool, written as the callback writes it."""
 
-    def __init__(self, spool, process=None, run=None, **begin):
+    def __init__(self, spool, process=None, run=None, at=NOW, **begin):
         self.run = run or str(uuid.uuid4())
         self.spool = spool
         spool.mkdir(mode=0o700, exist_ok=True)
         self.file = spool / f"{self.run}.jsonl"
         self.sequence = 0
-        os.close(os.open(self.file, os.O_CREAT | os.O_EXCL, 0o600))
+        self.at = at
+        self._descriptor = os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         told = {
             "run": self.run,
             "playbook": "homelab/site.yml",
@@ -45,12 +55,14 @@ class Recording:
         }
         self.add(v=1, begin={**told, **begin})
 
+    def close(self):
+        os.close(self._descriptor)
+
     def write(self, data):
-        with self.file.open("ab") as file:
-            file.write(data)
+        os.write(self._descriptor, data)
 
     def add(self, **keys):
-        self.write(json.dumps({"seq": self.sequence, "at": NOW, **keys}).encode() + b"\n")
+        self.write(json.dumps({"seq": self.sequence, "at": self.at, **keys}).encode() + b"\n")
         self.sequence += 1
         return self.sequence - 1
 

@@ -63,6 +63,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9+/=_~!@#$%^&*.-]{8,}")
 _RUN = re.compile(r"[A-Za-z0-9]+")
 _TO_DIGITS = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _TO_CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_PART = re.compile(r"[^\W_]{6,}")
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/_-]{6,}")
 _HEX_RUN = re.compile(r"(?:[0-9A-Fa-f]{2}){4,}")
 _ESCAPE = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})|([0-7]{3})|(.))", re.DOTALL)
@@ -95,12 +96,9 @@ class Secrets:
         self.words: set[str] = set()
 
     def add(self, value: object) -> None:
-        """A secret: also its lines, its words and its halves count."""
+        """A secret: also its lines, its words, their longer parts and its halves count."""
         for each in self._strings(value):
-            self._put(each)
-            words = each.split()
-            if len(words) > 1:
-                self._put(*each.splitlines(), *words)
+            self._put(each, *each.splitlines(), *each.split(), *_PART.findall(each))
             if len(each) >= 4 * _SHORTEST:
                 self._put(each[: len(each) // 2], each[len(each) // 2 :])
 
@@ -124,6 +122,8 @@ class Secrets:
             self.add(text)
         elif isinstance(variables, Mapping):
             for name, value in variables.items():
+                if isinstance(value, str) and "{{" in value and self._decrypted(value) is None:
+                    continue  # a template is not what becomes of it
                 if isinstance(name, str) and is_secret_name(name):
                     self.add(value)
                 else:
@@ -152,9 +152,9 @@ class Secrets:
 
 
 def _may_be_one(value: str) -> bool:
-    """Whether a text can be looked for: a template is not its value, and short ones and truth values stand everywhere."""
+    """Whether a text can be looked for: short ones and truth values stand everywhere."""
     plain = value.strip()
-    return len(plain) >= _SHORTEST and "{{" not in plain and plain.lower() not in _EVERYWHERE
+    return len(plain) >= _SHORTEST and plain.lower() not in _EVERYWHERE
 
 
 def masked(message: str, secrets: Secrets, longest: int) -> str:
@@ -169,12 +169,15 @@ def masked(message: str, secrets: Secrets, longest: int) -> str:
         The beginning of the message, with asterisks where there was a secret, or a sentence in its place where one stands there in an
         encoding: base64, hexadecimal, with escapes, as in URLs or HTML, over several lines, backwards.
     """
-    text = message[:_LONGEST_LOOKED_AT]
+    original = text = message[:_LONGEST_LOOKED_AT]
     for each in sorted(secrets.values | secrets.words, key=len, reverse=True):
         if each.lower() in text.lower():
             edge = r"(?<![^\W\d_]){}(?![^\W\d_])" if each in secrets.words - secrets.values else "{}"
             text = re.sub(edge.format(re.escape(each)), MASK, text, flags=re.IGNORECASE)
-    if _stands_in(secrets.values, _other_readings(text)):
+    # What is masked may be a part of one that goes on in another form.
+    lower = original.lower()
+    unseen = [each for each in secrets.values if each.lower() not in lower]
+    if _stands_in(secrets.values, _other_readings(text)) or _stands_in(unseen, _other_readings(original)):
         return HIDDEN[:longest]
     text = mask_forms(text)
     if len(message) > _LONGEST_LOOKED_AT:

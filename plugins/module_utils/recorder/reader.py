@@ -9,6 +9,7 @@ taken: rows are made of this, which others show.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -158,7 +159,7 @@ def parse_line(line: bytes) -> Line:
         if kind == "log" and event == "task":
             return Event(sequence, at, kind, _task(payload))
         if kind == "log" and event == "play":
-            return Event(sequence, at, kind, {"event": "play", "name": _text(payload.get("name"), may_be_empty=True)})
+            return Event(sequence, at, kind, {"event": "play", "name": _text(payload.get("name"))})
         raise BadLineError
     if isinstance(host := told.get("host"), dict):
         return HostCounts(sequence, at, _key(host.get("name")), tuple(_whole(host.get(name, 0)) for name in COUNTS))
@@ -169,7 +170,7 @@ def parse_line(line: bytes) -> Line:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+        told = _decode(line.decode("utf-8"))
         # Escapes may stand for what PostgreSQL cannot store.
         if b"\\u" in line:
             _refuse_unstorable(told)
@@ -182,6 +183,9 @@ def _object(line: bytes) -> dict[str, Any]:
 
 def _refuse(_constant: str) -> None:
     raise BadLineError
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def _refuse_unstorable(told: Any) -> None:
@@ -213,42 +217,48 @@ def _result(payload: dict[str, Any]) -> dict[str, Any]:
     taken = {
         "event": "result",
         "host": _key(payload.get("host")),
-        "task": _text(payload.get("task"), may_be_empty=True),
+        "task": _text(payload.get("task")),
         "task_sequence": _whole(payload.get("task_sequence")),
         "outcome": outcome,
         "changed": payload["changed"],
         "seconds": seconds,
     }
     if payload.get("message") is not None:
-        taken["message"] = _text(payload["message"], may_be_empty=True)
+        taken["message"] = _text(payload["message"])
     return taken
 
 
 def _task(payload: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(payload.get("handler"), bool):
         raise BadLineError
-    return {
-        "event": "task",
-        "name": _text(payload.get("name"), may_be_empty=True),
-        "module": _text(payload.get("module"), may_be_empty=True),
-        "path": _text(payload.get("path"), may_be_empty=True),
-        "handler": payload["handler"],
-    }
+    taken = {"event": "task", "name": _text(payload.get("name")), "handler": payload["handler"]}
+    for name in ("module", "path"):
+        if payload.get(name) is not None:
+            taken[name] = _text(payload[name])
+    return taken
 
 
 def _time(told: dict[str, Any]) -> str:
     text = told.get("at")
     if not isinstance(text, str) or not _TIME.fullmatch(text):
         raise BadLineError
-    try:
-        datetime.fromisoformat(text[:19])
-    except ValueError:
-        raise BadLineError from None
+    if not _is_moment(text[:19]):
+        raise BadLineError
     return text
 
 
-def _text(value: object, may_be_empty: bool = False) -> str:
-    if not isinstance(value, str) or not (value or may_be_empty):
+@functools.lru_cache(maxsize=64)
+def _is_moment(text: str) -> bool:
+    """Cached, as many lines are of one second."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
         raise BadLineError
     return value
 
@@ -263,7 +273,7 @@ def _key(value: object) -> str:
 
 
 def _optional(value: object) -> str | None:
-    return None if value is None else _text(value)
+    return (None if value is None else _text(value)) or None
 
 
 def _texts(value: object) -> list[str]:
