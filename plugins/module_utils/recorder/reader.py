@@ -209,22 +209,24 @@ def _all_texts(told: Any) -> Iterator[str]:
 
 
 def _result(payload: dict[str, Any]) -> dict[str, Any]:
-    outcome, seconds = payload.get("outcome"), payload.get("seconds")
+    outcome = payload.get("outcome")
     if outcome not in _OUTCOMES or not isinstance(payload.get("changed"), bool):
-        raise BadLineError
-    if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:  # type: ignore[operator]
         raise BadLineError
     taken = {
         "event": "result",
         "host": _key(payload.get("host")),
         "task": _text(payload.get("task")),
-        "task_sequence": _whole(payload.get("task_sequence")),
         "outcome": outcome,
         "changed": payload["changed"],
-        "seconds": seconds,
     }
-    if payload.get("message") is not None:
-        taken["message"] = _text(payload["message"])
+    if (task_sequence := payload.get("task_sequence")) is not None:
+        taken["task_sequence"] = _whole(task_sequence)
+    if (seconds := payload.get("seconds")) is not None:
+        if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:
+            raise BadLineError
+        taken["seconds"] = seconds
+    if (message := payload.get("message")) is not None:
+        taken["message"] = _text(message)
     return taken
 
 
