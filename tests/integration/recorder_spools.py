@@ -24,12 +24,6 @@ SELECT sequence, type, payload FROM task_events WHERE task_run_id = %s AND type 
 """
 
 
-def url_of(database):
-    """Where a test's database is, for a login that needs no password there."""
-    host = database.cluster.socket_directory
-    return f"postgresql://{ROLES['application']}@/{database.name}?host={host}&port={database.cluster.port}"
-
-
 class SpoolKeeper:
     """Context manager that has opened every file of a run in a spool, so that it can be read when the loader has removed it."""
 
@@ -100,7 +94,7 @@ class Plays:
             "ANSIBLE_LOCALHOST_WARNING": "False",
             "MISSION_CONTROL_RECORDER_SPOOL": str(self.spool),
             "MISSION_CONTROL_RECORDER_URL": url,
-            **({} if recorded else {"ANSIBLE_CALLBACKS_ENABLED": ""}),
+            **({} if recorded else {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.default"}),
             **variables,
         }
         program = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -116,9 +110,18 @@ class Plays:
 
     def run(self, *arguments, **options):
         """Run it to its end."""
-        process = self.start(*arguments, **options)
+        return self.finish(self.start(*arguments, **options))
+
+    @staticmethod
+    def finish(process):
+        """Wait for its end."""
         stdout, stderr = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def seen_by_user(self, run):
+        """Exit code and output, as they are in any home. Which host is first is a matter of chance."""
+        out, err = (text.replace(str(self.home), "~") for text in (run.stdout, run.stderr))
+        return run.returncode, sorted(out.splitlines()), err
 
     def loaders(self):
         """Processes that load the spool."""
