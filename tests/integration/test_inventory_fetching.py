@@ -46,7 +46,8 @@ def source(tmp_path):
 
 
 def process_of(tmp_path):
-    with contextlib.suppress(OSError, ValueError):
+    # Until the line is written the file is empty.
+    with contextlib.suppress(OSError, ValueError, IndexError):
         return int((tmp_path / "trace").read_text(encoding="ascii").split()[-1])
     return 0
 
@@ -158,8 +159,10 @@ def test_it_ends_with_its_parent(source, tmp_path):
     arguments = [sys.executable, "-c", PARENT, str(tmp_path / "sources.json"), str(tmp_path / "credentials")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(arguments, env=environment) as parent:
-        eventually(lambda: process_of(tmp_path), "it runs")
-        parent.kill()
+        try:
+            eventually(lambda: process_of(tmp_path), "it runs")
+        finally:
+            parent.kill()
     eventually(lambda: is_gone(process_of(tmp_path)), "it is gone")
 
 

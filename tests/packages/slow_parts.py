@@ -35,7 +35,8 @@ MAP = Path("tests/slow_parts.yml")
 RECORD = Path("tests/slow_parts.json")
 TESTS = "tests/integration"
 LOGS = Path(".cache/test")
-# How much `make test` runs of the slow parts, in seconds; and what counts for a part of which no time is recorded.
+# How much `make test` runs of the slow parts unless SLOW_MINUTES says otherwise, in seconds; and what counts for a part of which no time is
+# recorded.
 BUDGET = 30 * 60
 UNKNOWN = 10 * 60
 # Tests run two at a time: a part makes a run longer by half of what its tests take.
@@ -56,6 +57,7 @@ class Part:
         scenario: Molecule scenario that it is; empty where it is none.
         files: names of its test files; none where it is not a group of them.
         version: major version of PostgreSQL that it tries; empty where it is no such part.
+        built: what it builds once, a path below the root; empty for nothing. build_seconds: how long that takes.
     """
 
     name: str
@@ -64,6 +66,8 @@ class Part:
     scenario: str = ""
     files: tuple[str, ...] = ()
     version: str = ""
+    built: str = ""
+    build_seconds: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,22 @@ class Plan:
     left: tuple[str, ...]
 
 
-def plan(current: Mapping[str, str], passed: Mapping[str, Passed], budget: int = BUDGET) -> Plan:
+def plan(
+    current: Mapping[str, str],
+    passed: Mapping[str, Passed],
+    budget: int = BUDGET,
+    more: Mapping[str, int] | None = None,
+) -> Plan:
     """Choose among the parts that are due, the shortest first.
 
     Args:
         current: checksum of the content of each part, by its name.
         passed: what each part last passed with.
         budget: how long the chosen ones may take together, in seconds.
+        more: what a part takes on top of that, by its name, such as for what it has to build first.
     """
     due = [name for name, content in current.items() if name not in passed or passed[name].content != content]
-    costs = {name: passed[name].seconds if name in passed else UNKNOWN for name in due}
+    costs = {name: (passed[name].seconds if name in passed else UNKNOWN) + (more or {}).get(name, 0) for name in due}
     run: list[str] = []
     for name in sorted(due, key=lambda each: (costs[each], each)):
         if sum(costs[each] for each in run) + costs[name] > budget:
@@ -113,7 +123,17 @@ def read_map(root: Path = ROOT) -> dict[str, Part]:
         files = tuple(text.get("files", ()))
         scenario = text.get("scenario", "")
         own = (f"molecule/{scenario}",) if scenario else tuple(f"{TESTS}/{file}" for file in files) or (TESTS,)
-        found[name] = Part(name, own, tuple(flat(text["watches"])), scenario, files, text.get("version", ""))
+        build = text.get("builds", {})
+        found[name] = Part(
+            name,
+            own,
+            tuple(flat(text["watches"])),
+            scenario,
+            files,
+            text.get("version", ""),
+            build.get("path", ""),
+            build.get("seconds", 0),
+        )
     return found
 
 
@@ -226,7 +246,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     elif arguments.parts:
         chosen = Plan(tuple(arguments.parts), ())
     else:
-        chosen = plan(current, passed)
+        more = {
+            part.name: part.build_seconds for part in parts.values() if part.built and not (ROOT / part.built).exists()
+        }
+        chosen = plan(current, passed, _budget(), more)
     LOGS.mkdir(parents=True, exist_ok=True)
     _plan_file().write_text(
         json.dumps({"slow_only": bool(arguments.parts), "run": {name: current[name] for name in chosen.run}}),
@@ -238,6 +261,13 @@ def _plan(arguments: argparse.Namespace) -> None:
             f"test: NOT RUN, although what they watch has changed: {', '.join(chosen.left)}."
             f' Run them by `make slow PARTS="{" ".join(chosen.left)}"`, or `make test-all`, and commit {RECORD}.'
         )
+
+
+def _budget() -> int:
+    minutes = os.environ.get("SLOW_MINUTES") or str(BUDGET // 60)
+    if not re.fullmatch(r"[0-9]{1,4}", minutes):
+        sys.exit(f"test: SLOW_MINUTES is the number of minutes that slow parts may take, not {minutes!r}.")
+    return int(minutes) * 60
 
 
 def _plan_file() -> Path:

@@ -34,6 +34,12 @@ def test_what_is_due_runs_as_far_as_there_is_time(passed, expected):
     assert slow_parts.plan({name: name for name in "abc"}, passed, 1800) == expected
 
 
+def test_what_a_part_has_to_build_first_counts_too():
+    passed = {name: Passed("old", 60) for name in "ab"}
+    assert slow_parts.plan({name: name for name in "ab"}, passed, 120, {"a": 1}) == Plan(("b",), ("a",))
+    assert slow_parts.plan({name: name for name in "ab"}, passed, 120) == Plan(("a", "b"), ())
+
+
 def test_pytest_selects_the_everyday_tests_and_those_of_the_chosen_parts():
     scenario, group = Part("backup", (), (), scenario="backup"), Part("kills", (), (), files=("test_kills.py",))
     version = Part("postgresql-14", (), (), version="14")
