@@ -225,6 +225,8 @@ def test_a_server_that_is_stopped_and_started_during_a_play_gets_all_of_it(own_l
         assert lab.seen_by_user(lab.finish(process)) == usual
         lab.wait_for_loaders()
         assert lab.files() == []  # without anybody's help
+        cluster.stop(mode)
+        cluster.start()
         assert lab.check(keeper) == [FAILED]
 
 
