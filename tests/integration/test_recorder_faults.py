@@ -25,7 +25,7 @@ from recorder_lab import url_of
 from recorder_spools import DOWN, LOCAL, Plays, SpoolKeeper, events_of, stored_events
 from restartable_cluster import RestartableCluster
 
-KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RECORDER_KILLS", "12"))
+KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RECORDER_KILLS", "3"))
 PLAYS_AT_ONCE = 32
 BEFORE_PLAYBOOK_RUNS = 10  # migrations
 HOSTS = [f"host{number}" for number in range(4)]
