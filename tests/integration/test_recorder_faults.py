@@ -249,15 +249,6 @@ def test_a_server_that_is_frozen_during_a_play_does_not_hold_it_up(own_lab, usua
         assert lab.check(keeper) == [FAILED]
 
 
-def test_a_play_is_the_same_where_the_spool_is_full(lab, usual):
-    lab.spool.mkdir(mode=0o700)
-    (lab.spool / "other.jsonl").write_bytes(b"x" * 20000)
-    lab.open_gates()
-    run = lab.run(MISSION_CONTROL_RECORDER_MAX_SPOOL_BYTES="30000")
-    assert lab.seen_by_user(run) == usual
-    assert [path.name for path in lab.spool.iterdir()] == ["other.jsonl"]
-
-
 def test_a_play_is_the_same_where_its_file_reaches_its_limit(lab, usual):
     lab.open_gates()
     with SpoolKeeper(lab.spool) as keeper:
