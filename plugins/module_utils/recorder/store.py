@@ -157,6 +157,10 @@ def end_run(transaction: Transaction, begin: Begin, end: End, hosts: Iterable[Ho
     ).row_count
     if not ended:
         return False
+    # The file goes next. With this commit all before it, too, outlive a crash of the server.
+    transaction.query(
+        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+    )
     if end.error is not None:
         transaction.query(
             "INSERT INTO task_events (task_run_id, sequence, type, payload, occurred_at) "
