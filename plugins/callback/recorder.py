@@ -91,10 +91,12 @@ import atexit
 import functools
 import os
 import pwd
+import re
 import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -123,6 +125,7 @@ _COUNTS = {
     "rescued": "rescued",
     "ignored": "ignored",
 }
+_PASSWORD_IN_URL = re.compile(r"(?<=:)[^/:]*(?=@)|(?<=password=)[^&]*")
 _STOPPED = "The playbook ended before its last task: it was interrupted, or an error outside of its tasks stopped it."
 
 
@@ -229,7 +232,7 @@ class CallbackModule(CallbackBase):
         }
         self._baseline = totals
         self.run.count_hosts({host: each for host, each in counts.items() if any(each.values())})
-        failed = any(each["failed"] or each["unreachable"] for each in counts.values())
+        failed = any(each["unreachable"] or self.run.is_failed(host, each) for host, each in counts.items())
         self._end("failed" if failed else "succeeded", None)
 
     def _result(self, outcome: str, result: Any) -> None:
@@ -264,6 +267,7 @@ class _Run:
         self._began = time.monotonic()
         self._loader: subprocess.Popen[bytes] | None = None
         self._first_failure: str | None = None
+        self._rescued: Counter[str] = Counter()
         self._play: Any = None
         self._tasks: dict[str, _Task] = {}
         self._starts: dict[tuple[str, str], float] = {}
@@ -350,10 +354,16 @@ class _Run:
             message = "" if task.is_hidden else self._message(task, result, play_context)
             if message:
                 payload["message"] = message
-            if self._first_failure is None and outcome != "ignored" and not _is_rescued(outcome, result.task):
+            if _is_rescued(outcome, result.task):
+                self._rescued[host] += 1
+            elif self._first_failure is None and outcome != "ignored":
                 what = "was unreachable" if outcome == "unreachable" else "failed"
                 self._first_failure = f"{host} {what} at the task: {task.name}"
         self._event("tool_result", payload)
+
+    def is_failed(self, host: str, counts: dict[str, int]) -> bool:
+        """Whether a host failed for good: an include that fails and is rescued counts as failed and not as rescued."""
+        return counts["failed"] > max(0, self._rescued[host] - counts["rescued"])
 
     def count_hosts(self, counts: dict[str, dict[str, int]]) -> None:
         for host, each in counts.items():
@@ -393,7 +403,9 @@ class _Run:
         command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, *more]
         for name in ("url", "env_file", "password_file"):
             if self._options[name]:
-                command += [f"--{name.replace('_', '-')}", self._options[name]]
+                # Everybody sees a command line. The loader refuses an URL that had a password, and says so in its log.
+                value = _PASSWORD_IN_URL.sub("***", self._options[name]) if name == "url" else self._options[name]
+                command += [f"--{name.replace('_', '-')}", value]
         root = spool.__file__
         for _ in spool.__name__.split("."):
             root = os.path.dirname(root)
