@@ -1,12 +1,17 @@
-"""The command line, run as a process of its own against a test's database."""
+"""The command line against a test's database: in this process, and as a process of its own where that is what a test is about."""
 
+import contextlib
+import io
 import os
 import pathlib
 import pty
 import signal
 import subprocess
 import sys
+import tempfile
+from unittest import mock
 
+from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import main
 from mission_control_database import ROLES
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -36,11 +41,46 @@ def environment_of(database=None, role="application", **more):
     return {**variables, **more}
 
 
-def run_command(database, *arguments, stdin=b"", role="application", command=COMMAND, **more):
-    """Run it to its end. `more`: variables of its environment. Standard output and error are text."""
+def run_command(database, *arguments, stdin=b"", role="application", **more):
+    """Run it to its end in this process, which spares the start of another one.
+
+    `more`: variables of its environment; those that Python itself reads when it starts need run_process().
+    """
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(_stream(name)) for name in ("stdin", "stdout", "stderr")]
+        streams[0].buffer.write(stdin)
+        streams[0].seek(0)
+        stack.enter_context(mock.patch.dict(os.environ, environment_of(database, role, **more), clear=True))
+        stack.callback(os.chdir, os.getcwd())
+        os.chdir("/")
+        code = main(arguments)
+        out, err = map(_content, streams[1:])
+    return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+@contextlib.contextmanager
+def _stream(name):
+    """A file in the place of a standard stream, as Python opens these in a UTF-8 locale."""
+    errors = "backslashreplace" if name == "stderr" else "surrogateescape"
+    with (
+        tempfile.TemporaryFile() as file,
+        io.TextIOWrapper(file, encoding="utf-8", errors=errors) as stream,
+        mock.patch.object(sys, name, stream),
+    ):
+        yield stream
+
+
+def _content(stream):
+    stream.flush()
+    stream.buffer.seek(0)
+    return stream.buffer.read().decode("utf-8")
+
+
+def run_process(database, *arguments, role="application", command=COMMAND, **more):
+    """Run it to its end as a process. `more`: variables of its environment. Standard output and error are text."""
     result = subprocess.run(
         [*command, *arguments],
-        input=stdin,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         env=environment_of(database, role, **more),
         cwd="/",

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from command import LAB_COMMAND, on_terminal, run_command, start_command
+from command import LAB_COMMAND, on_terminal, run_command, run_process, start_command
 
 TOLD = {
     "hosts": [{"external_id": "rack", "name": "rack"}],
@@ -37,7 +37,7 @@ class Lab:
         return ("inventory", *words, "--file", str(self.sources), "--credentials", str(self.sources.parent / "none"))
 
     def run(self, *words):
-        return run_command(self.database, *self.arguments(*words), command=LAB_COMMAND)
+        return run_process(self.database, *self.arguments(*words), command=LAB_COMMAND)
 
     def fetching(self):
         """The process that fetches, once there is one."""
@@ -129,7 +129,7 @@ def test_wrong_usage_is_said_before_anything_is_connected(lab):
         (("sync", "--source", "lob"), "There is no source 'lob' in "),
         (("sync",), "Its interval is 1, but"),
     ):
-        result = run_command(None, *lab.arguments(*arguments), command=LAB_COMMAND)
+        result = run_process(None, *lab.arguments(*arguments), command=LAB_COMMAND)
         assert (result.returncode, sentence in result.stderr) == (2, True), result.stderr
         lab.configure(interval=1)
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from command import COMMAND, environment_of, on_terminal, run_command, start_command
+from command import COMMAND, environment_of, on_terminal, run_command, run_process, start_command
 
 SLEEP = "SELECT pg_sleep(600) AS a_long_sleep"
 _AT_WORK = "FROM pg_stat_activity WHERE application_name = 'mission-control query' AND wait_event = 'PgSleep'"
@@ -129,10 +129,10 @@ WORDS = "SELECT 'é€ 漢' AS \"wört\", 1 AS n"
 
 def test_any_locale_will_do(database):
     for locale in ("C", "POSIX", "C.UTF-8", "no_SUCH.locale"):
-        result = run_command(database, "query", WORDS, LC_ALL=locale)
+        result = run_process(database, "query", WORDS, LC_ALL=locale)
         assert (result.returncode, result.stdout) == (0, "wört   n\né€ 漢  1\n(1 row)\n")
         assert (
-            run_command(database, "query", "-v", "a=é", "--csv", "SELECT %(a)s AS a", LC_ALL=locale).stdout == "a\né\n"
+            run_process(database, "query", "-v", "a=é", "--csv", "SELECT %(a)s AS a", LC_ALL=locale).stdout == "a\né\n"
         )
 
 
@@ -148,8 +148,8 @@ def test_what_a_terminal_cannot_show_is_written_as_an_escape_and_data_stays_utf_
     assert (result.returncode, result.stderr) == (0, b"")
     assert b"\\u20ac \\u6f22" in result.stdout
     for form in ("--csv", "--json", "--json-lines"):
-        assert "é€ 漢" in run_command(database, "query", form, WORDS, PYTHONIOENCODING=encoding).stdout
-    result = run_command(database, "query", 'SELECT "é漢"', PYTHONIOENCODING="ascii")
+        assert "é€ 漢" in run_process(database, "query", form, WORDS, PYTHONIOENCODING=encoding).stdout
+    result = run_process(database, "query", 'SELECT "é漢"', PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stdout) == (1, "")
     assert '"\\xe9\\u6f22" does not exist' in result.stderr
 

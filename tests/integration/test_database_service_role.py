@@ -19,8 +19,20 @@ SHOWN = {
     "hosts": ALL,
     "workloads": ALL,
     "inventory_sources": {"name", "enabled", "interval_seconds", "last_complete_at", "last_run_id", "created_at"},
-    "tasks": {"id", "title", "description", "created_by", "is_template", "template_id", "created_at", "updated_at"},
+    "tasks": {
+        "id",
+        "title",
+        "description",
+        "created_by",
+        "is_template",
+        "template_id",
+        "created_at",
+        "updated_at",
+        "playbook",
+    },
     "task_runs": ALL,
+    "playbook_runs": ALL,
+    "playbook_run_hosts": ALL,
     "task_events": {
         *("id", "task_run_id", "sequence", "type"),
         *("payload_blanked_at", "occurred_at", "recorded_at"),
@@ -43,8 +55,14 @@ SHOWN = {
     "recent_token_usage_summary": ALL,
     "tool_call_success_rate": ALL,
     "inventory_source_status": ALL,
+    "playbook_run_steps": ALL,
+    "playbook_run_overview": ALL,
+    "playbook_status": ALL,
 }
-VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"}
+VIEWS = {
+    *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
+    *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
+}
 # One of them writes: request_inventory_refresh() queues a sync.
 CALLED = {"reporting_time_zone", "request_inventory_refresh", "reporting_day_start", "verify_audit_chain"}
 COLUMNS = """

@@ -3,17 +3,21 @@
 import os
 import shlex
 import subprocess
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from role_inputs import ROOT, template
 
 TEMPLATES = ROOT / "roles/mission_control_maintenance/templates"
+# What a shell, a template, a connection string or a configuration file could take for something else.
+PASSWORD = "n&=+/%s \"{{ x }}' [a]#;\\ $HOME ü"
 AGES = {"task_events": 90, "gone_inventory": 30, "llm_bodies": 60}
 
 
 @pytest.fixture
-def maintain(database, tmp_path):
+def maintain(admin, database, tmp_path):
     """Run what the timer runs, with these days: maintain(task_events=90)."""
+    admin.run("ALTER ROLE mission_control_maintenance PASSWORD %s", PASSWORD)
 
     def run(schema="public", **days):
         inputs = {
@@ -22,7 +26,7 @@ def maintain(database, tmp_path):
             "mission_control_maintenance_database_port": database.cluster.port,
             "mission_control_database_name": database.name,
             "mission_control_database_schema": schema,
-            "__mission_control_maintenance_login": {"password": "not asked for"},
+            "__mission_control_maintenance_login": {"password": PASSWORD},
             "__mission_control_maintenance_statements": str(tmp_path / "maintenance.sql"),
         }
         for name in ("maintenance.sql", "database.conf"):
@@ -44,13 +48,14 @@ def left(admin):
     """What is there of an old and a young row of each kind: left()."""
     task = admin.insert("tasks", title="t", created_by="test")
     run = admin.insert("task_runs", task_id=task["id"])
+    now = datetime.now(timezone.utc)
     for number, name in enumerate(("old", "young")):
-        past = {each: f"{days + 1 - 2 * number} days ago" for each, days in AGES.items()}
+        past = {each: now - timedelta(days=days + 1 - 2 * number) for each, days in AGES.items()}
         admin.insert("task_events", task_run_id=run["id"], sequence=number, type="log", recorded_at=past["task_events"])
         for kind in ("docker-container", "proxmox-vm"):
             row = {"name": name, "type": kind, "source": "lab", "external_id": f"{kind} {name}"}
             admin.insert("workloads", **row, gone_at=past["gone_inventory"])
-        call = {"provider": "anthropic", "model": name, "messages": ["hello"]}
+        call = {"provider": "anthropic", "model": name, "messages": {"text": "hello"}}
         admin.insert("llm_requests", **call, occurred_at=past["llm_bodies"])
 
     def find():
@@ -75,7 +80,7 @@ def test_what_is_old_goes_with_a_trace_and_what_is_younger_stays(admin, left, ma
     both = ["old", "young"]
     assert left() == {"events": [1], "containers": ["young"], "machines": both, "prompts": ["young"], "calls": both}
     traces = admin.rows("SELECT actor, action FROM audit_entries ORDER BY action")
-    actions = ["inventory.forget", "llm_bodies.prune", "task_events.shorten"]
+    actions = ["inventory.forget", "llm_bodies.prune", "task_events.remove"]
     assert traces == [{"actor": "mission_control_maintenance", "action": action} for action in actions]
 
 

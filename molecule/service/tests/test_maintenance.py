@@ -87,7 +87,7 @@ def test_started_by_hand_it_removes_what_is_old_and_nothing_younger(start, datab
     assert (code, said) == (0, line)
     assert as_administrator(database_host, LEFT, "mission_control") == "1|young|young|old young"
     traces = as_administrator(database_host, TRACES % entries, "mission_control")
-    assert traces == "inventory.forget llm_bodies.prune task_events.shorten"
+    assert traces == "inventory.forget llm_bodies.prune task_events.remove"
 
 
 def test_with_a_wrong_password_it_fails_and_says_so_without_it(host, start):

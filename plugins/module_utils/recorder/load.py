@@ -29,6 +29,7 @@ from .reader import (
     parse_begin,
     parse_line,
 )
+from .spool import SUFFIX
 from .store import OtherRunError, add_acceptable, add_events, begin_run, end_run, is_of_content
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class _Loader:
                         done = self._advance(run)
                     else:
                         polls += 1
-                        done = self._left.get(f"{run_id}.jsonl") != _LOCKED or polls > _MOST_POLLS_OF_LOCK
+                        done = self._left.get(run_id + SUFFIX) != _LOCKED or polls > _MOST_POLLS_OF_LOCK
                     if others_wait:
                         self._load_all(each for each in self._spool.runs() if each != run_id)
                         others_wait = False
@@ -288,13 +289,13 @@ class _Loader:
                 if run is not None:
                     run.file.close()
             if away is not None:
-                self._leave(f"{run_id}.jsonl", "the database could not take it")
+                self._leave(run_id + SUFFIX, "the database could not take it")
         if away is not None:
             raise away
 
     def _open(self, run_id: str) -> _Run | None:
         """The file of a run, for this process alone; None where it cannot be had, which is noted, or is not there."""
-        name = f"{run_id}.jsonl"
+        name = run_id + SUFFIX
         self._left.pop(name, None)
         try:
             file = self._spool.open(run_id)

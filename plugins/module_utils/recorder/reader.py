@@ -9,6 +9,7 @@ taken: rows are made of this, which others show.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -18,17 +19,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from ..errors import MissionControlError
+from .spool import LONGEST_LINE, SUFFIX, VERSION, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FILE_NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.jsonl")
+FILE_NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + re.escape(SUFFIX))
 REJECTED = ".rejected"
-VERSION = 1
-LONGEST_LINE = 8192  # bytes, its end included
 COUNTS = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
-_OUTCOMES = frozenset(("ok", "failed", "ignored", "skipped", "unreachable"))
-_ENDS = frozenset(("succeeded", "failed", "cancelled"))
+_OUTCOMES = ("ok", "failed", "ignored", "skipped", "unreachable")
+_ENDS = ("succeeded", "failed", "cancelled")
 # What is a key of an index, which takes some 2,700 bytes.
 _LONGEST_KEY = 2000
 MOST = 2**63 - 1  # of what a column of numbers holds
@@ -158,7 +158,7 @@ def parse_line(line: bytes) -> Line:
         if kind == "log" and event == "task":
             return Event(sequence, at, kind, _task(payload))
         if kind == "log" and event == "play":
-            return Event(sequence, at, kind, {"event": "play", "name": _text(payload.get("name"), may_be_empty=True)})
+            return Event(sequence, at, kind, {"event": "play", "name": _text(payload.get("name"))})
         raise BadLineError
     if isinstance(host := told.get("host"), dict):
         return HostCounts(sequence, at, _key(host.get("name")), tuple(_whole(host.get(name, 0)) for name in COUNTS))
@@ -169,7 +169,7 @@ def parse_line(line: bytes) -> Line:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+        told = _decode(line.decode("utf-8"))
         # Escapes may stand for what PostgreSQL cannot store.
         if b"\\u" in line:
             _refuse_unstorable(told)
@@ -182,6 +182,9 @@ def _object(line: bytes) -> dict[str, Any]:
 
 def _refuse(_constant: str) -> None:
     raise BadLineError
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def _refuse_unstorable(told: Any) -> None:
@@ -205,50 +208,58 @@ def _all_texts(told: Any) -> Iterator[str]:
 
 
 def _result(payload: dict[str, Any]) -> dict[str, Any]:
-    outcome, seconds = payload.get("outcome"), payload.get("seconds")
+    outcome = payload.get("outcome")
     if outcome not in _OUTCOMES or not isinstance(payload.get("changed"), bool):
-        raise BadLineError
-    if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:  # type: ignore[operator]
         raise BadLineError
     taken = {
         "event": "result",
         "host": _key(payload.get("host")),
-        "task": _text(payload.get("task"), may_be_empty=True),
-        "task_sequence": _whole(payload.get("task_sequence")),
+        "task": _text(payload.get("task")),
         "outcome": outcome,
         "changed": payload["changed"],
-        "seconds": seconds,
     }
-    if payload.get("message") is not None:
-        taken["message"] = _text(payload["message"], may_be_empty=True)
+    if (task_sequence := payload.get("task_sequence")) is not None:
+        taken["task_sequence"] = _whole(task_sequence)
+    if (seconds := payload.get("seconds")) is not None:
+        if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:
+            raise BadLineError
+        taken["seconds"] = seconds
+    if (message := payload.get("message")) is not None:
+        taken["message"] = _text(message)
     return taken
 
 
 def _task(payload: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(payload.get("handler"), bool):
         raise BadLineError
-    return {
-        "event": "task",
-        "name": _text(payload.get("name"), may_be_empty=True),
-        "module": _text(payload.get("module"), may_be_empty=True),
-        "path": _text(payload.get("path"), may_be_empty=True),
-        "handler": payload["handler"],
-    }
+    taken = {"event": "task", "name": _text(payload.get("name")), "handler": payload["handler"]}
+    for name in ("module", "path"):
+        if payload.get(name) is not None:
+            taken[name] = _text(payload[name])
+    return taken
 
 
 def _time(told: dict[str, Any]) -> str:
     text = told.get("at")
     if not isinstance(text, str) or not _TIME.fullmatch(text):
         raise BadLineError
-    try:
-        datetime.fromisoformat(text[:19])
-    except ValueError:
-        raise BadLineError from None
+    if not _is_moment(text[:19]):
+        raise BadLineError
     return text
 
 
-def _text(value: object, may_be_empty: bool = False) -> str:
-    if not isinstance(value, str) or not (value or may_be_empty):
+@functools.lru_cache(maxsize=64)
+def _is_moment(text: str) -> bool:
+    """Cached, as many lines are of one second."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
         raise BadLineError
     return value
 
@@ -263,7 +274,7 @@ def _key(value: object) -> str:
 
 
 def _optional(value: object) -> str | None:
-    return None if value is None else _text(value)
+    return (None if value is None else _text(value)) or None
 
 
 def _texts(value: object) -> list[str]:
@@ -289,21 +300,18 @@ class Spool:
         """Open the directory.
 
         Raises:
-            SpoolError: it is missing, or others may write to it.
+            SpoolError: it is missing, a link, or others may use it.
         """
         self.directory = directory
         try:
-            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (OSError, ValueError) as error:
+            self._descriptor = open_directory(directory)
+        except PermissionError:
             raise SpoolError(
-                f"The spool {directory} cannot be opened: {getattr(error, 'strerror', None) or 'its name cannot be used'}."
+                f"The spool {directory} belongs to another user, or others may use it: run this as its owner, after chmod 700."
             ) from None
-        status = os.fstat(self._descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            os.close(self._descriptor)
-            raise SpoolError(
-                f"The spool {directory} belongs to another user, or others may write to it: run this as its owner, after chmod 700."
-            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "its name cannot be used"
+            raise SpoolError(f"The spool {directory} cannot be opened: {reason}.") from None
 
     def __enter__(self) -> Spool:
         return self
@@ -331,7 +339,7 @@ class Spool:
             BlockingIOError: another process has it.
             SpoolError: it is none that the recorder made; the message ends a sentence about the file.
         """
-        name = f"{run}.jsonl"
+        name = run + SUFFIX
         try:
             # A FIFO would block, and a link lead to any file.
             descriptor = os.open(
