@@ -88,6 +88,7 @@ author:
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import pwd
@@ -266,6 +267,8 @@ class _Run:
         self._id = str(uuid.uuid4())
         self._began = time.monotonic()
         self._loader: subprocess.Popen[bytes] | None = None
+        self._is_short = True
+        self._known_login: list[int | None] = []
         self._first_failure: str | None = None
         self._rescued: Counter[str] = Counter()
         self._play: Any = None
@@ -372,12 +375,27 @@ class _Run:
 
     def end(self, status: str, error: str | None) -> None:
         self.writer.end(status, self._first_failure if status == "failed" else error)
-        if self._loader is None or self._loader.poll() is not None:
-            self._start_loader()
+        if self._loader is not None and self._loader.poll() is None:
+            if self._login_files() == self._known_login:
+                return
+            # The run has made the password, as the first one of site.yml does, or a new one. A loader may be killed at any time.
+            self._loader.kill()
+        self._start_loader()
+
+    def _login_files(self) -> list[int | None]:
+        """What tells the files with the login from other ones of the same names."""
+        times: list[int | None] = []
+        for name in ("env_file", "password_file"):
+            try:
+                times.append(os.stat(self._options[name] or "").st_mtime_ns)
+            except OSError:
+                times.append(None)
+        return times
 
     def _event(self, kind: str, payload: dict[str, Any]) -> int | None:
         sequence = self.writer.event(kind, payload)
-        if self._loader is None and time.monotonic() - self._began >= _SHORT_RUN:
+        if self._is_short and time.monotonic() - self._began >= _SHORT_RUN:
+            self._is_short = False
             self._start_loader("--follow", self._id)
         return sequence
 
@@ -400,6 +418,7 @@ class _Run:
 
     def _start_loader(self, *more: str) -> None:
         """Start the process that loads the spool. Nothing is heard of it, and nobody waits for it."""
+        self._known_login = self._login_files()
         command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, *more]
         for name in ("url", "env_file", "password_file"):
             if self._options[name]:
@@ -411,17 +430,18 @@ class _Run:
             root = os.path.dirname(root)
         path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        # pylint: disable-next=consider-using-with,ansible-bad-function
-        self._loader = subprocess.Popen(  # noqa: S603 - this interpreter
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**kept, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, path))},
-            # The interpreter imports from where it is started.
-            cwd="/",
-            start_new_session=True,
-        )
+        with contextlib.suppress(OSError):
+            # pylint: disable-next=consider-using-with,ansible-bad-function
+            self._loader = subprocess.Popen(  # noqa: S603 - this interpreter
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**kept, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, path))},
+                # The interpreter imports from where it is started.
+                cwd="/",
+                start_new_session=True,
+            )
 
 
 def _user() -> str:

@@ -20,7 +20,7 @@ from ansible_collections.homelab.mission_control.plugins.plugin_utils.vault impo
 # Variables of the environment that hold no secret, and much that stands in messages.
 _PLAIN_ENVIRONMENT = re.compile(
     r"PATH|HOME|PWD|OLDPWD|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TERM|TZ|TMPDIR|HOSTNAME|EDITOR|PAGER|SHLVL|_"
-    r"|XDG_\w+|VIRTUAL_ENV|PYTHON\w*|COLORTERM|DISPLAY|DEBIAN_FRONTEND|ANSIBLE_(?:CONFIG|HOME|INVENTORY|ROLES_PATH|COLLECTIONS_PATH)"
+    r"|\w+_(?:DIR|FILE|PATH|SOCK)|XDG_\w+|VIRTUAL_ENV|PYTHON\w*|COLORTERM|DISPLAY|DEBIAN_FRONTEND|ANSIBLE_(?:CONFIG|HOME|INVENTORY|ROLES_PATH|COLLECTIONS_PATH)"
 )
 # Of these every word of the value may be one that somebody typed as a secret.
 _FREE_FORM = ("_raw_params", "argv", "cmd", "stdin", "content", "body", "environment")
@@ -57,8 +57,9 @@ def recorded_message(message: str, result: Any, arguments: Mapping[str, Any], pl
     for given in (task.args, invocation.get("module_args") if isinstance(invocation, Mapping) else None):
         _add_arguments(secrets, given, arguments)
     secrets.add_plain(task.environment)
-    secrets.add_variables(dict(os.environ))
-    secrets.add_plain([value for name, value in os.environ.items() if not _PLAIN_ENVIRONMENT.fullmatch(name)])
+    environment = {name: value for name, value in os.environ.items() if not _PLAIN_ENVIRONMENT.fullmatch(name)}
+    secrets.add_variables(environment)
+    secrets.add_plain(environment)
     told = manager._nonpersistent_fact_cache.get(host.name) or {}
     secrets.add_plain([value for name, value in told.items() if name not in _OF_THE_FAILURE])
     if " " in message.strip():

@@ -119,7 +119,11 @@ def environments(programs, cluster, database, home: Path) -> dict[str, dict[str,
     return {
         "none": {},
         "recorder": ours,
-        "recorder, no database": {**ours, "MISSION_CONTROL_RECORDER_URL": "postgresql://nobody@127.0.0.1:9/none"},
+        "recorder, no database": {
+            **ours,
+            "MISSION_CONTROL_RECORDER_SPOOL": str(home / "spool-2"),
+            "MISSION_CONTROL_RECORDER_URL": "postgresql://nobody@127.0.0.1:9/none",
+        },
         "ARA, SQLite": ara,
         "ARA, PostgreSQL": {**ara, **server, "ARA_BASE_DIR": str(home / "ara-postgresql")},
     }

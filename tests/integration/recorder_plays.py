@@ -5,15 +5,9 @@ import os
 import signal
 import subprocess
 
-from mission_control_database import ROLES
 from playbook import ROOT, playbook_command
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
-
-
-def url_of(database, role="application"):
-    place = f"host={database.cluster.socket_directory}&port={database.cluster.port}"
-    return f"postgresql://{ROLES[role]}@/{database.name}?{place}"
 
 
 class RecordedPlays:

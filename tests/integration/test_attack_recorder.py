@@ -174,6 +174,10 @@ def attack_on(plays):
     for number, keywords in enumerate(hidden):
         attack.plain[f"hidden_{number}"] = canary()
         attack.add("Hide", repeat={"what": canary() if "no_log" in keywords else "{{ item }}"}, **keywords)
+    attack.plays.write(
+        "hidden.yml", json.dumps([{"name": "Hide", "ignore_errors": True, "repeat": {"what": canary()}}])
+    )
+    attack.tasks.append({"name": "Include", "no_log": True, "include_tasks": {"file": "hidden.yml"}})
     for no_log in (True, "{{ 1 == 1 }}"):
         inner = {"name": "Hide", "ignore_errors": True, "repeat": {"what": canary()}}
         attack.tasks.append({"name": "Block", "no_log": no_log, "block": [inner]})
