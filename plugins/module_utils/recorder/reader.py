@@ -415,6 +415,11 @@ class SpoolFile:
         status, own = self._spool.status_of(self.name), os.fstat(self._descriptor)
         return status is not None and (status.st_ino, status.st_dev) == (own.st_ino, own.st_dev)
 
+    def rewind(self) -> None:
+        """Read from the beginning again."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._rest, self._in_long_line = b"", False
+
     @property
     def written_at(self) -> float:
         """When it was last written to, in seconds after 1970."""

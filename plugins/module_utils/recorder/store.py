@@ -146,7 +146,7 @@ def end_run(transaction: Transaction, begin: Begin, end: End, hosts: Iterable[Ho
     Returns:
         False where its end is written already.
     """
-    # The file goes when this is committed: not where a server that stops may forget it again.
+    # The file goes when this is committed. With it all before outlives a crash of the server.
     transaction.query(
         "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
     )
