@@ -13,6 +13,7 @@ from ..health.text import duration, number
 from ..recorder.load import LoadResult, load_spool
 from ..recorder.reader import COUNTS
 from ..recorder.report import COLUMNS, GOING_ON, find_runs, list_runs, read_hosts, read_run, read_steps
+from ..recorder.spool import DEFAULT_DIRECTORY
 from .lists import short_time
 from .output import csv_line, printable, table
 from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_format_options, make_client, positive_option
@@ -56,7 +57,6 @@ examples:
   mission-control runs load
   mission-control runs load --json"""
 
-DEFAULT_SPOOL = "~/.local/state/mission_control/runs"
 SPOOL_VARIABLE = "MISSION_CONTROL_RECORDER_SPOOL"
 _STATUSES = ("running", "succeeded", "failed", "cancelled")
 _COLOURS = {
@@ -103,7 +103,7 @@ def add_show_options(parser: argparse.ArgumentParser) -> None:
 
 def add_load_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--spool", metavar="DIRECTORY", help=f"where the callback records (${SPOOL_VARIABLE}, else {DEFAULT_SPOOL})"
+        "--spool", metavar="DIRECTORY", help=f"where the callback records (${SPOOL_VARIABLE}, else {DEFAULT_DIRECTORY})"
     )
     add_format_options(parser, "json")
 
@@ -300,7 +300,7 @@ class _StepPrinter:
 
 
 def run_load(options: argparse.Namespace, client: Client, output: Output) -> int:
-    spool = options.spool or os.environ.get(SPOOL_VARIABLE) or DEFAULT_SPOOL
+    spool = options.spool or os.environ.get(SPOOL_VARIABLE) or DEFAULT_DIRECTORY
     directory = os.path.expanduser(spool)
     # So that a database that is away is said before anything is looked at, and by its own exit code.
     client.connect()

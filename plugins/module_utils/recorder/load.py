@@ -29,6 +29,7 @@ from .reader import (
     parse_begin,
     parse_line,
 )
+from .spool import SUFFIX
 from .store import OtherRunError, add_acceptable, add_events, begin_run, end_run, is_of_content
 
 if TYPE_CHECKING:
@@ -173,6 +174,14 @@ class _Run:
         self.end = End(min(self._sequence + 1, MOST), self._last_at, "failed", KILLED, 0)
         self.was_killed = True
 
+    def restarted(self) -> _Run:
+        """The same from the beginning of the file."""
+        self.file.rewind()
+        again = _Run(self.file, self.id)
+        if self.begin is not None:
+            again.read_begin()
+        return again
+
     @property
     def process_is_gone(self) -> bool:
         return self.begin is not None and has_ended(self.begin.process)
@@ -246,7 +255,7 @@ class _Loader:
                         done = self._advance(run)
                     else:
                         polls += 1
-                        done = self._left.get(f"{run_id}.jsonl") != _LOCKED or polls > _MOST_POLLS_OF_LOCK
+                        done = self._left.get(run_id + SUFFIX) != _LOCKED or polls > _MOST_POLLS_OF_LOCK
                     if others_wait:
                         self._load_all(each for each in self._spool.runs() if each != run_id)
                         others_wait = False
@@ -254,6 +263,8 @@ class _Loader:
                 except MissionControlError as error:
                     self._problem(_sentence(error))
                     wait = min(wait * 2, _LONGEST_WAIT)
+                    # A server that recovers, or another in its place, may lack what was confirmed.
+                    run = run and run.restarted()
                 if done or is_last:
                     return
                 self._sleep(wait, run)
@@ -288,13 +299,13 @@ class _Loader:
                 if run is not None:
                     run.file.close()
             if away is not None:
-                self._leave(f"{run_id}.jsonl", "the database could not take it")
+                self._leave(run_id + SUFFIX, "the database could not take it")
         if away is not None:
             raise away
 
     def _open(self, run_id: str) -> _Run | None:
         """The file of a run, for this process alone; None where it cannot be had, which is noted, or is not there."""
-        name = f"{run_id}.jsonl"
+        name = run_id + SUFFIX
         self._left.pop(name, None)
         try:
             file = self._spool.open(run_id)

@@ -19,17 +19,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from ..errors import MissionControlError
+from .spool import LONGEST_LINE, SUFFIX, VERSION, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FILE_NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\.jsonl")
+FILE_NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})" + re.escape(SUFFIX))
 REJECTED = ".rejected"
-VERSION = 1
-LONGEST_LINE = 8192  # bytes, its end included
 COUNTS = ("ok", "changed", "failed", "unreachable", "skipped", "rescued", "ignored")
-_OUTCOMES = frozenset(("ok", "failed", "ignored", "skipped", "unreachable"))
-_ENDS = frozenset(("succeeded", "failed", "cancelled"))
+_OUTCOMES = ("ok", "failed", "ignored", "skipped", "unreachable")
+_ENDS = ("succeeded", "failed", "cancelled")
 # What is a key of an index, which takes some 2,700 bytes.
 _LONGEST_KEY = 2000
 MOST = 2**63 - 1  # of what a column of numbers holds
@@ -209,22 +208,24 @@ def _all_texts(told: Any) -> Iterator[str]:
 
 
 def _result(payload: dict[str, Any]) -> dict[str, Any]:
-    outcome, seconds = payload.get("outcome"), payload.get("seconds")
+    outcome = payload.get("outcome")
     if outcome not in _OUTCOMES or not isinstance(payload.get("changed"), bool):
-        raise BadLineError
-    if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:  # type: ignore[operator]
         raise BadLineError
     taken = {
         "event": "result",
         "host": _key(payload.get("host")),
         "task": _text(payload.get("task")),
-        "task_sequence": _whole(payload.get("task_sequence")),
         "outcome": outcome,
         "changed": payload["changed"],
-        "seconds": seconds,
     }
-    if payload.get("message") is not None:
-        taken["message"] = _text(payload["message"])
+    if (task_sequence := payload.get("task_sequence")) is not None:
+        taken["task_sequence"] = _whole(task_sequence)
+    if (seconds := payload.get("seconds")) is not None:
+        if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:
+            raise BadLineError
+        taken["seconds"] = seconds
+    if (message := payload.get("message")) is not None:
+        taken["message"] = _text(message)
     return taken
 
 
@@ -299,21 +300,18 @@ class Spool:
         """Open the directory.
 
         Raises:
-            SpoolError: it is missing, or others may write to it.
+            SpoolError: it is missing, a link, or others may use it.
         """
         self.directory = directory
         try:
-            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (OSError, ValueError) as error:
+            self._descriptor = open_directory(directory)
+        except PermissionError:
             raise SpoolError(
-                f"The spool {directory} cannot be opened: {getattr(error, 'strerror', None) or 'its name cannot be used'}."
+                f"The spool {directory} belongs to another user, or others may use it: run this as its owner, after chmod 700."
             ) from None
-        status = os.fstat(self._descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            os.close(self._descriptor)
-            raise SpoolError(
-                f"The spool {directory} belongs to another user, or others may write to it: run this as its owner, after chmod 700."
-            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "its name cannot be used"
+            raise SpoolError(f"The spool {directory} cannot be opened: {reason}.") from None
 
     def __enter__(self) -> Spool:
         return self
@@ -341,7 +339,7 @@ class Spool:
             BlockingIOError: another process has it.
             SpoolError: it is none that the recorder made; the message ends a sentence about the file.
         """
-        name = f"{run}.jsonl"
+        name = run + SUFFIX
         try:
             # A FIFO would block, and a link lead to any file.
             descriptor = os.open(
@@ -416,6 +414,11 @@ class SpoolFile:
         """Whether the spool still has this file under its name."""
         status, own = self._spool.status_of(self.name), os.fstat(self._descriptor)
         return status is not None and (status.st_ino, status.st_dev) == (own.st_ino, own.st_dev)
+
+    def rewind(self) -> None:
+        """Read from the beginning again."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._rest, self._in_long_line = b"", False
 
     @property
     def written_at(self) -> float:
