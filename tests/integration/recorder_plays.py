@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 from playbook import ROOT, playbook_command
 
+WAIT_SECONDS = 60
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
 
@@ -77,6 +79,13 @@ class RecordedPlays:
         content = file.read_bytes()
         assert content.endswith(b"\n")
         return [json.loads(line) for line in content.splitlines()]
+
+
+def until(condition):
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def outcome_of(done):

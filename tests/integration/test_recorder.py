@@ -3,11 +3,10 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 from mission_control_database import ROLES
-from recorder_plays import RecordedPlays, loaders_of, outcome_of
+from recorder_plays import WAIT_SECONDS, RecordedPlays, loaders_of, outcome_of, until
 
 EVERYTHING = """
 - name: Play on {{ target }}
@@ -142,14 +141,6 @@ SHORT = """
     - name: Fail
       ansible.builtin.fail: {msg: x}
 """
-WAIT_SECONDS = 60
-
-
-def until(condition):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture
