@@ -88,13 +88,16 @@ author:
 """
 
 import atexit
+import contextlib
 import functools
 import os
 import pwd
+import re
 import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -123,6 +126,7 @@ _COUNTS = {
     "rescued": "rescued",
     "ignored": "ignored",
 }
+_PASSWORD_IN_URL = re.compile(r"(?<=:)[^/:]*(?=@)|(?<=password=)[^&]*")
 _STOPPED = "The playbook ended before its last task: it was interrupted, or an error outside of its tasks stopped it."
 
 
@@ -229,7 +233,7 @@ class CallbackModule(CallbackBase):
         }
         self._baseline = totals
         self.run.count_hosts({host: each for host, each in counts.items() if any(each.values())})
-        failed = any(each["failed"] or each["unreachable"] for each in counts.values())
+        failed = any(each["unreachable"] or self.run.is_failed(host, each) for host, each in counts.items())
         self._end("failed" if failed else "succeeded", None)
 
     def _result(self, outcome: str, result: Any) -> None:
@@ -263,7 +267,10 @@ class _Run:
         self._id = str(uuid.uuid4())
         self._began = time.monotonic()
         self._loader: subprocess.Popen[bytes] | None = None
+        self._is_short = True
+        self._known_login: list[int | None] = []
         self._first_failure: str | None = None
+        self._rescued: Counter[str] = Counter()
         self._play: Any = None
         self._tasks: dict[str, _Task] = {}
         self._starts: dict[tuple[str, str], float] = {}
@@ -350,10 +357,16 @@ class _Run:
             message = "" if task.is_hidden else self._message(task, result, play_context)
             if message:
                 payload["message"] = message
-            if self._first_failure is None and outcome != "ignored" and not _is_rescued(outcome, result.task):
+            if _is_rescued(outcome, result.task):
+                self._rescued[host] += 1
+            elif self._first_failure is None and outcome != "ignored":
                 what = "was unreachable" if outcome == "unreachable" else "failed"
                 self._first_failure = f"{host} {what} at the task: {task.name}"
         self._event("tool_result", payload)
+
+    def is_failed(self, host: str, counts: dict[str, int]) -> bool:
+        """Whether a host failed for good: an include that fails and is rescued counts as failed and not as rescued."""
+        return counts["failed"] > max(0, self._rescued[host] - counts["rescued"])
 
     def count_hosts(self, counts: dict[str, dict[str, int]]) -> None:
         for host, each in counts.items():
@@ -362,12 +375,27 @@ class _Run:
 
     def end(self, status: str, error: str | None) -> None:
         self.writer.end(status, self._first_failure if status == "failed" else error)
-        if self._loader is None or self._loader.poll() is not None:
-            self._start_loader()
+        if self._loader is not None and self._loader.poll() is None:
+            if self._login_files() == self._known_login:
+                return
+            # The run has made the password, as the first one of site.yml does, or a new one. A loader may be killed at any time.
+            self._loader.kill()
+        self._start_loader()
+
+    def _login_files(self) -> list[int | None]:
+        """What tells the files with the login from other ones of the same names."""
+        times: list[int | None] = []
+        for name in ("env_file", "password_file"):
+            try:
+                times.append(os.stat(self._options[name] or "").st_mtime_ns)
+            except OSError:
+                times.append(None)
+        return times
 
     def _event(self, kind: str, payload: dict[str, Any]) -> int | None:
         sequence = self.writer.event(kind, payload)
-        if self._loader is None and time.monotonic() - self._began >= _SHORT_RUN:
+        if self._is_short and time.monotonic() - self._began >= _SHORT_RUN:
+            self._is_short = False
             self._start_loader("--follow", self._id)
         return sequence
 
@@ -390,26 +418,30 @@ class _Run:
 
     def _start_loader(self, *more: str) -> None:
         """Start the process that loads the spool. Nothing is heard of it, and nobody waits for it."""
+        self._known_login = self._login_files()
         command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, *more]
         for name in ("url", "env_file", "password_file"):
             if self._options[name]:
-                command += [f"--{name.replace('_', '-')}", self._options[name]]
+                # Everybody sees a command line. The loader refuses an URL that had a password, and says so in its log.
+                value = _PASSWORD_IN_URL.sub("***", self._options[name]) if name == "url" else self._options[name]
+                command += [f"--{name.replace('_', '-')}", value]
         root = spool.__file__
         for _ in spool.__name__.split("."):
             root = os.path.dirname(root)
         path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        # pylint: disable-next=consider-using-with,ansible-bad-function
-        self._loader = subprocess.Popen(  # noqa: S603 - this interpreter
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**kept, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, path))},
-            # The interpreter imports from where it is started.
-            cwd="/",
-            start_new_session=True,
-        )
+        with contextlib.suppress(OSError):
+            # pylint: disable-next=consider-using-with,ansible-bad-function
+            self._loader = subprocess.Popen(  # noqa: S603 - this interpreter
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**kept, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, path))},
+                # The interpreter imports from where it is started.
+                cwd="/",
+                start_new_session=True,
+            )
 
 
 def _user() -> str:

@@ -20,10 +20,12 @@ from ansible_collections.homelab.mission_control.plugins.plugin_utils.vault impo
 # Variables of the environment that hold no secret, and much that stands in messages.
 _PLAIN_ENVIRONMENT = re.compile(
     r"PATH|HOME|PWD|OLDPWD|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TERM|TZ|TMPDIR|HOSTNAME|EDITOR|PAGER|SHLVL|_"
-    r"|XDG_\w+|VIRTUAL_ENV|PYTHON\w*|COLORTERM|DISPLAY|DEBIAN_FRONTEND|ANSIBLE_(?:CONFIG|HOME|INVENTORY|ROLES_PATH|COLLECTIONS_PATH)"
+    r"|\w+_(?:DIR|FILE|PATH|SOCK)|XDG_\w+|VIRTUAL_ENV|PYTHON\w*|COLORTERM|DISPLAY|DEBIAN_FRONTEND|ANSIBLE_(?:CONFIG|HOME|INVENTORY|ROLES_PATH|COLLECTIONS_PATH)"
 )
 # Of these every word of the value may be one that somebody typed as a secret.
 _FREE_FORM = ("_raw_params", "argv", "cmd", "stdin", "content", "body", "environment")
+# Such a message may hold the value of whatever stands in a template or a condition.
+_OF_TEMPLATES = re.compile(r"onditional|template|templating|undefined|expression|resolving", re.IGNORECASE)
 # They lead to all variables of all hosts, and evaluate them.
 _LEFT_OUT = ("hostvars", "vars", "groups", "omit")
 # What Ansible sets of the failure itself, before it tells of it.
@@ -49,10 +51,15 @@ def recorded_message(message: str, result: Any, arguments: Mapping[str, Any], pl
     secrets.add([getattr(play_context, name, None) for name in ("password", "become_pass")])
     secrets.add([variables.get(each.get("name")) for each in play.vars_prompt or () if isinstance(each, dict)])
     secrets.add_variables(variables)
-    _add_arguments(secrets, result.result.get("invocation"), arguments)
+    if _OF_TEMPLATES.search(message):
+        secrets.add_plain(variables)
+    invocation = result.result.get("invocation")
+    for given in (task.args, invocation.get("module_args") if isinstance(invocation, Mapping) else None):
+        _add_arguments(secrets, given, arguments)
     secrets.add_plain(task.environment)
-    secrets.add_variables(dict(os.environ))
-    secrets.add_plain([value for name, value in os.environ.items() if not _PLAIN_ENVIRONMENT.fullmatch(name)])
+    environment = {name: value for name, value in os.environ.items() if not _PLAIN_ENVIRONMENT.fullmatch(name)}
+    secrets.add_variables(environment)
+    secrets.add_plain(environment)
     told = manager._nonpersistent_fact_cache.get(host.name) or {}
     secrets.add_plain([value for name, value in told.items() if name not in _OF_THE_FAILURE])
     if " " in message.strip():
@@ -61,11 +68,12 @@ def recorded_message(message: str, result: Any, arguments: Mapping[str, Any], pl
     return masked(message, secrets, LONGEST_MESSAGE)
 
 
-def _add_arguments(secrets: Secrets, invocation: Any, written: Mapping[str, Any]) -> None:
+def _add_arguments(secrets: Secrets, given: Any, written: Mapping[str, Any]) -> None:
     """The values of arguments that are written as templates, have the name of a secret, or may be a command or a text."""
-    given = invocation.get("module_args") if isinstance(invocation, Mapping) else None
+    # The whole of them may be a template.
+    otherwise = written.get("_variable_params", "")
     for name, value in given.items() if isinstance(given, Mapping) else ():
         if is_secret_name(name) or name in _FREE_FORM:
             secrets.add(value)
-        elif "{{" in str(written.get(name, "")):
+        elif "{{" in str(written.get(name, otherwise)):
             secrets.add_plain(value)

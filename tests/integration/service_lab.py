@@ -65,9 +65,20 @@ def close_application(app):
 
 
 class Service:
-    """python3 -m mission_control_service as a process of its own, on a free port."""
+    """python3 -m mission_control_service as a process of its own, on a free port.
 
-    def __init__(self, directory, database, tokens=(TOKEN,), python=sys.executable, **variables):
+    `program`: what Python is to run instead, as its arguments.
+    """
+
+    def __init__(
+        self,
+        directory,
+        database,
+        tokens=(TOKEN,),
+        python=sys.executable,
+        program=("-m", "mission_control_service"),
+        **variables,
+    ):
         secrets = pathlib.Path(directory) / "secrets"
         secrets.mkdir(exist_ok=True)
         env_file(secrets, database)
@@ -84,13 +95,13 @@ class Service:
             "MISSION_CONTROL_SERVICE_HEALTH_CACHE_SECONDS": "0.2",
             **{f"MISSION_CONTROL_SERVICE_{name}": str(value) for name, value in variables.items()},
         }
-        self._python = python
+        self._command = [python, *program]
         self.process = None
 
     def __enter__(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self._python, "-m", "mission_control_service"],
+                self._command,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -24,6 +24,7 @@ RUNS = 30
 RESULTS = 700
 SERVER_KILLS = 8
 AT_ONCE = 32
+_CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mission_control recorder' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def assert_exactly_once(session, runs):
 
 
 def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, application, spool, dice):
-    runs, begun, started = [], 0, 0
+    runs, begun, started, progress = [], 0, 0, []
     for number in range(RUNS):
         runs.append(record(spool, number))
     while begun < KILLS or list(spool.glob("*.jsonl")):
@@ -78,13 +79,16 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, applicatio
         loader = start_loader(spool, "--url", url_of(database))
         if begun < KILLS:
             begun += 1
-            # It needs some 0.2 seconds until it connects.
-            time.sleep(dice.uniform(0.1, 0.7))
+            if dice.random() < 0.9:
+                wait_for(lambda: application.value(_CONNECTED) or not list(spool.glob("*.jsonl")))
+            time.sleep(dice.uniform(0, 0.4))
             loader.kill()
         assert loader.communicate(timeout=300)[0] == b""
+        progress.append(application.value("SELECT count(*) FROM task_events"))
     assert_exactly_once(application, runs)
     assert log_of(spool) == []
-    print(f"{started} loaders, {begun} of them killed, {len(runs)} runs")
+    worked = sum(after > before for before, after in zip([0, *progress], progress))
+    print(f"{started} loaders, {begun} of them killed, {worked} wrote something, {len(runs)} runs")
 
 
 def test_32_loaders_at_once_load_each_event_once(database, application, spool):

@@ -192,14 +192,16 @@ def test_the_summary_is_flat_and_right(client, session):
     assert {name: summary[name] for name in expected} == expected
 
 
-def test_calls_that_cannot_be_counted_leave_the_other_figures(client, session, database):
+def test_calls_that_cannot_be_counted_leave_the_other_figures(tmp_path, session, database):
     fill(session)
     # A lock as a stand-in for a log that is too large: the reading ends with the statement's time-out.
-    blocker = database.session("admin")
+    app = application(tmp_path, database, statement_timeout=2)
+    client, blocker = app.test_client(), database.session("admin")
     with blocker.transaction():
         blocker.run("LOCK TABLE tool_call_records IN ACCESS EXCLUSIVE MODE")
         summary = get(client, "/summary")
         found = client.get("/metrics").text
+    close_application(app)
     assert summary["hosts"] == 5
     assert summary["tool_calls"] is None
     assert 'mission_control_figures_up{group="tools"} 0.0' in found

@@ -108,6 +108,34 @@ def _identity():
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
+@functools.cache
+def _new_data(bindir):
+    """The data directory that initdb makes, once for each process of the tests: a copy of it takes a tenth of the time."""
+    directory = tempfile.mkdtemp(prefix="mission-control-initdb-", dir=_place(_SETTINGS))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    if _identity():
+        os.chown(directory, _identity()["user"], _identity()["group"])
+    data = os.path.join(directory, "data")
+    subprocess.run(
+        [
+            os.path.join(bindir, "initdb"),
+            f"--pgdata={data}",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--data-checksums",
+            "--no-sync",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=directory,
+        **_identity(),
+    )
+    return data
+
+
 class ThrowawayCluster:
     """Context manager around a server that is nobody else's.
 
@@ -158,23 +186,7 @@ class ThrowawayCluster:
         return connection
 
     def _initdb(self):
-        subprocess.run(
-            [
-                os.path.join(self.bindir, "initdb"),
-                f"--pgdata={self._data}",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "--data-checksums",
-                "--no-sync",
-                "--auth-local=trust",
-                "--auth-host=scram-sha-256",
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self._directory,
-            **self._identity,
-        )
+        subprocess.run(["cp", "--archive", _new_data(self.bindir), self._data], check=True, **self._identity)
 
     def _start(self):
         # Between the choice of a free port and its use another process may take it, so the start is tried a few times.

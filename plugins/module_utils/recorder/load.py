@@ -9,7 +9,6 @@ the last of them, and the file removed after that. So a loader may be killed at 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -174,6 +173,14 @@ class _Run:
         self.end = End(min(self._sequence + 1, MOST), self._last_at, "failed", KILLED, 0)
         self.was_killed = True
 
+    def restarted(self) -> _Run:
+        """The same from the beginning of the file."""
+        self.file.rewind()
+        again = _Run(self.file, self.id)
+        if self.begin is not None:
+            again.read_begin()
+        return again
+
     @property
     def process_is_gone(self) -> bool:
         return self.begin is not None and has_ended(self.begin.process)
@@ -255,6 +262,8 @@ class _Loader:
                 except MissionControlError as error:
                     self._problem(_sentence(error))
                     wait = min(wait * 2, _LONGEST_WAIT)
+                    # A server that recovers, or another in its place, may lack what was confirmed.
+                    run = run and run.restarted()
                 if done or is_last:
                     return
                 self._sleep(wait, run)
@@ -471,4 +480,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

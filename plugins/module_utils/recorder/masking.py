@@ -21,6 +21,7 @@ HIDDEN = "The message is hidden, since a secret stands in it in another form."
 # More than is recorded of a message, and little enough for all that is tried with it.
 _LONGEST_LOOKED_AT = 1200
 _SHORTEST = 4
+_LONG_WORD = 8
 _MOST_VALUES = 5000
 _EVERYWHERE = ("true", "false", "none", "null", "localhost")
 _DEEPEST = 8
@@ -87,7 +88,7 @@ class Secrets:
 
     Attributes:
         values: texts that are masked wherever they stand.
-        words: texts of letters alone that are masked where no other letter is beside them.
+        words: short texts of letters alone that are masked where no other letter is beside them.
     """
 
     def __init__(self, decrypted: Callable[[object], str | None] = lambda _value: None) -> None:
@@ -105,13 +106,14 @@ class Secrets:
     def add_plain(self, value: object) -> None:
         """A value that may hold a secret: as a whole, its lines, and those of its words that have a digit, as words of a sentence do not.
 
-        A word counts only where it is one in the message too, not as a part of another.
+        A short word counts only where it is one in the message too, not as a part of another.
         """
         for each in self._strings(value):
             words = each.split()
             parts = (each, *each.splitlines(), *filter(_looks_chosen, words)) if len(words) > 1 else (each,)
-            self._put(*(part for part in parts if not part.strip().isalpha()))
-            self.words |= {part.strip() for part in parts if part.strip().isalpha() and _may_be_one(part)}
+            short = {part for part in map(str.strip, parts) if part.isalpha() and len(part) < _LONG_WORD}
+            self._put(*(part for part in parts if part.strip() not in short))
+            self.words.update(filter(_may_be_one, short))
 
     def add_variables(self, variables: object, depth: int = 0) -> None:
         """Of variables those that have the name of a secret, at whatever depth, and those that were encrypted."""

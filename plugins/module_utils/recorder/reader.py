@@ -114,7 +114,7 @@ def parse_begin(line: bytes, run: str) -> Begin:
     """
     told = _object(line)
     version = told.get("v")
-    if type(version) is int and version > VERSION:
+    if isinstance(version, int) and version > VERSION:
         raise NewerVersionError("a newer version of the recorder wrote it")
     begin = told.get("begin")
     if version != VERSION or told.get("seq") != 0 or not isinstance(begin, dict) or begin.get("run") != run:
@@ -221,7 +221,7 @@ def _result(payload: dict[str, Any]) -> dict[str, Any]:
     if (task_sequence := payload.get("task_sequence")) is not None:
         taken["task_sequence"] = _whole(task_sequence)
     if (seconds := payload.get("seconds")) is not None:
-        if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST_SECONDS:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < _LONGEST_SECONDS:
             raise BadLineError
         taken["seconds"] = seconds
     if (message := payload.get("message")) is not None:
@@ -284,7 +284,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= MOST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
         raise BadLineError
     return value
 
@@ -414,6 +414,11 @@ class SpoolFile:
         """Whether the spool still has this file under its name."""
         status, own = self._spool.status_of(self.name), os.fstat(self._descriptor)
         return status is not None and (status.st_ino, status.st_dev) == (own.st_ino, own.st_dev)
+
+    def rewind(self) -> None:
+        """Read from the beginning again."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._rest, self._in_long_line = b"", False
 
     @property
     def written_at(self) -> float:

@@ -146,6 +146,10 @@ def end_run(transaction: Transaction, begin: Begin, end: End, hosts: Iterable[Ho
     Returns:
         False where its end is written already.
     """
+    # The file goes when this is committed. With it all before outlives a crash of the server.
+    transaction.query(
+        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+    )
     ended = transaction.query(
         "UPDATE task_runs SET status = %s, error = %s, finished_at = greatest(started_at, %s::timestamptz) "
         "WHERE id = %s::uuid AND status IN ('queued', 'running', 'waiting_approval')",
