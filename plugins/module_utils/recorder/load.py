@@ -44,7 +44,7 @@ KILLED = "The playbook's process ended without finishing it: it was killed, or i
 TOO_OLD = "The database's schema is too old for playbook runs: apply its pending migrations with playbooks/migrate.yml."
 _LOCKED = "another loader works on it"
 _BATCH_EVENTS = 2000
-_MOST_HOSTS = 50_000
+_MOST_HOSTS = 20_000
 _MOST_PROBLEMS = 50
 # Of a run elsewhere nobody can tell whether it goes on; a file without a first line may have been made just now.
 _SILENT_SECONDS = 7 * 86400
