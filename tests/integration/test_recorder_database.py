@@ -4,12 +4,18 @@ import json
 from collections import Counter
 
 import pytest
-import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load import load_spool
 from library_client import client_of
-from recorder_spools import LOCAL, Plays, SpoolKeeper, events_of, stored_events
+from processes import wait_for
+from recorder_plays import RecordedPlays, loaders_of
+from recorder_spools import SpoolKeeper, events_of, stored_events
 
-DEAD = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-oBatchMode=yes"}
+DEAD = {
+    "ansible_connection": "ssh",
+    "ansible_host": "127.0.0.1",
+    "ansible_port": 1,
+    "ansible_ssh_common_args": "-oBatchMode=yes",
+}
 SAY = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}"}}
 # A module costs a process of its own, so they are few.
 CHANGE = {**SAY, "changed_when": True}
@@ -72,7 +78,7 @@ LINEAR = {
         {"name": "Role by import", "ansible.builtin.import_role": {"name": "one"}},
         {"name": "Role by include", "ansible.builtin.include_role": {"name": "one"}, "when": HERE},
         {"ansible.builtin.meta": "flush_handlers"},
-        {"name": "New host", "ansible.builtin.add_host": {"name": "new", **LOCAL, "groups": "added"}},
+        {"name": "New host", "ansible.builtin.add_host": {"name": "new", "groups": "added"}},
         {"name": "Group", "ansible.builtin.group_by": {"key": "is_{{ inventory_hostname }}"}},
         {"name": "Not by its tag", **SAY, "tags": "unwanted"},
         {"name": "End of one", "ansible.builtin.meta": "end_host", "when": "inventory_hostname == 'b'"},
@@ -141,8 +147,7 @@ PLAYBOOK = [
     {"name": "Nobody", "hosts": "no_such_group", "tasks": [{"name": "Never", **SAY}]},
     {"name": "By this machine", "hosts": "localhost", "gather_facts": False, "tasks": [SAY]},
 ]
-FIRST = {"all": {"children": {"local": {"hosts": {"a": LOCAL}}}}}
-SECOND = {"all": {"hosts": {"dead": DEAD}, "children": {"local": {"hosts": {"b": LOCAL}}}}}
+SECOND_INVENTORY = {"all": {"hosts": {"dead": DEAD}, "children": {"local": {"hosts": {"a": {}, "b": {}}}}}}
 
 
 IGNORED = {
@@ -159,15 +164,14 @@ COUNTS = {
 
 @pytest.fixture
 def plays(tmp_path):
-    for name, tasks in (
-        ("included.yml", INCLUDED),
-        ("roles/one/tasks/main.yml", ROLE),
-        ("roles/one/tasks/more.yml", INCLUDED),
-    ):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(tasks), encoding="utf-8")
-    return Plays(tmp_path, PLAYBOOK, FIRST, SECOND)
+    plays = RecordedPlays(tmp_path, hosts=["a"])
+    (tmp_path / "roles/one/tasks").mkdir(parents=True)
+    plays.write("site.yml", json.dumps(PLAYBOOK))
+    plays.write("second.json", json.dumps(SECOND_INVENTORY))
+    plays.write("included.yml", json.dumps(INCLUDED))
+    plays.write("roles/one/tasks/main.yml", json.dumps(ROLE))
+    plays.write("roles/one/tasks/more.yml", json.dumps(INCLUDED))
+    return plays
 
 
 @pytest.mark.parametrize(
@@ -182,12 +186,14 @@ def test_everything_that_a_playbook_does_is_recorded_once_and_as_ansible_says(
     database, application, plays, arguments, status, error
 ):
     with SpoolKeeper(plays.spool) as keeper:
-        run = plays.run(*arguments, ANSIBLE_STDOUT_CALLBACK="ansible.posix.jsonl")
-        plays.wait_for_loaders()
+        inventory = ["-i", str(plays.home / "second.json")]
+        playbook = plays.home / "site.yml"
+        run = plays.run(playbook, *inventory, *arguments, ANSIBLE_STDOUT_CALLBACK="ansible.posix.jsonl")
+        wait_for(lambda: not loaders_of(plays.spool))
         ((run_id, lines),) = keeper.lines().items()
     with client_of(database, pool_size=1) as client:
         result = load_spool(client, str(plays.spool))
-    assert (result.problems, result.left, plays.files()) == ([], [], [])
+    assert (result.problems, result.left, plays.files) == ([], [], [])
     assert stored_events(application, run_id) == events_of(lines)
     overview = application.row("SELECT status, error, check_mode, dropped_events FROM playbook_run_overview")
     assert tuple(overview.values()) == (status, error, "--check" in arguments, 0)

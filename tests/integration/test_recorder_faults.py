@@ -6,14 +6,13 @@ MISSION_CONTROL_ATTACK_RECORDER_KILLS is the number of kills that really hit a r
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import resource
 import signal
-import subprocess
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import mission_control_database as layer
 import pytest
@@ -22,14 +21,14 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.schema.mig
 from library_client import client_of
 from processes import descendants, kill_with_descendants, wait_for
 from recorder_lab import url_of
-from recorder_spools import DOWN, LOCAL, Plays, SpoolKeeper, events_of, stored_events
+from recorder_plays import NOWHERE, RecordedPlays, loaders_of
+from recorder_spools import SpoolKeeper, events_of, stored_events
 from restartable_cluster import RestartableCluster
 
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RECORDER_KILLS", "3"))
 PLAYS_AT_ONCE = 32
 BEFORE_PLAYBOOK_RUNS = 10  # migrations
 HOSTS = [f"host{number}" for number in range(4)]
-INVENTORY = {"all": {"hosts": dict.fromkeys(HOSTS, LOCAL)}}
 SAY = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}"}}
 GATES = 3
 
@@ -73,17 +72,18 @@ BUSY = [
         "tasks": [{"name": f"Task {number}", **SAY} for number in range(8)],
     }
 ]
-MANY_HOSTS = {"all": {"hosts": {f"host{number}": LOCAL for number in range(12)}}}
+MANY_HOSTS = [f"host{number}" for number in range(12)]
 FAILED = ("failed", "host2 failed at the task: The last one")
 
 
-class Lab(Plays):
-    """Plays that can be held, with a database of their own."""
+class Lab(RecordedPlays):
+    """A playbook that can be held at its gates, and a database of its own."""
 
-    def __init__(self, home, database, playbook=None, inventory=None):
-        super().__init__(home, playbook or PLAYBOOK, inventory or INVENTORY)
+    def __init__(self, home, database=None, plays=PLAYBOOK, hosts=HOSTS):
+        super().__init__(home, hosts)
+        self.playbook = self.write("site.yml", json.dumps(plays))
         self.database = database
-        self.url = url_of(database)
+        self.url = url_of(database) if database else None
 
     def open_gates(self, *numbers):
         for number in numbers or range(GATES):
@@ -91,15 +91,26 @@ class Lab(Plays):
 
     def start_with_loader(self, **options):
         """Start the play, and let it go on to the second gate when it is old enough to be loaded meanwhile."""
-        process = self.start(**{"url": self.url, **options})
-        wait_for(self.files, 60)
+        process = self.start(self.playbook, **{"url": self.url, **options})
+        wait_for(lambda: self.files, 60)
         time.sleep(2.1)
         self.open_gates(0)
         wait_for(self.loaders, 60)
         return process
 
+    def finish(self, process):
+        """What a user sees of it: exit code and output, as they are in any home. Which host is first is a matter of chance."""
+        output, _nothing = process.communicate(timeout=300)
+        return process.returncode, sorted(output.replace(str(self.home), "~").splitlines())
+
+    def loaders(self):
+        return loaders_of(self.spool)
+
+    def wait_for_loaders(self):
+        wait_for(lambda: not self.loaders(), 120)
+
     def written(self):
-        return "".join(path.read_text(encoding="utf-8") for path in self.spool.glob("*.jsonl"))
+        return "".join(path.read_text(encoding="utf-8") for path in self.files)
 
     def log(self):
         """What loaders have noted."""
@@ -108,10 +119,10 @@ class Lab(Plays):
 
     def check(self, keeper):
         """Load by hand what loaders have left, and compare the database with all that was written; returns status and error of each run."""
-        self.wait_for_loaders(120)
+        self.wait_for_loaders()
         with client_of(self.database, pool_size=1) as client:
             result = load_spool(client, str(self.spool))
-        assert (result.problems, result.left, self.files()) == ([], [], [])
+        assert (result.problems, result.left, self.files) == ([], [], [])
         session = self.database.session("application")
         runs = session.rows("SELECT id::text, status, error, dropped_events FROM playbook_run_overview")
         written = {run: lines for run, lines in keeper.lines().items() if lines}
@@ -130,12 +141,11 @@ class Lab(Plays):
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
     """What a user sees of the play without the callback."""
-    plays = Plays(tmp_path_factory.mktemp("usual"), PLAYBOOK, INVENTORY)
-    for number in range(GATES):
-        (plays.home / f"gate{number}").touch()
-    run = plays.run(recorded=False)
-    assert (run.returncode, plays.spool.exists()) == (2, False)
-    return plays.seen_by_user(run)
+    lab = Lab(tmp_path_factory.mktemp("usual"))
+    lab.open_gates()
+    seen = lab.finish(lab.start(lab.playbook, ANSIBLE_CALLBACKS_ENABLED="ansible.builtin.default"))
+    assert (seen[0], lab.spool.exists()) == (2, False)
+    return seen
 
 
 @pytest.fixture
@@ -160,7 +170,7 @@ def answers(lab, old_database):
     user = layer.ROLES["application"]
     lab.database.session("admin").run(f"ALTER ROLE {user} PASSWORD 'the right one'")
     return {
-        "down": (DOWN, "Cannot connect to the database "),
+        "down": (NOWHERE, "Cannot connect to the database "),
         "missing": (lab.url.replace(lab.database.name, "not_there"), '"not_there" does not exist'),
         # Over TCP the server asks for it.
         "wrong password": (
@@ -177,13 +187,13 @@ def test_a_play_is_the_same_where_the_database_takes_nothing_of_it(lab, usual, a
     password = lab.home / "password"
     password.write_text("the wrong one\n", encoding="ascii")
     with SpoolKeeper(lab.spool) as keeper:
-        process = lab.start_with_loader(url=url, MISSION_CONTROL_RECORDER_PASSWORD_FILE=str(password))
+        process = lab.start_with_loader(url=url, password_file=str(password))
         wait_for(lambda: sentence in lab.log())
         lab.open_gates()
-        assert lab.seen_by_user(lab.finish(process)) == usual
+        assert lab.finish(process) == usual
         lab.wait_for_loaders()
         assert "one" not in lab.log().split()
-        assert len(lab.files()) == 1
+        assert len(lab.files) == 1
         assert lab.check(keeper) == [FAILED]
 
 
@@ -222,9 +232,9 @@ def test_a_server_that_is_stopped_and_started_during_a_play_gets_all_of_it(own_l
         wait_for(lab.log, 60)
         cluster.start()
         lab.open_gates(2)
-        assert lab.seen_by_user(lab.finish(process)) == usual
+        assert lab.finish(process) == usual
         lab.wait_for_loaders()
-        assert lab.files() == []  # without anybody's help
+        assert lab.files == []  # without anybody's help
         cluster.stop(mode)
         cluster.start()
         assert lab.check(keeper) == [FAILED]
@@ -240,20 +250,19 @@ def test_a_server_that_is_frozen_during_a_play_does_not_hold_it_up(own_lab, usua
             os.kill(each, signal.SIGSTOP)
         try:
             lab.open_gates()
-            assert lab.seen_by_user(lab.finish(process)) == usual
+            assert lab.finish(process) == usual
         finally:
             for each in frozen:
                 os.kill(each, signal.SIGCONT)
         lab.wait_for_loaders()
-        assert lab.files() == []
+        assert lab.files == []
         assert lab.check(keeper) == [FAILED]
 
 
 def test_a_play_is_the_same_where_its_file_reaches_its_limit(lab, usual):
     lab.open_gates()
     with SpoolKeeper(lab.spool) as keeper:
-        run = lab.run(url=lab.url, MISSION_CONTROL_RECORDER_MAX_BYTES="8192")
-        assert lab.seen_by_user(run) == usual
+        assert lab.finish(lab.start(lab.playbook, url=lab.url, max_bytes="8192")) == usual
         assert lab.check(keeper) == [FAILED]
         (lines,) = keeper.lines().values()
     assert lines[-1]["end"]["dropped"] > 0
@@ -269,7 +278,7 @@ def test_a_play_is_the_same_where_the_disk_is_full_in_its_middle(lab, usual):
         size = sum(path.stat().st_size for path in lab.spool.glob("*.jsonl"))
         # Modules write no file any more, and the next line is longer than this.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size + 50, size + 50))
-        assert lab.seen_by_user(lab.finish(process)) == usual
+        assert lab.finish(process) == usual
         lab.check(keeper)
 
 
@@ -298,18 +307,12 @@ def kill_loaders(lab, _process):
         os.kill(each, signal.SIGKILL)
 
 
-def heed_interrupts():
-    """Whoever started the tests in the background may have had them ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.mark.parametrize("way", [kill_process, kill_everything, interrupt, kill_loaders])
 def test_a_kill_loses_no_event_and_leaves_no_run_that_never_ends(database, tmp_path, way):
     lab, dice = Lab(tmp_path, database, BUSY, MANY_HOSTS), dice_of(way.__name__)
-    quiet = {"url": lab.url, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "preexec_fn": heed_interrupts}
     with SpoolKeeper(lab.spool) as keeper:
         began = time.monotonic()
-        assert lab.start(**quiet).wait(120) == 0
+        assert lab.finish(lab.start(lab.playbook, url=lab.url))[0] == 0
         duration = time.monotonic() - began
         assert lab.check(keeper) == [("succeeded", None)]
         hits, tries = Counter(), 0
@@ -317,12 +320,12 @@ def test_a_kill_loses_no_event_and_leaves_no_run_that_never_ends(database, tmp_p
             tries += 1
             assert tries <= 10 * KILLS, "hardly a kill meets a run"
             before = set(keeper.lines())
-            process = lab.start(**quiet)
-            wait_for(lab.files, 60)
+            process = lab.start(lab.playbook, url=lab.url)
+            wait_for(lambda: lab.files, 60)
             time.sleep(dice.random() * duration)
             was_running = process.poll() is None and (way is not kill_loaders or lab.loaders())
             way(lab, process)
-            process.wait(120)
+            lab.finish(process)
             runs = lab.check(keeper)
             (killed,) = set(keeper.lines()) - before
             last = keeper.lines()[killed][-1]
@@ -338,11 +341,12 @@ def test_a_kill_loses_no_event_and_leaves_no_run_that_never_ends(database, tmp_p
 
 
 def test_many_plays_at_once_on_one_spool_are_all_recorded(database, tmp_path):
-    lab = Lab(tmp_path, database, [{**BUSY[0], "strategy": "linear"}], INVENTORY)
-    with SpoolKeeper(lab.spool) as keeper, ThreadPoolExecutor(PLAYS_AT_ONCE) as pool:
-        runs = list(pool.map(lambda _number: lab.run(url=lab.url), range(PLAYS_AT_ONCE)))
-        assert {run.returncode for run in runs} == {0}, [run.stderr for run in runs]
-        assert len({tuple(lab.seen_by_user(run)[1]) for run in runs}) == 1
-        lab.wait_for_loaders(120)
+    lab = Lab(tmp_path, database, [{**BUSY[0], "strategy": "linear"}])
+    with SpoolKeeper(lab.spool) as keeper:
+        processes = [lab.start(lab.playbook, url=lab.url) for _number in range(PLAYS_AT_ONCE)]
+        seen = [lab.finish(process) for process in processes]
+        assert seen[0][0] == 0
+        assert seen == seen[:1] * PLAYS_AT_ONCE
+        lab.wait_for_loaders()
         assert lab.log() == ""
         assert lab.check(keeper) == [("succeeded", None)] * PLAYS_AT_ONCE

@@ -184,14 +184,18 @@ def read_runs(reader: Reader) -> Runs:
 
 
 def read_playbooks(reader: Reader) -> Playbooks:
-    # The last run may be under way. How one ended is told of the last that has: it would come and go with each run otherwise.
+    # LIMIT 1 keeps the views apart, which together are too much to be planned at once; BETWEEN is as in playbook_status. How a run ended is
+    # told of the last one that has: it would come and go with each run otherwise.
     playbooks = (
         "SELECT s.playbook, s.last_run_id, s.last_status, s.last_started_at, s.last_success_at, s.succeeded, s.failed, s.cancelled, "
-        "o.seconds::float8, o.controller, o.run_by, o.hosts, o.changed_hosts, o.failed_hosts, e.ended_status, e.ended_seconds "
-        "FROM playbook_status AS s JOIN playbook_run_overview AS o ON o.id = s.last_run_id LEFT JOIN LATERAL ("
+        "o.*, e.* FROM playbook_status AS s CROSS JOIN LATERAL ("
+        "SELECT o.seconds::float8, o.controller, o.run_by, o.hosts, o.changed_hosts, o.failed_hosts "
+        "FROM playbook_run_overview AS o WHERE o.id = s.last_run_id LIMIT 1"
+        ") AS o LEFT JOIN LATERAL ("
         "SELECT r.status AS ended_status, extract(epoch FROM r.finished_at - r.created_at)::float8 AS ended_seconds "
         "FROM task_runs AS r JOIN playbook_runs AS p ON p.task_run_id = r.id "
-        "WHERE r.task_id = s.task_id AND r.finished_at IS NOT NULL AND NOT p.check_mode ORDER BY r.created_at DESC LIMIT 1"
+        "WHERE r.task_id BETWEEN s.task_id AND s.task_id AND r.finished_at IS NOT NULL AND NOT p.check_mode "
+        "ORDER BY r.task_id DESC, r.created_at DESC LIMIT 1"
         ") AS e ON true ORDER BY s.last_started_at DESC LIMIT %s"
     )
     runs = (

@@ -322,7 +322,7 @@ _COUNTS = (
 )
 _RUN_IN_SHORT = (
     uuid_field("id"),
-    text("playbook", "Its path from the top of its repository, with that directory's name in front."),
+    text("playbook", "Its path from the top of its repository, with that directory's name in front.", null=True),
     choice("status", enums.TaskRunStatus),
     time("started_at"),
     time("finished_at", null=True),
