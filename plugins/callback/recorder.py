@@ -99,6 +99,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible import context
@@ -126,7 +127,7 @@ _COUNTS = {
     "rescued": "rescued",
     "ignored": "ignored",
 }
-_PASSWORD_IN_URL = re.compile(r"(?<=:)[^/:]*(?=@)|(?<=password=)[^&]*")
+_PASSWORD_IN_URL = re.compile(r"(?<=:)(?!//)[^/]*(?=@)|(?<=password=)[^&]*")
 _STOPPED = "The playbook ended before its last task: it was interrupted, or an error outside of its tasks stopped it."
 
 
@@ -428,10 +429,9 @@ class _Run:
                 # Everybody sees a command line. The loader refuses an URL that had a password, and says so in its log.
                 value = _PASSWORD_IN_URL.sub("***", self._options[name]) if name == "url" else self._options[name]
                 command += [f"--{name.replace('_', '-')}", value]
-        root = spool.__file__
-        for _ in spool.__name__.split("."):
-            root = os.path.dirname(root)
-        path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        # The directory that holds ansible_collections.
+        root = Path(spool.__file__).parents[spool.__name__.count(".")]
+        path = [str(root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with contextlib.suppress(OSError):
             # pylint: disable-next=consider-using-with,ansible-bad-function
