@@ -99,6 +99,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible import context
@@ -126,7 +127,7 @@ _COUNTS = {
     "rescued": "rescued",
     "ignored": "ignored",
 }
-_PASSWORD_IN_URL = re.compile(r"(?<=:)[^/:]*(?=@)|(?<=password=)[^&]*")
+_PASSWORD_IN_URL = re.compile(r"(?<=:)(?!//)[^/]*(?=@)|(?<=password=)[^&]*")
 _STOPPED = "The playbook ended before its last task: it was interrupted, or an error outside of its tasks stopped it."
 
 
@@ -396,7 +397,7 @@ class _Run:
         sequence = self.writer.event(kind, payload)
         if self._is_short and time.monotonic() - self._began >= _SHORT_RUN:
             self._is_short = False
-            self._start_loader("--follow", self._id)
+            self._start_loader()
         return sequence
 
     def _message(self, task: _Task, result: Any, play_context: Any) -> str:
@@ -416,19 +417,21 @@ class _Run:
         except Exception:
             return ""
 
-    def _start_loader(self, *more: str) -> None:
-        """Start the process that loads the spool. Nothing is heard of it, and nobody waits for it."""
+    def _start_loader(self) -> None:
+        """Start the process that loads the spool, and stays with this run until it has ended. Nothing is heard of it, and nobody waits for it.
+
+        Also at the run's end: the loader of another play may have its file just then.
+        """
         self._known_login = self._login_files()
-        command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, *more]
+        command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, "--follow", self._id]
         for name in ("url", "env_file", "password_file"):
             if self._options[name]:
                 # Everybody sees a command line. The loader refuses an URL that had a password, and says so in its log.
                 value = _PASSWORD_IN_URL.sub("***", self._options[name]) if name == "url" else self._options[name]
                 command += [f"--{name.replace('_', '-')}", value]
-        root = spool.__file__
-        for _ in spool.__name__.split("."):
-            root = os.path.dirname(root)
-        path = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        # The directory that holds ansible_collections.
+        root = Path(spool.__file__).parents[spool.__name__.count(".")]
+        path = [str(root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with contextlib.suppress(OSError):
             # pylint: disable-next=consider-using-with,ansible-bad-function

@@ -252,7 +252,7 @@ def _stands_in(secrets: Iterable[str], readings: set[str]) -> bool:
 def _other_readings(text: str) -> set[str]:
     """What the text says when its encodings are undone, once and twice, in small letters."""
     readings = {text, text[::-1]}
-    for _ in range(2):
+    for _round in range(2):
         readings |= {made for each in readings for made in _decoded(each)}
     return {each.lower() for each in readings}
 
