@@ -14,6 +14,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("collections", "tests/packages", "
 import mission_control_database as layer  # noqa: E402
 import test_service_browser as lab  # noqa: E402
 from inventory_rows import add_source  # noqa: E402
+from playbook_rows import add_playbook_run  # noqa: E402
 from service_lab import Service  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
@@ -21,6 +22,11 @@ MODELS = {"claude-opus-5": "claude", "gpt-5.5": "openai", "gemini-4-argon": "gem
 HOSTS = ["pve1", "pve2", "nas", "k8s1", "k8s2", "k8s3", "docker1", "media1", "backup1", "router", "edge1"]
 RUNS = {"Update the media stack": "running", "Rotate backups": "queued", "Restart Plex": "waiting_approval"}
 SOURCES = {"k8s-main": "kubernetes", "pve": "proxmox"}
+PLAYBOOKS = {
+    "homelab/update.yml": ("failed", 5_400, {"pve1": {"changed": 3}, "nas": {"changed": 1}, "media1": {"failed": 1}}),
+    "homelab/site.yml": ("succeeded", 9_000, {name: {"changed": number % 2} for number, name in enumerate(HOSTS)}),
+    "homelab/backup.yml": ("succeeded", 40_000, {"nas": {"changed": 1}, "backup1": {"changed": 2}}),
+}
 ENDED = {"succeeded": "now", "failed": "now"}
 TOOLS = {"list_containers": 96, "restart_deployment": 31, "read_logs": 140, "snapshot_vm": 12}
 
@@ -63,6 +69,12 @@ def fill(session):
         task = session.insert("tasks", title=title, created_by="me")
         runs.append(session.insert("task_runs", task_id=task["id"], status=status, finished_at=ENDED.get(status)))
         session.insert("task_events", task_run_id=runs[-1]["id"], sequence=1, type="log")
+    for playbook, (status, seconds_ago, each) in PLAYBOOKS.items():
+        for days in (3, 2, 1, 0):
+            ended = "succeeded" if days else status
+            add_playbook_run(
+                session, playbook, ended, days * 86_400 + seconds_ago, each if ended == status else {"nas": {}}
+            )
     for name, calls in TOOLS.items():
         tool = session.insert("tool_definitions", name=name, risk_level="SAFE_MUTATE")
         for number in range(calls):
@@ -74,7 +86,7 @@ def fill(session):
             )
 
 
-def main(width="1180", height="915", file=str(ROOT / "docs/service-page.png")):
+def main(width="1180", height="965", file=str(ROOT / "docs/service-page.png")):
     browser = next(lab.driver.__wrapped__())
     with ThrowawayCluster() as cluster, tempfile.TemporaryDirectory() as directory:
         layer.create_roles(cluster)

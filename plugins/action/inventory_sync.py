@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from ansible import constants
-from ansible._internal._datatag._tags import Origin
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.inventory.manager import IGNORED
-from ansible.parsing.vault import EncryptedString, VaultHelper
 from ansible.plugins.action import ActionBase
 from ansible.utils.path import unfrackpath
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.values import text_or_none
 from ansible_collections.homelab.mission_control.plugins.module_utils.models.enums import HostType
 from ansible_collections.homelab.mission_control.plugins.modules.inventory_sync import ARGUMENTS
 from ansible_collections.homelab.mission_control.plugins.plugin_utils import ansible_hosts
+from ansible_collections.homelab.mission_control.plugins.plugin_utils.vault import was_encrypted
 
 MODULE = "homelab.mission_control.inventory_sync"
 MACHINE_ID = "/etc/machine-id"
@@ -29,7 +28,6 @@ _SOURCE = re.compile(r"[a-z0-9_-]{1,63}")
 _MEMORY = ("memory", "ansible.builtin.memory")
 # A clock of a host that is a little behind the controller's does not make its facts old.
 _CLOCKS_DIFFER = 300
-_ENCRYPTED_FILE = b"$ANSIBLE_VAULT;"
 
 
 class ActionModule(ActionBase):
@@ -108,7 +106,7 @@ class _Gathered:
         facts = self._facts(variables)
         status = "online" if facts else "offline" if name in self._lost else "unknown"
         names = self._options["labels_from"]
-        encrypted = {each for each in names if _was_encrypted(variables.get(each))}
+        encrypted = {each for each in names if was_encrypted(variables.get(each))}
         groups = [each.name for each in host.get_groups() if each.name not in ("all", "ungrouped")]
         labels = ansible_hosts.host_labels(
             variables, names, encrypted, groups if self._options["groups_as_labels"] else None
@@ -155,29 +153,6 @@ class _Gathered:
             more = f", and {len(self.skipped) - 1} more" if len(self.skipped) > 1 else ""
             first = self.skipped[0]
             yield f"The host {first['external_id']!r} is left as it is stored, since {first['reason']}{more}."
-
-
-def _was_encrypted(value: Any) -> bool:
-    """Whether a value is encrypted, was, or stands in a file that is."""
-    if isinstance(value, EncryptedString) or VaultHelper.get_ciphertext(value, with_tags=False):
-        return True
-    origin = Origin.get_tag(value)
-    if origin is None or not origin.path:
-        return False
-    return _is_encrypted_file(str(origin.path))
-
-
-_files: dict[str, bool] = {}
-
-
-def _is_encrypted_file(path: str) -> bool:
-    if path not in _files:
-        try:
-            with open(path, "rb") as file:
-                _files[path] = file.read(len(_ENCRYPTED_FILE)) == _ENCRYPTED_FILE
-        except OSError:
-            _files[path] = False
-    return _files[path]
 
 
 def _identity() -> str:

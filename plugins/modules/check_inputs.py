@@ -27,6 +27,7 @@ options:
       - mission_control_backup
       - mission_control_database
       - mission_control_inventory
+      - mission_control_maintenance
       - mission_control_postgresql
       - mission_control_schema
       - mission_control_service

@@ -9,18 +9,18 @@ module: service_info
 short_description: Describe a host and a service of Mission Control on it
 version_added: "0.1.0"
 description:
-  - Returns in one call what the roles P(homelab.mission_control.mission_control_service#role) and
-    P(homelab.mission_control.mission_control_inventory#role) decide on.
+  - Returns in one call what the roles P(homelab.mission_control.mission_control_service#role),
+    P(homelab.mission_control.mission_control_inventory#role) and P(homelab.mission_control.mission_control_maintenance#role) decide on.
   - It changes nothing and works where no part of the service is installed. To see what a unit may do on this host it has systemd run a
     short-lived one that does nothing.
   - Must run as root, since the files with secrets belong to root.
 options:
   root:
-    description: Directory of the releases.
+    description: Directory of the releases; empty where there are none.
     type: path
-    required: true
+    default: ""
   unit:
-    description: Name of the unit.
+    description: Name of the unit, a service or a timer.
     type: str
     required: true
   user:
@@ -49,6 +49,11 @@ options:
     description: Directories of which everything that is there is described too.
     type: list
     elements: path
+    default: []
+  calendars:
+    description: Calendars, in the words of systemd, of which to tell whether it takes them.
+    type: list
+    elements: str
     default: []
   sandbox:
     description: Properties of a unit, such as C(PrivateTmp=true), of which to tell whether they are in force here. Empty means not to try.
@@ -121,7 +126,11 @@ unit:
     running: {description: Whether it runs., type: bool}
     enabled: {description: Whether it starts when the host boots., type: bool}
     needs_reload: {description: Whether its file changed since systemd has read it., type: bool}
-    started: {description: "When its main process was started, in seconds since 1970; 0 where it does not run.", type: float}
+    started: {description: "When its main process, or the timer, was started, in seconds since 1970; 0 where it does not run.", type: float}
+calendars:
+  description: Those of O(calendars) that systemd does not take, and what it says of each.
+  type: dict
+  returned: success
 holder:
   description: Process id and name of who else keeps the service from listening on O(address) and O(port); V(null) where nobody does.
   type: dict
@@ -152,6 +161,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.provisioning.facts import cluster as cluster_facts
 from ..module_utils.provisioning.facts import service as facts
+from ..module_utils.provisioning.facts.backup import calendar_problems
 from ..module_utils.provisioning.files import desired as desired_files
 from ..module_utils.provisioning.releases import store as release_store
 
@@ -159,7 +169,7 @@ from ..module_utils.provisioning.releases import store as release_store
 def describe(params: dict[str, Any]) -> dict[str, Any]:
     root, address, port = params["root"], params["address"], params["port"]
     systemd = cluster_facts.systemd_runs()
-    release = release_store.current(root)
+    release = release_store.current(root) if root else ""
     sandbox, credentials = facts.what_units_get(params["sandbox"]) if systemd and params["sandbox"] else (False, False)
     unit, live, ready = _state(params, systemd, time.monotonic() + params["wait"])
     listed = [os.path.join(each, name) for each in params["directories"] for name in _names_in(each)]
@@ -171,6 +181,7 @@ def describe(params: dict[str, Any]) -> dict[str, Any]:
         "switched": os.lstat(os.path.join(root, "current")).st_mtime if release else 0.0,
         "paths": {path: desired_files.describe(path) for path in [*params["paths"], *listed]},
         "unit": unit,
+        "calendars": calendar_problems(params["calendars"]) if systemd else {},
         "holder": facts.address_holder(address, port, params["user"]) if port else None,
         "sandbox": sandbox,
         "credentials": credentials,
@@ -202,7 +213,7 @@ def _state(params: dict[str, Any], systemd: bool, deadline: float) -> tuple[dict
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "required": True},
+            "root": {"type": "path", "default": ""},
             "unit": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "address": {"type": "str", "default": ""},
@@ -210,6 +221,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "paths": {"type": "list", "elements": "path", "default": []},
             "directories": {"type": "list", "elements": "path", "default": []},
+            "calendars": {"type": "list", "elements": "str", "default": []},
             "sandbox": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 0},
         },

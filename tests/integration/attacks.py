@@ -13,6 +13,7 @@ ATTACKERS = (
     "readonly",
     "monitor",
     "service",
+    "maintenance",
     "owner",
     "audit",
     "administrator",

@@ -13,7 +13,7 @@ from playbook import ROOT, run_playbook
 
 PLAN = ROOT / "files/sql/plan"
 PLANS = ("roles", "strangers", "schema_privileges")
-ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service")
+ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance")
 ADMINISTRATOR_PASSWORD = "administrator-secret"
 PLAY = """
 - name: Database
@@ -56,6 +56,7 @@ class DatabaseLab:
             "mission_control_database_readonly_role": self.roles["readonly"],
             "mission_control_database_monitor_role": self.roles["monitor"],
             "mission_control_database_service_role": self.roles["service"],
+            "mission_control_database_maintenance_role": self.roles["maintenance"],
             "mission_control_database_password_directory": str(self.home / "passwords"),
         }
 
@@ -142,6 +143,7 @@ class DatabaseLab:
                     "readonly": ["CONNECT"],
                     "monitor": ["CONNECT"],
                     "service": ["CONNECT"],
+                    "maintenance": ["CONNECT"],
                 },
             },
             "privileges": {

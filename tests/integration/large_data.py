@@ -27,6 +27,35 @@ FROM generate_series(1, %(calls)s) AS n, (SELECT array_agg(id) AS ids FROM task_
     LATERAL (SELECT (ARRAY['succeeded', 'succeeded', 'succeeded', 'failed', 'timed_out', 'denied', 'pending'])[1 + n %% 7] AS status) AS s;
 """
 
+# Runs each hour, half of them of playbooks on ten hosts; one playbook has never succeeded, and one has not run for long.
+_PLAYBOOK_RUNS = """
+SET LOCAL session_replication_role = replica;
+
+INSERT INTO tasks (title, playbook, created_by) SELECT 'p', 'load/' || n || '.yml', 'load' FROM generate_series(1, 20) AS n;
+INSERT INTO tasks (title, created_by) SELECT 'task ' || n, 'load' FROM generate_series(1, 20) AS n;
+
+INSERT INTO task_runs (task_id, status, created_at, started_at, finished_at)
+SELECT t.ids[CASE WHEN n %% 40 = 19 AND n < %(runs)s - 100 THEN 40 ELSE 1 + n %% 40 END], s.status, s.at, s.at, CASE WHEN s.status <> 'running' THEN s.at + interval '1 minute' END
+FROM generate_series(1, %(runs)s) AS n, (SELECT array_agg(id ORDER BY playbook) AS ids FROM tasks WHERE created_by = 'load') AS t,
+    LATERAL (SELECT now() - n * interval '1 hour' AS at,
+        CASE WHEN n < 5 THEN 'running' WHEN n %% 40 = 1 OR n %% 7 = 0 THEN 'failed' ELSE 'succeeded' END AS status) AS s;
+
+INSERT INTO playbook_runs (task_run_id, controller, run_by, check_mode, ansible_version)
+SELECT r.id, 'nas', 'sven', random() < 0.1, '2.21.5' FROM task_runs AS r JOIN tasks AS t ON t.id = r.task_id WHERE t.playbook LIKE 'load/%%';
+
+INSERT INTO playbook_run_hosts (task_run_id, host_name, ok, changed)
+SELECT p.task_run_id, 'host' || n, 10, n %% 2 FROM playbook_runs AS p, generate_series(1, 10) AS n;
+
+INSERT INTO task_events (task_run_id, sequence, type, payload, occurred_at, recorded_at)
+SELECT r.ids[1 + n %% cardinality(r.ids)], n / cardinality(r.ids), s.type, s.payload, at, at
+FROM generate_series(0, %(events)s - 1) AS n, (SELECT array_agg(task_run_id) AS ids FROM playbook_runs) AS r,
+    LATERAL (SELECT now() - (%(events)s - n) * interval '1 second' AS at) AS times,
+    LATERAL (SELECT CASE WHEN n %% 10 = 0 THEN 'log' ELSE 'tool_result' END AS type, CASE WHEN n %% 10 = 0
+        THEN '{"event": "task", "name": "Install it", "module": "ansible.builtin.apt", "path": "roles/x/tasks/main.yml:12", "handler": false}'
+        ELSE '{"event": "result", "host": "web1", "task": "Install it", "task_sequence": 1, "outcome": "ok", "changed": false, "seconds": 0.5}'
+        END::jsonb AS payload) AS s;
+"""
+
 _USAGE = """
 SET LOCAL session_replication_role = replica;
 
@@ -43,6 +72,11 @@ FROM generate_series(1, %(usage)s) AS n,
 def load_runs(connection, *, runs, events, calls):
     """Fill the logs of the runs as a superuser."""
     _load(connection, _RUNS, runs=runs, events=events, calls=calls)
+
+
+def load_playbook_runs(connection, *, runs, events):
+    """Add this many runs of tasks, half of them of playbooks, and the events of those, as a superuser."""
+    _load(connection, _PLAYBOOK_RUNS, runs=runs, events=events)
 
 
 def load_usage(connection, *, usage, days):

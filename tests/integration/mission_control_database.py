@@ -28,6 +28,7 @@ ROLES = {
     "readonly": "mission_control_readonly",
     "monitor": "mission_control_monitor",
     "service": "mission_control_service",
+    "maintenance": "mission_control_maintenance",
 }
 SETTINGS = RunnerSettings("public", ROLES["owner"], ROLES["audit"])
 
@@ -80,7 +81,9 @@ def wanted(name):
             "connection_limit": -1,
             "comment": "Mission Control",
             "settings": {},
-            "privileges": {key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service")},
+            "privileges": {
+                key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service", "maintenance")
+            },
         },
         "privileges": parsed(read_sql("privileges.yml")),
     }

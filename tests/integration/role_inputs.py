@@ -33,7 +33,8 @@ HOST = {
     "clusters": [],
 }
 ROLES = tuple(
-    f"mission_control_{name}" for name in ("database", "schema", "service", "postgresql", "backup", "inventory")
+    f"mission_control_{name}"
+    for name in ("database", "schema", "service", "postgresql", "backup", "inventory", "maintenance")
 )
 
 

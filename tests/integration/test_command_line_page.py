@@ -11,6 +11,8 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main i
 from command import LAB_COMMAND, ROOT, environment_of
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+# The run that the examples show.
+RUN = "3f2a9c41-0000-4000-8000-000000000000"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINES = [line for block in _BLOCK.findall(PAGE) for line in block.splitlines()]
 EXAMPLES = [line for line in LINES if "mission-control" in line]
@@ -28,6 +30,18 @@ def shell(database, tmp_path, application):
     """Run a line with the command in place of an installed one, in a directory with one source, of the tests' own connector."""
     application.insert("hosts", name="nas", type="vm", status="online")
     application.insert("audit_entries", actor="alice", action="count", outcome="success")
+    task = application.insert("tasks", title="homelab/site.yml", created_by="test", playbook="homelab/site.yml")
+    run = application.insert(
+        "task_runs", id=RUN, task_id=task["id"], status="succeeded", finished_at="2026-11-27T18:30:00Z"
+    )
+    application.insert(
+        "playbook_runs",
+        task_run_id=run["id"],
+        controller="rack",
+        run_by="sven",
+        check_mode=False,
+        ansible_version="2.21.5",
+    )
     program = tmp_path / "bin" / "mission-control"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(LAB_COMMAND)} "$@"\n', encoding="utf-8")
@@ -95,8 +109,10 @@ def test_the_page_has_an_example_of_every_command():
         "audit verify",
         "audit head",
         *(f"inventory {word}" for word in ("sources", "preflight", "sync", "worker")),
+        "runs show",
+        "runs load",
     )
-    for command in ("health", "status", "hosts", "workloads", "query", "usage", *several):
+    for command in ("health", "status", "hosts", "workloads", "runs", "query", "usage", *several):
         assert any(f"mission-control {command}" in line for line in EXAMPLES)
     assert any("pip install" in line for line in LINES)
 

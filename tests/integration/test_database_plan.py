@@ -254,7 +254,7 @@ def test_other_peoples_privileges_and_objects_are_left_alone(drifting):
 
 def test_a_listed_membership_of_the_service_stays(made):
     wanted = made.wanted()
-    wanted["roles"][-1]["memberships"] = ["pg_monitor"]
+    next(role for role in wanted["roles"] if role["key"] == "service")["memberships"] = ["pg_monitor"]
     assert f"role {made.roles['service']} becomes a member of pg_monitor" in made.carry_out(wanted)
     assert made.plan(wanted) == []
     assert any("the service only reads" in reason for reason in made.carry_out(made.wanted()))

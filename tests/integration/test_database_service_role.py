@@ -19,8 +19,20 @@ SHOWN = {
     "hosts": ALL,
     "workloads": ALL,
     "inventory_sources": {"name", "enabled", "interval_seconds", "last_complete_at", "last_run_id", "created_at"},
-    "tasks": {"id", "title", "description", "created_by", "is_template", "template_id", "created_at", "updated_at"},
+    "tasks": {
+        "id",
+        "title",
+        "description",
+        "created_by",
+        "is_template",
+        "template_id",
+        "created_at",
+        "updated_at",
+        "playbook",
+    },
     "task_runs": ALL,
+    "playbook_runs": ALL,
+    "playbook_run_hosts": ALL,
     "task_events": {
         *("id", "task_run_id", "sequence", "type"),
         *("payload_blanked_at", "occurred_at", "recorded_at"),
@@ -43,8 +55,14 @@ SHOWN = {
     "recent_token_usage_summary": ALL,
     "tool_call_success_rate": ALL,
     "inventory_source_status": ALL,
+    "playbook_run_steps": ALL,
+    "playbook_run_overview": ALL,
+    "playbook_status": ALL,
 }
-VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"}
+VIEWS = {
+    *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
+    *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
+}
 # One of them writes: request_inventory_refresh() queues a sync.
 CALLED = {"reporting_time_zone", "request_inventory_refresh", "reporting_day_start", "verify_audit_chain"}
 COLUMNS = """
@@ -190,10 +208,12 @@ def role_cluster():
 @pytest.mark.parametrize("user", ["postgres", "keeper"])
 def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_path, user):
     lab = DatabaseLab(role_cluster, tmp_path, user)
-    on = {"mission_control_service_enabled": True}
+    # The login of the maintenance is made in the same way.
+    on = {"mission_control_service_enabled": True, "mission_control_maintenance_enabled": True}
     lab.run(**on).succeeded()
-    kept = (lab.file.parent / f"{lab.roles['service']}.password").read_text(encoding="utf-8").strip()
-    assert lab.log_in(kept, "service") == lab.roles["service"]
+    for key in ("service", "maintenance"):
+        kept = (lab.file.parent / f"{lab.roles[key]}.password").read_text(encoding="utf-8").strip()
+        assert lab.log_in(kept, key) == lab.roles[key]
     assert lab.run(**on).succeeded().recap["changed"] == 0
     settings = lab.query(
         "SELECT rolconfig, rolconnlimit, rolinherit FROM pg_roles WHERE rolname = %s", [lab.roles["service"]]
@@ -205,20 +225,28 @@ def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_pa
         "idle_in_transaction_session_timeout=60s",
         "default_transaction_read_only=on",
     }
+    [(config, limit)] = lab.query(
+        "SELECT rolconfig, rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles["maintenance"]]
+    )
+    assert (set(config), limit) == ({"statement_timeout=1h", "idle_in_transaction_session_timeout=60s"}, 2)
 
     given = {
         **on,
         "mission_control_database_service_password": "services-secret",
+        "mission_control_database_maintenance_password": "maintenances-secret",
         "mission_control_service_pool_size": 3,
     }
     lab.run(**given).succeeded()
-    assert lab.log_in("services-secret", "service") == lab.roles["service"]
+    given_passwords = {"service": "services-secret", "maintenance": "maintenances-secret"}
+    for key, password in given_passwords.items():
+        assert lab.log_in(password, key) == lab.roles[key]
     limit = lab.query("SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles["service"]])
     assert limit == [(6,)]
 
     lab.run().succeeded()
-    with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
-        lab.log_in("services-secret", "service")
+    for key, password in given_passwords.items():
+        with pytest.raises(psycopg2.OperationalError, match="not permitted to log in"):
+            lab.log_in(password, key)
 
 
 SHOW_LOGINS = f"""
@@ -243,6 +271,7 @@ LOGINS = [
         "mission_control lab_service",
     ),
     ({"mission_control_service_enabled": True, "mission_control_database_service_login": False}, "mission_control"),
+    ({"mission_control_maintenance_enabled": True}, "mission_control mission_control_maintenance"),
 ]
 
 

@@ -9,6 +9,7 @@ from itertools import combinations
 
 import pytest
 from playbook import ROOT
+from playbook_rows import add_playbook_run
 from sample_rows import fill_every_table
 
 DASHBOARDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("files/grafana/*.json")}
@@ -55,6 +56,7 @@ def reader(shared_database):
     application.insert("task_events", task_run_id=run["id"], sequence=2, type="error")
     application.insert("tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status="denied")
     application.insert("token_usage", provider="openai", model="nobody knows", input_tokens=7)
+    add_playbook_run(application)
     application.insert("audit_entries", actor="bob", action="task.delete", outcome="denied")
     return shared_database.session("readonly")
 

@@ -171,6 +171,8 @@ NEEDS = {
     "fill_unpriced_token_usage()": ("application", "SELECT fill_unpriced_token_usage()"),
     "link_audit_entries()": ("application", ENTRY),
     "prune_llm_bodies(timestamp with time zone)": ("application", "SELECT prune_llm_bodies(now())"),
+    "remove_old_task_events(interval)": ("maintenance", "SELECT remove_old_task_events('1 day')"),
+    "forget_gone_inventory(interval)": ("maintenance", "SELECT forget_gone_inventory('1 day')"),
     "shorten_task_events(text, timestamp with time zone, bigint)": (
         "admin",
         "SELECT shorten_task_events('a reason', p_before => now())",

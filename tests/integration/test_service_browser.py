@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from inventory_rows import add_source
+from playbook_rows import add_playbook_run, play, result, task
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -54,9 +55,11 @@ return [
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, shared_database):
     fill(shared_database.session("admin"))
+    failed = fill_playbooks(shared_database.session("admin"))
     with Service(tmp_path_factory.mktemp("service"), shared_database, ENVIRONMENT="homelab", BUDGET_USD=5) as service:
         service.wait_for("/ready", 200)
         service.wait_for("/api/v1/summary", 200)
+        service.failed_run = failed
         yield service
 
 
@@ -82,6 +85,31 @@ def fill(session):
             1.5 + days_ago,
             days_ago,
         )
+
+
+def fill_playbooks(session):
+    """Runs with names that are too long for one line of a phone; the id of the one that failed."""
+    host = session.insert("hosts", name="web1", type="vm", status="online", metadata={"kernel": "6.1.0-" + "long" * 30})
+    add_playbook_run(session, "homelab/playbooks/a-playbook-with-a-rather-long-name-of-its-own.yml", seconds_ago=300)
+    name = "Copy the certificate of the reverse proxy to where the web server looks for it"
+    return add_playbook_run(
+        session,
+        status="failed",
+        error=f"{name}, on web2",
+        limited_to="webservers:!staging",
+        hosts={
+            "web1": {"host_id": host["id"], "ok": 4, "changed": 1},
+            "web2.a-domain-that-is-long.home.arpa": {"failed": 1},
+        },
+        steps=[
+            play("Web servers"),
+            task(name),
+            result(name, "web1", changed=True),
+            result(name, "web2.a-domain-that-is-long.home.arpa", "failed"),
+            result(name, "web1", "ignored"),
+            result(name, "web1", "skipped"),
+        ],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +168,7 @@ def test_a_person_logs_in_sees_the_state_and_logs_out(browser):
     wait_for_page(browser)
     assert browser.title.endswith("· Mission Control")
     assert "Connected" in browser.find_element(By.ID, "database").text
-    assert browser.find_element(By.ID, "hosts").text.split("\n")[1] == "3 of 12 online"
+    assert browser.find_element(By.ID, "hosts").text.split("\n")[1] == "4 of 13 online"
     assert "3 open" in browser.find_element(By.ID, "runs").text
     assert "of the budget of $5.00" in browser.find_element(By.ID, "budget").text
     rows = browser.find_elements(By.CSS_SELECTOR, "#active-runs tbody tr")
@@ -238,18 +266,28 @@ def test_the_chart_has_a_bar_for_each_day_and_says_its_numbers(browser):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (320, "dark")])
-def test_the_page_is_readable_in_every_light_and_width(browser, width, scheme):
+def test_the_pages_are_readable_in_every_light_and_width(browser, service, width, scheme):
     look(browser, width, 844, scheme)
     browser.refresh()
     assert browser.execute_script(CONTRAST) == []
     log_in(browser)
     wait_for_page(browser)
+    is_readable(browser)
+    dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 26)"
+    assert dark == (scheme == "dark")
+    for path in ("/runs", f"/runs/{service.failed_run}"):
+        browser.get(f"http://127.0.0.1:{service.port}{path}")
+        is_readable(browser)
+    browser.find_element(By.LINK_TEXT, "in the inventory").click()
+    WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Host web1"))
+    is_readable(browser)
+
+
+def is_readable(browser):
     assert browser.execute_script(CONTRAST) == []
     # Nothing is cut: neither the page nor a table in it is wider than it is shown, and the chart has room for its labels.
     assert browser.execute_script(CUT) == []
     assert browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth") <= 0
-    dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 26)"
-    assert dark == (scheme == "dark")
     small = browser.execute_script(
         "return [...document.querySelectorAll('body *')].filter((e) => e.getClientRects().length && !e.closest('svg')"
         " && parseFloat(getComputedStyle(e).fontSize) < 12).map((e) => e.tagName)"
@@ -257,9 +295,12 @@ def test_the_page_is_readable_in_every_light_and_width(browser, width, scheme):
     assert small == []
 
 
-def test_the_page_breaks_no_rule_of_its_own_and_names_what_it_shows(browser):
+@pytest.mark.parametrize("page", ["first", "run"])
+def test_a_page_breaks_no_rule_of_its_own_and_names_what_it_shows(browser, service, page):
     log_in(browser)
     wait_for_page(browser)
+    if page == "run":
+        browser.get(f"http://127.0.0.1:{service.port}/runs/{service.failed_run}")
     # A violation of the content security policy, or a file that is missing, is told in the log of the browser.
     assert [
         entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE" and "403" not in entry["message"]

@@ -18,6 +18,7 @@ from mission_control_service.configuration import Configuration
 from mission_control_service.credentials import Credentials
 from mission_control_service.database import Database
 from playbook import ROOT
+from playbook_rows import add_playbook_run
 from prometheus_client.parser import text_string_to_metric_families
 from sample_rows import fill_every_table
 
@@ -31,7 +32,9 @@ TARGET_LABELS = {"instance", "job"}
 
 @pytest.fixture(scope="module")
 def client(shared_database):
-    fill_every_table(shared_database.session("application"))
+    session = shared_database.session("application")
+    fill_every_table(session)
+    add_playbook_run(session)
     with Client(
         host=shared_database.cluster.socket_directory,
         port=shared_database.cluster.port,

@@ -5,6 +5,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from mission_control_service.resources import RESOURCES
+from playbook_rows import add_playbook_run, play, result, task
 from sample_rows import fill_every_table
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -18,7 +19,10 @@ def rows(shared_database):
     rows = fill_every_table(shared_database.session("admin"))
     session = shared_database.session("admin")
     session.run("INSERT INTO hosts (name, type) SELECT 'h' || n, 'vm' FROM generate_series(1, 10) AS n")
-    return rows
+    host = {rows["hosts"]["name"]: {"host_id": rows["hosts"]["id"]}}
+    steps = [play("Web"), task("Copy it"), result("Copy it", "web1")]
+    run = add_playbook_run(session, hosts=host, steps=steps)
+    return {**rows, "playbook_run_overview": {"id": run}}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,8 @@ def app(tmp_path_factory, shared_database, rows):
 def test_answers_are_what_the_document_says(app, subtests, mode):
     """Also to questions that the document forbids: those are refused with a problem."""
     schema = schemathesis.openapi.from_wsgi(DOCUMENT, app)
-    for result in schema.get_all_operations():
-        operation = result.ok()
+    for found in schema.get_all_operations():
+        operation = found.ok()
         with subtests.test(operation.path):
             ask_in_every_way(operation, mode)
 

@@ -134,12 +134,14 @@ def test_the_page_shows_the_state_and_escapes_what_others_wrote(client):
     page = client.get("/")
     assert re.search("<title>Database: .+ · Mission Control</title>", page.text)
     # How old each figure is, and not a promise.
-    for name in ("inventory", "sources", "runs", "usage", "tools", "audit", "health checks"):
+    for name in ("inventory", "sources", "runs", "playbooks", "usage", "tools", "audit", "health checks"):
         assert re.search(rf"\d s ago: {name}\b", page.text)
     assert ">homelab<" in page.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
     assert SCRIPT not in page.text
     assert 'scope="col"' in page.text
+    # Who records no playbook is told how.
+    assert "name <code>homelab.mission_control.recorder</code> in <code>callbacks_enabled</code>" in page.text
 
 
 def test_what_is_not_well_in_the_inventory_is_shown_beside_what_the_checks_say(tmp_path, database):
@@ -157,7 +159,7 @@ def test_what_is_not_well_in_the_inventory_is_shown_beside_what_the_checks_say(t
     assert "All well" not in text
     assert "Inventory: 3 not well" in text
     unwell = text.split('id="unwell"')[1].split("</section>")[0]
-    assert re.findall(r'<th scope="row">([^<]+)</th>', unwell) == ["nas-away", "pi-slow", "plex-crashed"]
+    assert re.findall(r'<th scope="row">(?:<a [^>]+>)?([^<]+)', unwell) == ["nas-away", "pi-slow", "plex-crashed"]
 
 
 def test_every_answer_forbids_scripts_and_frames(client):

@@ -10,6 +10,7 @@ import mission_control_database as layer
 import psycopg2
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_repeatables
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.objects import VIEWS
 from sample_rows import fill_every_table
 
 TYPES = ("text", "name", "bigint", "integer", "numeric", "timestamp with time zone", "jsonb")
@@ -158,8 +159,16 @@ def test_attack_function_of_a_stranger(trapped):
     admin.run("UPDATE public.task_runs SET created_at = '2019-01-01'")
     assert application.value(ask) == "queued"
     admin.run("UPDATE public.workloads SET gone_at = '2019-01-01'")
-    assert owner.value("SELECT public.forget_gone_inventory('1 day'::interval)") == 1
-    for view in ("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"):
+    maintenance = trapped.session("maintenance")
+    maintenance.run("SET search_path = pg_catalog, public, pg_temp")
+    assert maintenance.value("SELECT public.forget_gone_inventory('1 day'::interval)") == 1
+    admin.run("UPDATE public.task_runs SET status = 'succeeded', finished_at = '2019-01-01'")
+    assert maintenance.value("SELECT public.remove_old_task_events('1 day'::interval)") == 0
+    assert admin.value("SELECT count(*) FROM public.playbook_run_hosts") == 0
+    assert maintenance.value("SELECT public.prune_llm_bodies(now() - '1 day'::interval)") == 0
+    with pytest.raises(psycopg2.Error, match="a day ago"):
+        maintenance.run("SELECT public.prune_llm_bodies(now())")
+    for view in VIEWS:
         application.rows(f"SELECT * FROM public.{view}")
     for refused in (
         "UPDATE public.task_events SET sequence = 9",

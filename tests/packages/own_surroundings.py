@@ -22,8 +22,16 @@ _LIBRARIES = ("ansible_collections.homelab.mission_control.plugins.module_utils"
 def own_environment(home: Path) -> dict[str, str]:
     """The variables of a test process whose home directory is `home`."""
     kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
-    # An empty file: of the library's own places it is the one that comes before /etc/mission-control/database.env.
-    return {**kept, "HOME": str(home), "LC_ALL": "C.UTF-8", "TZ": "UTC", "MISSION_CONTROL_ENV_FILE": os.devnull}
+    return {
+        **kept,
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        # An empty file: of the library's own places it is the one that comes before /etc/mission-control/database.env.
+        "MISSION_CONTROL_ENV_FILE": os.devnull,
+        # No directory: runs of playbooks are not recorded, and no process is started that loads them.
+        "MISSION_CONTROL_RECORDER_SPOOL": os.devnull,
+    }
 
 
 def settle() -> Path:

@@ -61,6 +61,7 @@ def test_there_are_the_commands():
         " audit head",
     )
     words += (" inventory", " inventory sources", " inventory preflight", " inventory sync", " inventory worker")
+    words += (" runs", " runs show", " runs load")
     assert set(ALL) == {f"mission-control{word}" for word in words}
 
 
@@ -95,6 +96,11 @@ def test_the_help_of_every_command_names_no_password_option_and_the_ways_that_th
         (["audit"], "Audit needs a command, verify or head"),
         (["inventory"], "Inventory needs a command, sources, preflight, sync or worker"),
         (["inventory", "sync", "--file", "/no/such"], "The file of sources /no/such cannot be read: No such file"),
+        (["runs", "shaw"], "invalid choice: 'shaw'"),
+        (["runs", "--status", "queued"], "invalid choice: 'queued'"),
+        (["runs", "show"], "The following arguments are required: ID"),
+        (["runs", "show", "3f2a", "--follow", "--json"], "leave out either --follow or --json"),
+        (["runs", "load", "--spool", "/nowhere/at/all"], "There is no directory '/nowhere/at/all'"),
         (["hosts", "--status", "asleep"], "invalid choice: 'asleep'"),
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["init"], "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database"),

@@ -6,7 +6,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/faults.md").read_text(encoding="utf-8")
 FAULT_TESTS = [
-    *(ROOT / "tests/integration" / name for name in ("test_attack_kills.py", "test_attack_runs.py")),
+    *(
+        ROOT / "tests/integration" / name
+        for name in ("test_attack_kills.py", "test_attack_runs.py", "test_recorder_faults.py")
+    ),
     *(ROOT / "molecule/faults/tests").glob("test_*.py"),
 ]
 

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "files/prometheus/mission_control_alerts.yml"
 CONFIGURATION = ROOT / "files/prometheus/prometheus.yml"
-RULE_TESTS = ROOT / "tests/prometheus/alerts.yml"
+RULE_TESTS = sorted(ROOT.glob("tests/prometheus/*.yml"))
 DASHBOARD = ROOT / "files/grafana/mission_control_service.json"
 # What Grafana puts in before it asks Prometheus.
 GRAFANA = {"$__rate_interval": "5m", "$__range": "1h", "$__interval": "1m", "${instance:regex}": "db:3000"}
@@ -43,12 +43,34 @@ def test_the_alerts_are_valid():
 
 
 def test_the_alerts_come_and_stay_away_as_the_tests_of_rules_say():
-    assert "SUCCESS" in promtool("test", "rules", str(RULE_TESTS))
+    assert "SUCCESS" in promtool("test", "rules", *map(str, RULE_TESTS))
+
+
+def test_the_rule_of_the_page_for_a_playbook_that_is_not_run_fires(tmp_path):
+    """Two days after the last success, and also where the playbook is not among those that are told of."""
+    page = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    [rules] = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "BackupPlaybookOverdue" in block]
+    (tmp_path / "rules.yml").write_text(rules, encoding="utf-8")
+    series = 'mission_control_playbook_last_success_timestamp_seconds{playbook="homelab/backup.yml"}'
+    fired = [{"exp_labels": {"playbook": "homelab/backup.yml", "severity": "warning"}}]
+    tests = [
+        {
+            "interval": "1h",
+            "input_series": [{"series": series, "values": values}],
+            "alert_rule_test": [
+                {"alertname": "BackupPlaybookOverdue", "eval_time": time, "exp_alerts": alerts}
+                for time, alerts in expected
+            ],
+        }
+        for values, expected in (("0x60", [("48h", []), ("51h", fired)]), ("_x10", [("3h", fired)]))
+    ]
+    (tmp_path / "tests.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": tests}), encoding="utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "tests.yml"))
 
 
 def test_every_alert_is_seen_to_fire():
     seen = set()
-    for test in yaml.safe_load(RULE_TESTS.read_text(encoding="utf-8"))["tests"]:
+    for test in [test for file in RULE_TESTS for test in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]]:
         seen |= {each["alertname"] for each in test.get("alert_rule_test", ()) if each["exp_alerts"]}
         samples = [sample for each in test.get("promql_expr_test", ()) for sample in each["exp_samples"]]
         seen |= {name for sample in samples for name in re.findall('alertname="(\\w+)"', sample["labels"])}

@@ -39,6 +39,7 @@ INPUTS = {
     "mission_control_database_readonly_role": "mission_control_readonly",
     "mission_control_database_monitor_role": "mission_control_monitor",
     "mission_control_database_service_role": "mission_control_service",
+    "mission_control_database_maintenance_role": "mission_control_maintenance",
 }
 
 

@@ -78,6 +78,13 @@ def test_a_unit_is_read_from_what_systemctl_prints(tmp_path, monkeypatch):
     assert unit == {"loaded": False, "running": False, "enabled": False, "needs_reload": False, "started": 0.0}
 
 
+@pytest.mark.parametrize(("state", "started"), [("active", 1770631872.131415), ("inactive", 0.0)])
+def test_a_timer_which_has_no_process_was_started_when_it_became_active(monkeypatch, state, started):
+    printed = f"ActiveState={state}\nUnitFileState=enabled\nActiveEnterTimestamp=Mon 2026-02-09 10:11:12.131415 UTC"
+    monkeypatch.setattr(facts, "_output", lambda command: printed)
+    assert facts.describe_unit("mission-control-maintenance.timer")["started"] == started
+
+
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(503)

@@ -144,3 +144,12 @@ def test_who_holds_the_port_is_named_and_nothing_is_planned(host, holder, who):
             f"Port 3000 of 127.0.0.1 is held by {who}: stop it, or set mission_control_service_port to another port."
         ]
     }
+
+
+def test_a_timer_whose_calendar_systemd_does_not_take_is_refused(host):
+    host["calendars"] = {"dayly": "Failed to parse calendar specification"}
+    wanted = {**WANTED, "calendars": {"mission_control_maintenance_schedule": "dayly"}}
+    sentence = (
+        "mission_control_maintenance_schedule is 'dayly', which is no calendar: Failed to parse calendar specification."
+    )
+    assert plan_service(host, wanted) == {"problems": [sentence]}

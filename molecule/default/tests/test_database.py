@@ -7,12 +7,15 @@ from sql_on_host import Login, RefusedError, as_administrator
 
 TABLES = {
     *("hosts", "workloads", "services", "inventory_sources"),
-    *("tasks", "task_runs", "task_events", "artifacts"),
+    *("tasks", "task_runs", "task_events", "artifacts", "playbook_runs", "playbook_run_hosts"),
     *("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
     *("tool_definitions", "tool_call_records", "policies", "audit_entries"),
 }
 BOOKKEEPING = {"schema_migrations", "schema_repeatables", "backup_runs"}
-VIEWS = {"active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"}
+VIEWS = {
+    *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
+    *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
+}
 RELATIONS = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = %s"
 PERMISSION_DENIED = "42501"
 READ_ONLY = "25006"
@@ -35,14 +38,14 @@ FORBIDDEN = [
 ]
 
 
-def test_application_sees_the_sixteen_tables(application):
+def test_application_sees_the_eighteen_tables(application):
     tables = {name for [name] in application.rows(RELATIONS, "BASE TABLE")}
     assert tables >= TABLES
-    assert len(TABLES) == 16
+    assert len(TABLES) == 18
     assert tables & BOOKKEEPING == BOOKKEEPING
 
 
-def test_application_reads_the_four_views(application):
+def test_application_reads_the_seven_views(application):
     assert {name for [name] in application.rows(RELATIONS, "VIEW")} == VIEWS
     for view in VIEWS:
         application.rows(f"SELECT * FROM {view}")

@@ -1,4 +1,4 @@
-"""Removing the database and the server's settings removes the service that was beside it, and the certificates."""
+"""Removing the database and the server's settings removes service and timer that were beside it, and the certificates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ def test_nothing_of_it_is_left(host, service, run_playbook, project):
     assert not host.user("mission-control-service").exists
     assert not host.group("mission-control-service").exists
     assert host.run("systemctl cat mission-control.service").rc != 0
-    for path in ("/usr/local/lib/mission-control", "/etc/mission-control"):
+    assert not host.user("mission-control-maintenance").exists
+    assert not host.group("mission-control-maintenance").exists
+    assert host.run("systemctl cat mission-control-maintenance.timer mission-control-maintenance.service").rc != 0
+    stamp = "/var/lib/systemd/timers/stamp-mission-control-maintenance.timer"
+    for path in ("/usr/local/lib/mission-control", "/etc/mission-control", stamp):
         assert not host.file(path).exists
     # The server stays, and starts without what was taken back.
     host.check_output("pg_ctlcluster 17 main restart")

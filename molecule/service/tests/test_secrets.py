@@ -23,6 +23,11 @@ FIRST, SECOND, REFUSED = 'f&=+/%(a)s "\u00fc" Tr4VbNs2Hd', "s%%&=+/,\u20ac{x} Wm
 PLANTED = "Planted Nb6TgRc3Vy"
 # Where a host keeps what the service is given, by the name of the file.
 KEPT = ("/etc/mission-control/service/", "/run/credentials/mission-control.service/")
+MAINTENANCE = "mission_control_maintenance"
+KEPT_BY_MAINTENANCE = tuple(
+    f"{directory}/database.conf"
+    for directory in ("/etc/mission-control/maintenance", "/run/credentials/mission-control-maintenance.service")
+)
 CATALOGUE = "/var/lib/postgresql/"
 
 
@@ -45,7 +50,9 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
     site.mkdir()
     (site / "001_fails.sql").write_text("SELECT 1 / 0;\n")
     old = password_file.read_text().strip()
-    new = f'n&=+/%s "{{x}} {token_hex(8)}'
+    new, new_of_maintenance = (f'n&=+/%s "{{x}} {token_hex(8)}' for _each in range(2))
+    maintenance_file = password_file.with_name(f"{MAINTENANCE}.password")
+    old_of_maintenance = maintenance_file.read_text().strip()
     by_name: dict[str, Any] = {}
 
     def run(name: str, playbook: Path, *arguments: str, **variables: object) -> int:
@@ -63,7 +70,10 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
     here_only = ("--limit", "debian13")
     with HostWatch(host) as watch:
         password_file.write_text(f"{new}\n")
+        maintenance_file.write_text(f"{new_of_maintenance}\n")
         assert run("changes", scenario / "converge.yml", **given) == 0, by_name
+        # By the new password.
+        host.check_output("systemctl start mission-control-maintenance.service")
         checked = {"mission_control_database_password": SECOND}
         assert run("checks", project / "site.yml", "--check", *here_only, **checked) == 0, by_name
         broken = {**given, "mission_control_schema_site_directory": str(site)}
@@ -82,11 +92,14 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
         "password that was refused": Known(REFUSED),
         "old password of the service": Known(old),
         "new password of the service": Known(new, tuple(f"{place}database.env" for place in KEPT)),
+        "old password of the maintenance": Known(old_of_maintenance),
+        "new password of the maintenance": Known(new_of_maintenance, KEPT_BY_MAINTENANCE),
         "first token": Known(token, tuple(f"{place}api-tokens" for place in KEPT)),
         "second token": Known("token-Jt9XcMv2Lb-of-the-service", tuple(f"{place}api-tokens" for place in KEPT)),
         "refresh token": Known("token-Lx6QrGd8Vm-that-refreshes", tuple(f"{place}refresh-tokens" for place in KEPT)),
         "verifier of the application": Known(verifier("mission_control"), (CATALOGUE,)),
         "verifier of the service": Known(verifier(SERVICE), (CATALOGUE,)),
+        "verifier of the maintenance": Known(verifier(MAINTENANCE), (CATALOGUE,)),
         "planted": Known(PLANTED),
     }
     places = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError
 from ..schema.manifest import Manifest
-from . import audit, health, inventory, lists, query, status, usage
+from . import audit, health, inventory, lists, query, runs, status, usage
 from .output import Output
 from .parser import (
     EXIT_NO,
@@ -154,11 +154,32 @@ _INVENTORY_COMMANDS = {
         None,
     ),
 }
+_RUNS_COMMANDS = {
+    "show": _Command(
+        runs.SHOW_SUMMARY,
+        runs.SHOW_DESCRIPTION,
+        runs.SHOW_EXAMPLES,
+        runs.add_show_options,
+        runs.prepare_show,
+        runs.run_show,
+    ),
+    "load": _Command(
+        runs.LOAD_SUMMARY,
+        runs.LOAD_DESCRIPTION,
+        runs.LOAD_EXAMPLES,
+        runs.add_load_options,
+        runs.prepare_load,
+        runs.run_load,
+    ),
+}
 # Commands of commands: what is said of them, and the commands.
 _GROUPS: dict[str, tuple[Any, dict[str, _Command]]] = {
     "inventory": (inventory, _INVENTORY_COMMANDS),
+    "runs": (runs, _RUNS_COMMANDS),
     "audit": (audit, _AUDIT_COMMANDS),
 }
+# Of a group that does something without a command of its own.
+_BY_ITSELF = {"runs": _command(runs)}
 # Commands of the TypeScript client, with what does their work here.
 _ELSEWHERE = {
     "init": "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database",
@@ -181,12 +202,19 @@ def make_parser() -> CommandParser:
         group_commands = group_parser.add_subparsers(title="commands", metavar="COMMAND", dest=f"{group}_command")
         for name, command in members.items():
             _add(group_commands, name, command)
-        group_parser.set_defaults(chosen=None)
+        if group in _BY_ITSELF:
+            _take(group_parser, _BY_ITSELF[group])
+        else:
+            group_parser.set_defaults(chosen=None)
     return parser
 
 
 def _add(commands: Any, name: str, command: _Command) -> None:
     parser = commands.add_parser(name, help=command.summary, description=command.description, epilog=command.examples)
+    _take(parser, command)
+
+
+def _take(parser: argparse.ArgumentParser, command: _Command) -> None:
     command.add_options(parser)
     add_connection_options(parser)
     parser.set_defaults(chosen=command)

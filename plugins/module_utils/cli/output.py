@@ -191,6 +191,9 @@ class Output:
     def json(self, value: Any) -> None:
         self.data(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_json_text))
 
+    def json_line(self, value: Any) -> None:
+        self.data(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_json_text))
+
     def note(self, text: str) -> None:
         """A line on standard error, for people and beside the data."""
         self.clear_progress()

@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from ..database.driver import Json
 from ..errors import MissionControlError
+from ..processes import has_ended, this_process
 from .values import text_or_none
 
 if TYPE_CHECKING:
@@ -158,7 +156,7 @@ def close_abandoned(client: Client) -> int:
     )
     sentence = "The program that worked on it ended without finishing it."
     return sum(
-        fail_run(client, UUID(row["id"]), sentence) for row in rows if row["is_old"] or _has_ended(row["process"])
+        fail_run(client, UUID(row["id"]), sentence) for row in rows if row["is_old"] or has_ended(row["process"])
     )
 
 
@@ -199,42 +197,7 @@ def add_events(executor: Queries, run_id: UUID, events: Iterable[Event]) -> None
 
 
 def _log_begin(transaction: Transaction, run_id: UUID, requested_by: str | None) -> None:
-    payload: dict[str, Any] = {"status": "running", "process": _this_process()}
+    payload: dict[str, Any] = {"status": "running", "process": this_process()}
     if requested_by is not None:
         payload["requested_by"] = text_or_none(requested_by, 200)
     add_events(transaction, run_id, [("status_change", payload)])
-
-
-def _this_process() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "ticks": _start_ticks(os.getpid())}
-
-
-def _has_ended(process: Any) -> bool:
-    """Whether a process of this machine is there no longer; what runs elsewhere is not known to have ended."""
-    if not isinstance(process, dict) or process.get("host") != socket.gethostname():
-        return False
-    pid = process.get("pid")
-    return (
-        process.get("boot") != _boot()
-        or not isinstance(pid, int)
-        # A later process may have the same number.
-        or _start_ticks(pid) != process.get("ticks")
-    )
-
-
-def _boot() -> str:
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-    return ""
-
-
-def _start_ticks(pid: int) -> int | None:
-    """When a process began, in clock ticks after the boot; None if there is none."""
-    with (
-        contextlib.suppress(OSError, ValueError, IndexError),
-        open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file,
-    ):
-        state, *rest = file.read().rpartition(")")[2].split()
-        # A dead one whose parent has not asked for it.
-        return None if state in "ZX" else int(rest[18])
-    return None

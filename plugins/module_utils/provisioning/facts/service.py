@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host says about the service: its unit, its port and what a unit may do here. Nothing is changed."""
+"""What a host says about a service or a timer: its unit, its port and what a unit may do here. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _UNIT_PROPERTIES = (
     "UnitFileState",
     "MainPID",
     "ExecMainStartTimestamp",
+    "ActiveEnterTimestamp",
     "NeedDaemonReload",
     "LoadState",
 )
@@ -57,13 +58,18 @@ def describe_unit(unit: str) -> dict[str, Any]:
     """Whether systemd knows the unit, runs it and starts it at boot, and since when, in seconds since 1970 (0: it does not run)."""
     command = ["systemctl", "show", unit, "--timestamp=us+utc", f"--property={','.join(_UNIT_PROPERTIES)}"]
     fields = dict(line.split("=", 1) for line in _output(command).splitlines() if "=" in line)
-    pid = int(fields.get("MainPID") or 0)
+    running = fields.get("ActiveState") == "active"
+    # A timer has no process.
+    if "MainPID" in fields:
+        started = fields.get("ExecMainStartTimestamp", "") if int(fields["MainPID"]) else ""
+    else:
+        started = fields.get("ActiveEnterTimestamp", "") if running else ""
     return {
         "loaded": fields.get("LoadState") == "loaded",
-        "running": fields.get("ActiveState") == "active",
+        "running": running,
         "enabled": fields.get("UnitFileState") == "enabled",
         "needs_reload": fields.get("NeedDaemonReload") == "yes",
-        "started": _seconds(fields.get("ExecMainStartTimestamp", "")) if pid else 0.0,
+        "started": _seconds(started),
     }
 
 

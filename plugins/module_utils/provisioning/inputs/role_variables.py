@@ -12,6 +12,7 @@ from .backup import input_problem as backup_problem
 from .checks import login_problems
 from .database import input_problem as database_problem
 from .inventory import input_problem as inventory_problem
+from .maintenance import input_problem as maintenance_problem
 from .schema import input_problem as schema_problem
 from .server import input_problem as server_problem
 from .service import input_problem as service_problem
@@ -26,6 +27,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "mission_control_backup": backup_problem,
     "mission_control_database": database_problem,
     "mission_control_inventory": inventory_problem,
+    "mission_control_maintenance": maintenance_problem,
     "mission_control_postgresql": server_problem,
     "mission_control_schema": schema_problem,
     "mission_control_service": service_problem,
@@ -35,6 +37,7 @@ RESULTS = (
     "mission_control_backup_state",
     "mission_control_database_access",
     "mission_control_inventory_state",
+    "mission_control_maintenance_state",
     "mission_control_postgresql_server",
     "mission_control_schema_state",
     "mission_control_service_state",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..files.desired import plan_files, sentences
+from .service import calendar_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +36,8 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     pgbackrest = wanted["method"] == "pgbackrest"
     cluster = find_cluster(clusters, wanted["port"]) if pgbackrest else None
     files = plan_files(info["paths"], wanted["files"])
-    problems = files["problems"] + [
-        f"{_PREFIX}{name} is {calendar!r}, which is no calendar: {info['calendars'][calendar]}."
-        for name, calendar in wanted["calendars"].items()
-        if calendar in info["calendars"]
-    ]
+    calendars = {f"{_PREFIX}{name}": calendar for name, calendar in wanted["calendars"].items()}
+    problems = files["problems"] + calendar_problems(info["calendars"], calendars)
     if cluster:
         problems += _cluster_problems(cluster, wanted) or _repository_problems(info, cluster, wanted)
     if problems:

@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Decide what a host needs so that the service runs on it as it is wanted."""
+"""Decide what a host needs so that a service or a timer runs on it as it is wanted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ def plan_service(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
 
     Args:
         info: what the module service_info returned.
-        wanted: address, port, unit, user, packages, release (checksum), and files (entries of the module files).
+        wanted: address, port, unit, user, packages, release (checksum), and files (entries of the module files); of a timer its calendars, by the
+            variable that holds them.
 
     Returns:
         `problems`, sentences for each reason to do nothing; where there is none, `actions`, sentences, and the details of each.
         It holds no text of a file.
     """
     files = plan_files(info["paths"], wanted["files"])
-    problems = files["problems"] + _held_port(info, wanted)
+    problems = [
+        *files["problems"],
+        *_held_port(info, wanted),
+        *calendar_problems(info.get("calendars", {}), wanted.get("calendars", {})),
+    ]
     if problems:
         return {"problems": problems}
     unit = info["unit"]
@@ -42,6 +47,20 @@ def plan_service(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
     # The order of the tasks that act; an empty plan has none.
     plan["actions"] = _actions(plan, wanted)
     return plan
+
+
+def calendar_problems(refused: Mapping[str, str], calendars: Mapping[str, str]) -> list[str]:
+    """A sentence about each calendar that the host's systemd does not take.
+
+    Args:
+        refused: what it says of each that it does not take.
+        calendars: those that are wanted, by the variable that holds them.
+    """
+    return [
+        f"{name} is {calendar!r}, which is no calendar: {refused[calendar]}."
+        for name, calendar in calendars.items()
+        if calendar in refused
+    ]
 
 
 def _held_port(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

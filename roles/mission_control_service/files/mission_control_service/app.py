@@ -19,6 +19,7 @@ from .openapi import openapi_blueprint
 from .page import page_blueprint
 from .problems import ProblemError, register_errors
 from .refresh import refresh_blueprint
+from .run_pages import run_pages_blueprint
 from .statistics import Statistics
 from .summary import summary_blueprint
 from .template_filters import register_filters
@@ -70,6 +71,7 @@ def create_app(
     app.register_blueprint(health_blueprint(health))
     app.register_blueprint(metrics_blueprint(registry, health, statistics, configuration.budget_usd))
     app.register_blueprint(page_blueprint(configuration, access, database, health, statistics))
+    app.register_blueprint(run_pages_blueprint(access, database, health))
     api = Blueprint("api", __name__, url_prefix=API)
     api.before_request(access.require_token)
     api.before_request(health.require_connection)

@@ -169,7 +169,8 @@ def open_database(configuration: Configuration, credentials: Credentials) -> Dat
         client = Client(
             env_file=credentials.env_file,
             application_name=APPLICATION_NAME,
-            options="-c default_transaction_read_only=on -c timezone=UTC",
+            # To compile a statement takes longer than any of ours runs.
+            options="-c default_transaction_read_only=on -c timezone=UTC -c jit=off",
             connect_timeout=_CONNECT_TIMEOUT,
             statement_timeout=configuration.statement_timeout,
             idle_in_transaction_timeout=configuration.statement_timeout + 10,

@@ -45,8 +45,8 @@ def integer(name: str, description: str = "", null: bool = False, sql: str = "")
     return _field(name, {"type": "integer"}, description, null, sql)
 
 
-def boolean(name: str, description: str = "", sql: str = "") -> Field:
-    return _field(name, {"type": "boolean"}, description, False, sql)
+def boolean(name: str, description: str = "", null: bool = False, sql: str = "") -> Field:
+    return _field(name, {"type": "boolean"}, description, null, sql)
 
 
 def money(name: str, description: str = "", null: bool = False, sql: str = "") -> Field:
@@ -70,9 +70,14 @@ def json_object(name: str, description: str = "", sql: str = "") -> Field:
     return _field(name, {"type": "object"}, description, False, sql)
 
 
-def choice(name: str, words: Any, description: str = "") -> Field:
+def text_list(name: str, description: str = "") -> Field:
+    return _field(name, {"type": "array", "items": {"type": "string"}}, description, False, "")
+
+
+def choice(name: str, words: Any, description: str = "", null: bool = False) -> Field:
     """One of the words of a Literal."""
-    return _field(name, {"type": "string", "enum": list(get_args(words))}, description, False, "")
+    enum = [*get_args(words), None] if null else list(get_args(words))
+    return _field(name, {"type": "string", "enum": enum}, description, null, "")
 
 
 def object_schema(fields: Sequence[Field]) -> Schema:

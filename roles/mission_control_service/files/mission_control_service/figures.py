@@ -35,10 +35,13 @@ WORKLOAD_STATUSES = ("running", "stopped", "pending", "failed", "unknown")
 DAYS_SHOWN = 30
 UNWELL_SHOWN = 20
 _UNWELL = (
-    "SELECT 'host' AS kind, name, status FROM hosts WHERE gone_at IS NULL AND status IN ('offline', 'degraded') "
-    "UNION ALL SELECT 'workload', name, status FROM workloads WHERE gone_at IS NULL AND status = 'failed' "
+    "SELECT 'host' AS kind, id, name, status FROM hosts WHERE gone_at IS NULL AND status IN ('offline', 'degraded') "
+    "UNION ALL SELECT 'workload', id, name, status FROM workloads WHERE gone_at IS NULL AND status = 'failed' "
     "ORDER BY kind, status DESC, name LIMIT %s"
 )
+# Each is a label of metrics: what somebody names playbooks must not become series without end.
+PLAYBOOKS_TOLD = 200
+PLAYBOOK_RUNS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Inventory:
     """Numbers of hosts and workloads by status, and of services; without those that are gone.
 
     Attributes:
-        unwell: `kind`, `name` and `status` of the first UNWELL_SHOWN hosts and workloads that are not well.
+        unwell: `kind`, `id`, `name` and `status` of the first UNWELL_SHOWN hosts and workloads that are not well.
     """
 
     hosts: dict[str, int]
@@ -80,6 +83,20 @@ class Runs:
     open: dict[str, int]
     finished_this_month: dict[str, int]
     last_24_hours: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Playbooks:
+    """Playbooks whose runs are recorded.
+
+    Attributes:
+        rows: of the view playbook_status, the PLAYBOOKS_TOLD that were run last; with what playbook_run_overview says of the last run, and of the
+            last run that has ended `ended_status` and `ended_seconds`, None for none.
+        runs: of playbook_run_overview, the last PLAYBOOK_RUNS_SHOWN, dry runs too.
+    """
+
+    rows: tuple[Row, ...]
+    runs: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -164,6 +181,28 @@ def read_runs(reader: Reader) -> Runs:
             OPEN_RUNS + FINISHED_RUNS,
         ),
     )
+
+
+def read_playbooks(reader: Reader) -> Playbooks:
+    # LIMIT 1 keeps the views apart, which together are too much to be planned at once; BETWEEN is as in playbook_status. How a run ended is
+    # told of the last one that has: it would come and go with each run otherwise.
+    playbooks = (
+        "SELECT s.playbook, s.last_run_id, s.last_status, s.last_started_at, s.last_success_at, s.succeeded, s.failed, s.cancelled, "
+        "o.*, e.* FROM playbook_status AS s CROSS JOIN LATERAL ("
+        "SELECT o.seconds::float8, o.controller, o.run_by, o.hosts, o.changed_hosts, o.failed_hosts "
+        "FROM playbook_run_overview AS o WHERE o.id = s.last_run_id LIMIT 1"
+        ") AS o LEFT JOIN LATERAL ("
+        "SELECT r.status AS ended_status, extract(epoch FROM r.finished_at - r.created_at)::float8 AS ended_seconds "
+        "FROM task_runs AS r JOIN playbook_runs AS p ON p.task_run_id = r.id "
+        "WHERE r.task_id BETWEEN s.task_id AND s.task_id AND r.finished_at IS NOT NULL AND NOT p.check_mode "
+        "ORDER BY r.task_id DESC, r.created_at DESC LIMIT 1"
+        ") AS e ON true ORDER BY s.last_started_at DESC LIMIT %s"
+    )
+    runs = (
+        "SELECT id, playbook, status, started_at, seconds::float8, check_mode, controller, run_by, hosts, changed_hosts, failed_hosts "
+        "FROM playbook_run_overview ORDER BY started_at DESC LIMIT %s"
+    )
+    return Playbooks(tuple(reader.rows(playbooks, [PLAYBOOKS_TOLD])), tuple(reader.rows(runs, [PLAYBOOK_RUNS_SHOWN])))
 
 
 def read_tools(reader: Reader) -> Tools:

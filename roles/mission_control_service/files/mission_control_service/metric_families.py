@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mission_control.inventory.snapshot import KINDS
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from .figures import CALL_OUTCOMES
+from .figures import CALL_OUTCOMES, FINISHED_RUNS
 from .usage_api import BUCKETS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mission_control.health.report import HealthReport
     from prometheus_client.metrics_core import Metric
 
-    from .figures import Audit, Inventory, Runs, Sources, Tools, Usage
+    from .figures import Audit, Inventory, Playbooks, Runs, Sources, Tools, Usage
     from .health import Health
     from .statistics import Statistics
 
@@ -53,6 +53,7 @@ class ServiceCollector:
             "inventory": statistics.inventory,
             "sources": statistics.sources,
             "runs": statistics.runs,
+            "playbooks": statistics.playbooks,
             "usage": statistics.usage,
             "tools": statistics.tools,
             "audit": statistics.audit,
@@ -176,6 +177,40 @@ def _runs(figures: Runs) -> Iterator[Metric]:
     )
 
 
+def _playbooks(figures: Playbooks) -> Iterator[Metric]:
+    runs = CounterMetricFamily(
+        f"{_PREFIX}playbook_runs", "Finished runs of a playbook this month, by status.", labels=("playbook", "status")
+    )
+    for row in figures.rows:
+        for status in FINISHED_RUNS:
+            runs.add_metric((row["playbook"], status), row[status])
+    yield runs
+    ended = [row for row in figures.rows if row["ended_status"] is not None]
+    for name, description, values in (
+        (
+            "last_run_timestamp_seconds",
+            "When the last run of a playbook began.",
+            {row["playbook"]: row["last_started_at"].timestamp() for row in figures.rows},
+        ),
+        (
+            "last_run_duration_seconds",
+            "What the last run took that has ended.",
+            {row["playbook"]: row["ended_seconds"] for row in ended},
+        ),
+        (
+            "last_run_failed",
+            "Whether the last run failed that has ended.",
+            {row["playbook"]: int(row["ended_status"] == "failed") for row in ended},
+        ),
+        (
+            "last_success_timestamp_seconds",
+            "When the last run had ended that succeeded.",
+            {row["playbook"]: row["last_success_at"].timestamp() for row in ended if row["last_success_at"]},
+        ),
+    ):
+        yield _gauge(f"playbook_{name}", description, "playbook", values)
+
+
 def _usage(figures: Usage) -> Iterator[Metric]:
     tokens = CounterMetricFamily(f"{_PREFIX}tokens", "Tokens used this month.", labels=("provider", "model", "bucket"))
     labels = ("provider", "model")
@@ -225,6 +260,7 @@ _FIGURES: Any = {
     "inventory": _inventory,
     "sources": _sources,
     "runs": _runs,
+    "playbooks": _playbooks,
     "usage": _usage,
     "tools": _tools,
     "audit": _audit,

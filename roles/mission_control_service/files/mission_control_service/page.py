@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 RUNS_SHOWN = 20
 MODELS_SHOWN = 10
 TOOLS_SHOWN = 15
+PLAYBOOKS_SHOWN = 20
 _RUNS = (
     "SELECT task_title, status, created_at, age, event_count, tool_call_count FROM active_task_runs "
     "ORDER BY created_at DESC LIMIT %s"
@@ -84,6 +85,8 @@ def page_blueprint(
                 active=active,
                 runs=statistics.runs,
                 runs_shown=RUNS_SHOWN,
+                playbooks=statistics.playbooks,
+                playbooks_shown=PLAYBOOKS_SHOWN,
                 usage=_usage(usage, configuration.budget_usd) if usage else None,
                 tools=_most_called(tools) if tools else None,
                 tools_shown=TOOLS_SHOWN,
@@ -127,19 +130,19 @@ def _verdict(report: HealthReport | None) -> str:
 
 def _read_runs(database: Database) -> tuple[datetime.tzinfo, list[dict[str, Any]] | None]:
     """The reporting time zone, and the active runs; None instead of them if they cannot be had."""
-
-    def read(reader: Reader) -> tuple[str, list[dict[str, Any]]]:
-        return reader.row("SELECT reporting_time_zone() AS zone")["zone"], reader.rows(_RUNS, [RUNS_SHOWN])
-
     try:
-        name, rows = database.read(read)
+        return database.read(lambda reader: (read_zone(reader), reader.rows(_RUNS, [RUNS_SHOWN])))
     except UnavailableError:
         return datetime.timezone.utc, None
+
+
+def read_zone(reader: Reader) -> datetime.tzinfo:
+    """The reporting time zone."""
     try:
-        return ZoneInfo(name), rows
+        return ZoneInfo(reader.row("SELECT reporting_time_zone() AS zone")["zone"])
     except (ZoneInfoNotFoundError, ValueError):
         # A host may have no data of time zones, and PostgreSQL knows names that are nobody else's.
-        return datetime.timezone.utc, rows
+        return datetime.timezone.utc
 
 
 def _most_called(tools: Tools) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ orders are those of indexes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mission_control.models import enums
 
-from .fields import Field, boolean, choice, integer, json_object, number, text, time, uuid_field
+from .fields import Field, boolean, choice, integer, json_object, number, text, text_list, time, uuid_field
 from .parameters import Parameter
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def _last_seen(table: str) -> Field:
     )
 
 
+# Of a playbook, which may be a whole path, and of a host as an inventory calls it: what the database takes.
+_LONGEST_NAME = 2048
 _LABELS = json_object("labels", "Labels for selection.")
 _METADATA = (json_object("metadata", "Whatever else the source knows."),)
 
@@ -200,14 +202,7 @@ SOURCES = Resource(
             "complete_seconds", "Age of the oldest of these; null where there is none.", null=True, sql=COMPLETE_SECONDS
         ),
         uuid_field("last_run_id", "The run that ended last.", null=True),
-        Field(
-            "last_run_status",
-            {
-                "type": ["string", "null"],
-                "enum": [*get_args(enums.TaskRunStatus), None],
-                "description": "How it ended.",
-            },
-        ),
+        choice("last_run_status", enums.TaskRunStatus, "How it ended.", null=True),
         text("last_run_error", "Why it failed, as a sentence.", null=True),
         time("last_run_finished_at", null=True),
         integer("hosts", "Those that it lists."),
@@ -236,6 +231,7 @@ TASKS = Resource(
         text("created_by", "Person or program that defined it."),
         boolean("is_template", "Other tasks are made from it."),
         uuid_field("template_id", "Template it was made from.", null=True),
+        text("playbook", "Playbook whose runs are recorded under it.", null=True),
         time("created_at"),
         time("updated_at"),
     ),
@@ -258,6 +254,12 @@ TASK_RUNS = Resource(
         uuid_field("id"),
         uuid_field("task_id"),
         text("task_title", sql="(SELECT t.title FROM tasks AS t WHERE t.id = task_runs.task_id)"),
+        text(
+            "playbook",
+            "Of the run of a playbook.",
+            null=True,
+            sql="(SELECT t.playbook FROM tasks AS t WHERE t.id = task_runs.task_id)",
+        ),
         choice("status", enums.TaskRunStatus),
         text("user_prompt", "What the person asked for.", null=True),
         text("error", "Why it failed.", null=True),
@@ -270,6 +272,12 @@ TASK_RUNS = Resource(
     filters=(
         _one_of("status", enums.TaskRunStatus, "Only those of this status."),
         Parameter("task_id", "Only those of this task.", "uuid", "task_id = %s"),
+        Parameter(
+            "playbook",
+            "Only those of this playbook.",
+            condition="task_id = (SELECT t.id FROM tasks AS t WHERE t.playbook = %s)",
+            longest=_LONGEST_NAME,
+        ),
         Parameter("created_after", "Only those queued at this time or later.", "date-time", "created_at >= %s"),
         Parameter("created_before", "Only those queued before this time.", "date-time", "created_at < %s"),
     ),
@@ -301,4 +309,130 @@ TASK_EVENTS = Resource(
     within=(TASK_RUNS, "task_run_id"),
 )
 
-RESOURCES = (HOSTS, WORKLOADS, SERVICES, SOURCES, TASKS, TASK_RUNS, TASK_EVENTS)
+StepEvent = Literal["play", "task", "result"]
+StepOutcome = Literal["ok", "failed", "ignored", "skipped", "unreachable"]
+_COUNTS = (
+    integer("ok", "Tasks that succeeded, those that changed something included."),
+    integer("changed", "Tasks that changed something."),
+    integer("failed", "Tasks that failed, and were neither ignored nor rescued."),
+    integer("unreachable", "Tasks for which it could not be reached."),
+    integer("skipped", "Tasks that were skipped."),
+    integer("rescued", "Tasks that failed in a block whose rescue made up for it."),
+    integer("ignored", "Tasks whose failure was ignored."),
+)
+_RUN_IN_SHORT = (
+    uuid_field("id"),
+    text("playbook", "Its path from the top of its repository, with that directory's name in front.", null=True),
+    choice("status", enums.TaskRunStatus),
+    time("started_at"),
+    time("finished_at", null=True),
+    number("seconds", "How long it took; null while it runs.", null=True, sql="seconds::float8"),
+    text("controller", "Machine that ran it."),
+    text("run_by", "User who ran it there."),
+    boolean("check_mode", "A dry run, which changed nothing."),
+)
+
+PLAYBOOK_RUNS = Resource(
+    "PlaybookRun",
+    "playbook run",
+    "/playbook-runs",
+    "Runs of Ansible playbooks that the callback recorder has recorded, the newest first.",
+    "playbook_run_overview",
+    (
+        *_RUN_IN_SHORT,
+        uuid_field("task_id", "Task that all runs of this playbook have."),
+        text("error", "Task and host of the first failure; its message is not shown.", null=True),
+        text("limited_to", "Pattern of the hosts it was limited to.", null=True),
+        text_list("tags", "Tags whose tasks alone were run; empty for all."),
+        text_list("skip_tags", "Tags whose tasks were skipped."),
+        text("ansible_version"),
+        integer("dropped_events", "Events that were not recorded, for want of space."),
+        integer("hosts", "Hosts that took part; 0 also where they were removed with the run's events."),
+        integer("changed_hosts", "Those of them on which something changed."),
+        integer("failed_hosts", "Those of them that failed or could not be reached."),
+    ),
+    (("started_at", "date-time"), ("id", "uuid")),
+    descending=True,
+    filters=(
+        Parameter("playbook", "Only those of this playbook.", condition="playbook = %s", longest=_LONGEST_NAME),
+        _one_of("status", enums.TaskRunStatus, "Only those of this status."),
+        Parameter(
+            "host",
+            "Only those in which the host of this name took part.",
+            condition="EXISTS (SELECT FROM playbook_run_hosts AS h WHERE h.task_run_id = id AND h.host_name = %s)",
+            longest=_LONGEST_NAME,
+        ),
+        Parameter("check_mode", "Only dry runs, or only others.", "boolean", "check_mode = %s"),
+        Parameter("started_after", "Only those begun at this time or later.", "date-time", "started_at >= %s"),
+        Parameter("started_before", "Only those begun before this time.", "date-time", "started_at < %s"),
+    ),
+    single=True,
+)
+
+PLAYBOOK_RUN_HOSTS = Resource(
+    "PlaybookRunHost",
+    "host of a playbook run",
+    "/playbook-runs/{id}/hosts",
+    "What became of each host of a run, by name: Ansible's recap.",
+    "playbook_run_hosts",
+    (
+        text("host_name", "As the run's inventory calls it."),
+        uuid_field("host_id", "The host of this name in the inventory here; null if there is none.", null=True),
+        *_COUNTS,
+    ),
+    (("host_name", "text"),),
+    within=(PLAYBOOK_RUNS, "task_run_id"),
+)
+
+PLAYBOOK_RUN_STEPS = Resource(
+    "PlaybookRunStep",
+    "step of a playbook run",
+    "/playbook-runs/{id}/steps",
+    "Plays, tasks and results of a run, in its order, without the messages of failures.",
+    "playbook_run_steps",
+    (
+        integer("sequence", "Position within the run; there may be gaps."),
+        time("occurred_at", "When it happened."),
+        choice("event", StepEvent),
+        text("name", "Of the play or task, as it is written.", null=True),
+        text("module", "Of a task.", null=True),
+        text("path", "Of a task: file and line.", null=True),
+        text("host", "Of a result.", null=True),
+        choice("outcome", StepOutcome, "Of a result.", null=True),
+        boolean("changed", "Of a result: whether something was changed.", null=True),
+        number("seconds", "Of a result: how long the task took on the host.", null=True, sql="seconds::float8"),
+    ),
+    (("sequence", "integer"),),
+    filters=(
+        _one_of("event", StepEvent, "Only those of this kind."),
+        _one_of("outcome", StepOutcome, "Only results with this outcome."),
+        Parameter("host", "Only results of the host of this name.", condition="host = %s", longest=_LONGEST_NAME),
+    ),
+    within=(PLAYBOOK_RUNS, "task_run_id"),
+)
+
+HOST_RUNS = Resource(
+    "HostRun",
+    "run of a host",
+    "/inventory/hosts/{id}/runs",
+    "Playbook runs in which a host took part, and what became of it there, the newest first.",
+    "playbook_run_hosts AS h JOIN playbook_run_overview AS o ON o.id = h.task_run_id",
+    (*_RUN_IN_SHORT, *_COUNTS),
+    (("started_at", "date-time"), ("id", "uuid")),
+    descending=True,
+    within=(HOSTS, "host_id"),
+)
+
+RESOURCES = (
+    HOSTS,
+    WORKLOADS,
+    SERVICES,
+    SOURCES,
+    TASKS,
+    TASK_RUNS,
+    TASK_EVENTS,
+    PLAYBOOK_RUNS,
+    PLAYBOOK_RUN_HOSTS,
+    PLAYBOOK_RUN_STEPS,
+    HOST_RUNS,
+)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .cached import Cached
 from .database import UnavailableError
-from .figures import AuditReader, read_inventory, read_runs, read_sources, read_tools, read_usage
+from .figures import AuditReader, read_inventory, read_playbooks, read_runs, read_sources, read_tools, read_usage
 
 if TYPE_CHECKING:
     from .database import Database, Reader
-    from .figures import Audit, Inventory, Runs, Sources, Tools, Usage
+    from .figures import Audit, Inventory, Playbooks, Runs, Sources, Tools, Usage
 
 T = TypeVar("T")
 _FRESH_FOR = 10.0
@@ -32,6 +32,7 @@ class Statistics:
         self._inventory = self._cached("inventory", read_inventory)
         self._sources = self._cached("sources", read_sources)
         self._runs = self._cached("runs", read_runs)
+        self._playbooks = self._cached("playbooks", read_playbooks)
         self._usage = self._cached("usage", read_usage)
         self._tools = self._cached("tools", read_tools)
         self._audit = self._cached("audit", AuditReader().read)
@@ -39,6 +40,7 @@ class Statistics:
             "inventory": self._inventory,
             "sources": self._sources,
             "runs": self._runs,
+            "playbooks": self._playbooks,
             "usage": self._usage,
             "tools": self._tools,
             "audit": self._audit,
@@ -71,6 +73,10 @@ class Statistics:
     @property
     def runs(self) -> Runs | None:
         return _current(self._runs)
+
+    @property
+    def playbooks(self) -> Playbooks | None:
+        return _current(self._playbooks)
 
     @property
     def usage(self) -> Usage | None:

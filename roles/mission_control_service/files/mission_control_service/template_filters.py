@@ -36,6 +36,13 @@ def duration(value: datetime.timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
+def took(seconds: float | None) -> str:
+    """0.12 s, 42 s, 3 min; a dash for what has not ended."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    return f"{seconds:.2f} s" if seconds < 10 else duration(datetime.timedelta(seconds=seconds))
+
+
 def ago(seconds: float) -> str:
     """In words: 2 minutes ago."""
     for unit, length in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
@@ -60,5 +67,5 @@ def words(value: str) -> str:
 
 
 def register_filters(app: Flask) -> None:
-    for function in (dollars, count_short, duration, ago, counted, percent, words):
+    for function in (dollars, count_short, duration, took, ago, counted, percent, words):
         app.jinja_env.filters[function.__name__] = function
