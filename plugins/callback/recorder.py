@@ -397,7 +397,7 @@ class _Run:
         sequence = self.writer.event(kind, payload)
         if self._is_short and time.monotonic() - self._began >= _SHORT_RUN:
             self._is_short = False
-            self._start_loader("--follow", self._id)
+            self._start_loader()
         return sequence
 
     def _message(self, task: _Task, result: Any, play_context: Any) -> str:
@@ -417,10 +417,13 @@ class _Run:
         except Exception:
             return ""
 
-    def _start_loader(self, *more: str) -> None:
-        """Start the process that loads the spool. Nothing is heard of it, and nobody waits for it."""
+    def _start_loader(self) -> None:
+        """Start the process that loads the spool, and stays with this run until it has ended. Nothing is heard of it, and nobody waits for it.
+
+        Also at the run's end: the loader of another play may have its file just then.
+        """
         self._known_login = self._login_files()
-        command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, *more]
+        command = [sys.executable, "-m", f"{_LIBRARY}.recorder.load", "--spool", self._directory, "--follow", self._id]
         for name in ("url", "env_file", "password_file"):
             if self._options[name]:
                 # Everybody sees a command line. The loader refuses an URL that had a password, and says so in its log.

@@ -22,11 +22,19 @@ sys.path[:0] = [str(PROJECT / "collections"), str(PROJECT / "tests/packages"), s
 
 import mission_control_database as layer  # noqa: E402
 from inventory_rows import add_source  # noqa: E402
+from large_data import load_playbook_runs  # noqa: E402
 from service_lab import TOKEN, Service, free_port  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 HOSTS = 10_000
-PATHS = ("/live", "/health", "/metrics", "/api/v1/summary", "/api/v1/inventory/hosts?limit=100")
+PATHS = (
+    "/live",
+    "/health",
+    "/metrics",
+    "/api/v1/summary",
+    "/api/v1/inventory/hosts?limit=100",
+    "/api/v1/playbook-runs?limit=100",
+)
 CONSTANT = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "13")])
@@ -154,6 +162,7 @@ def main() -> None:
         )
         for number in range(10):
             add_source(session, f"source-{number}")
+        load_playbook_runs(session.connection, runs=10_000, events=100_000)
         session.run("VACUUM ANALYZE")
         constant, constant_port = serve_constant(directory, threads=8)
         try:

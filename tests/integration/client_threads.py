@@ -1,6 +1,15 @@
 """Threads for tests of the client: all of them end, and what they raise is returned."""
 
 import threading
+import time
+
+
+def eventually(condition, what):
+    """Wait until it holds; a test that waits for ever ends no run."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
 
 
 def run_threads(count, work, timeout=60):

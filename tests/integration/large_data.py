@@ -35,7 +35,8 @@ INSERT INTO tasks (title, playbook, created_by) SELECT 'p', 'load/' || n || '.ym
 INSERT INTO tasks (title, created_by) SELECT 'task ' || n, 'load' FROM generate_series(1, 20) AS n;
 
 INSERT INTO task_runs (task_id, status, created_at, started_at, finished_at)
-SELECT t.ids[CASE WHEN n %% 40 = 19 AND n < %(runs)s - 100 THEN 40 ELSE 1 + n %% 40 END], s.status, s.at, s.at, CASE WHEN s.status <> 'running' THEN s.at + interval '1 minute' END
+SELECT t.ids[CASE WHEN n %% 40 = 19 AND n < %(runs)s - 100 THEN 40 ELSE 1 + n %% 40 END], s.status,
+    s.at, s.at, CASE WHEN s.status <> 'running' THEN s.at + interval '1 minute' END
 FROM generate_series(1, %(runs)s) AS n, (SELECT array_agg(id ORDER BY playbook) AS ids FROM tasks WHERE created_by = 'load') AS t,
     LATERAL (SELECT now() - n * interval '1 hour' AS at,
         CASE WHEN n < 5 THEN 'running' WHEN n %% 40 = 1 OR n %% 7 = 0 THEN 'failed' ELSE 'succeeded' END AS status) AS s;

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import mission_control_database as layer
 import psycopg2
-import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     BUNDLE,
     applied_from_rows,
@@ -79,7 +78,7 @@ class MigrationRun:
         digest = grants_checksum(self.privileges, [*self.files, *self.repeatables])
         if drifted or digest not in [row["checksum"] for row in history["repeatables"] if row["name"] == GRANTS]:
             with self._connection() as connection:
-                wanted = {**layer.wanted(self.database), "privileges": yaml.safe_load(self.privileges)}
+                wanted = {**layer.wanted(self.database), "privileges": layer.parsed(self.privileges)}
                 pending += layer.carry_out(connection, wanted, ["plan/schema_privileges.sql"], ["schema"])
             self.after()
             with self._connection() as connection:

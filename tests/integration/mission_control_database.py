@@ -1,6 +1,8 @@
 """The whole schema in a throw-away cluster, with the true roles and privileges, made by the collection's own SQL."""
 
 import contextlib
+import copy
+import functools
 import json
 import pathlib
 
@@ -41,8 +43,18 @@ def read_sql(path):
     return (SQL / path).read_text(encoding="utf-8")
 
 
+@functools.cache
+def _parsed(text):
+    return yaml.safe_load(text)
+
+
+def parsed(text):
+    """What YAML says, of one's own; parsed but once, which takes longer than to plan the privileges in it."""
+    return copy.deepcopy(_parsed(text))
+
+
 def seed_prices():
-    return yaml.safe_load(read_sql("seed/provider_pricing.yml"))
+    return parsed(read_sql("seed/provider_pricing.yml"))
 
 
 def wanted(name):
@@ -73,7 +85,7 @@ def wanted(name):
                 key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service", "maintenance")
             },
         },
-        "privileges": yaml.safe_load(read_sql("privileges.yml")),
+        "privileges": parsed(read_sql("privileges.yml")),
     }
 
 

@@ -13,7 +13,7 @@ def add_playbook_run(
         "ON CONFLICT (playbook) DO UPDATE SET title = excluded.title RETURNING id) "
         "INSERT INTO task_runs (task_id, status, error, created_at, started_at, finished_at) "
         "SELECT task.id, %s, %s, at, at, CASE WHEN %s <> 'running' THEN at + interval '12.5 seconds' END "
-        "FROM task, (SELECT clock_timestamp() - %s * interval '1 second' AS at) AS began RETURNING id",
+        "FROM task, (SELECT now() - %s * interval '1 second' AS at) AS began RETURNING id",
         *(playbook, playbook, status, error, status, seconds_ago),
     )
     given = {"controller": "laptop", "run_by": "sven", "check_mode": False, "ansible_version": "2.21.5", **columns}

@@ -14,7 +14,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.errors imp
     PoolError,
     PoolTimeoutError,
 )
-from client_threads import Background, run_threads
+from client_threads import Background, eventually, run_threads
 from restartable_cluster import RestartableCluster
 
 OURS = "application_name = 'crowd' AND backend_type = 'client backend'"
@@ -142,8 +142,7 @@ def test_a_session_that_idles_in_its_transaction_is_killed_and_replaced(make_cli
     db = make_client(idle_in_transaction_timeout=0.05)
     with pytest.raises(ConnectionLostError, match="was lost"), db.transaction() as transaction:
         pid = backend_pid(transaction)
-        while admin(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"):
-            time.sleep(0.01)
+        eventually(lambda: not admin(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), "it is killed")
         transaction.query("SELECT 1")
     assert db.query_one("SELECT 1 AS n") == {"n": 1}
     assert db.pool_stats().lost == 1
@@ -205,8 +204,7 @@ def test_a_restart_is_not_seen_by_who_has_not_begun(make_client, server, mode):
     assert db.pool_stats().idle == 20
     server.stop(mode)
     held.wait(30)
-    while not db.pool_stats().open_errors:
-        time.sleep(0.01)
+    eventually(lambda: db.pool_stats().open_errors, "somebody found no server")
     server.start()
     threads.join(60)
     assert answers == list(range(20))
@@ -238,8 +236,7 @@ def test_a_restart_under_load_breaks_only_what_was_under_way(make_client, server
             time.sleep(0.1)
             server.start()
         before = len(load.results)
-        while len(load.results) < before + 50:
-            time.sleep(0.01)
+        eventually(lambda: len(load.results) >= before + 50, "the work goes on")
     assert {type(error) for error in load.errors} <= {ConnectionLostError}
     # Each of ten connections can have been lost at most once under somebody in each restart.
     assert len(load.errors) <= 20
@@ -262,8 +259,7 @@ def test_without_a_server_an_error_comes_at_once_and_later_callers_are_told_the_
         outcome = []
         waiting = threading.Thread(target=lambda: outcome.append(patient.connect(wait=30).query_one("SELECT 1 AS n")))
         waiting.start()
-        while not patient.pool_stats().open_errors:
-            time.sleep(0.01)
+        eventually(lambda: patient.pool_stats().open_errors, "it found no server")
     finally:
         server.start()
     waiting.join(30)
@@ -308,15 +304,14 @@ def test_disconnecting_ends_work_that_does_not_end(make_client, admin):
         target=lambda: outcomes.extend(run_threads(3, lambda number: db.query("SELECT pg_sleep(600)")))
     )
     threads.start()
-    while admin(f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND query LIKE '%pg_sleep(600)%'") < 3:
-        time.sleep(0.01)
+    sleepers = f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND query LIKE '%pg_sleep(600)%'"
+    eventually(lambda: admin(sleepers) == 3, "all are at work")
     assert db.disconnect(timeout=0) is False
     threads.join(30)
     assert len(outcomes) == 3
     assert all("SQLSTATE 57014" in str(error) for error in outcomes)
     assert db.pool_stats().total == 0
-    while admin(f"SELECT count(*) FROM pg_stat_activity WHERE {OURS}"):
-        time.sleep(0.01)
+    eventually(lambda: not admin(f"SELECT count(*) FROM pg_stat_activity WHERE {OURS}"), "nothing is left")
 
 
 def test_disconnecting_cuts_what_cannot_even_be_cancelled(make_client, admin, monkeypatch):
@@ -335,8 +330,8 @@ def test_disconnecting_cuts_what_cannot_even_be_cancelled(make_client, admin, mo
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not admin(f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND query LIKE '%pg_sleep(5)%'"):
-        time.sleep(0.01)
+    sleepers = f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND query LIKE '%pg_sleep(5)%'"
+    eventually(lambda: admin(sleepers), "it is at work")
     assert db.disconnect(timeout=0.05) is False
     thread.join(30)
     assert len(outcome) == 1

@@ -81,6 +81,7 @@ def typist(request, environment):
         ("hea", "health "),
         ("--host db aud", "--host db audit "),
         ("audit ver", "audit verify "),
+        ("runs sho", "runs show "),
         ("query --json-", "query --json-lines "),
         ("status --sslmode pre", "status --sslmode prefer "),
         ("health --threshold lat", "health --threshold latency_warn_ms="),

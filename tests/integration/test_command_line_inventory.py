@@ -137,8 +137,10 @@ def test_wrong_usage_is_said_before_anything_is_connected(lab):
 def test_a_signal_closes_the_run_and_ends_the_process_that_fetches(lab, application):
     lab.tell({"fault": "hang"})
     process = start_command(lab.database, *lab.arguments("sync"), command=LAB_COMMAND)
-    fetching = lab.fetching()
-    process.send_signal(signal.SIGINT)
+    try:
+        fetching = lab.fetching()
+    finally:
+        process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (-signal.SIGINT, b"", b"")
     assert application.value("SELECT error FROM task_runs WHERE status = 'failed'") == "The sync was ended by a signal."

@@ -211,3 +211,11 @@ def test_load_says_what_is_wrong(database, spool, tmp_path):
     assert run.file.exists()
     empty = run_command(database, "runs", "load", HOME=str(tmp_path))
     assert (empty.returncode, empty.stdout.startswith("No run waits to be loaded in ")) == (0, True)
+
+
+def test_a_database_that_is_too_old_is_told_how_it_is_helped(database, admin):
+    admin.run("DROP TABLE playbook_run_hosts, playbook_runs CASCADE")
+    for words in (["runs"], ["runs", "show", "3f2a"]):
+        result = run_command(database, *words)
+        assert (result.returncode, result.stdout) == (3, "")
+        assert result.stderr.endswith("apply its pending migrations with playbooks/migrate.yml.\n")

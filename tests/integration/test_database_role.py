@@ -20,17 +20,72 @@ def cluster():
         yield server
 
 
-@pytest.fixture
-def lab(cluster, tmp_path):
-    return DatabaseLab(cluster, tmp_path)
+# What of it the roles judge before a server is asked is in tests/unit/test_database_input.py; here one of a kind.
+BAD_INPUTS = [
+    ({"mission_control_login_password": "wrong"}, " as postgres: "),
+    ({"mission_control_postgresql_port": 1}, "Cannot use the server at 127.0.0.1, port 1 as postgres: "),
+    ({"mission_control_login_user": "nobody_there"}, " as nobody_there: "),
+    ({"mission_control_database_user": 'a"; DROP ROLE postgres; --'}, "mission_control_database_user is "),
+    (
+        {"mission_control_database_password": "top\nsecret"},
+        "The password in mission_control_database_password holds a line break",
+    ),
+    ({"mission_control_database_generate_passwords": False}, "needs a password"),
+    ({"mission_control_database_administrator": "nobody_there"}, "There is no role nobody_there"),
+    ({"mission_control_database_reporting_time_zone": "Mars/Olympus"}, "There is no time zone Mars/Olympus"),
+    ({"mission_control_database_tablespace": "nowhere"}, "There is no tablespace nowhere"),
+    ({"mission_control_database_monitor_memberships": "pg_monitor"}, "must be a list"),
+]
 
 
 @pytest.fixture(scope="module")
-def provisioned(cluster, tmp_path_factory):
-    """Labs of a superuser and of an administrator who is none, with their first run, their second and a dry run, as hosts of one play each."""
-    home = tmp_path_factory.mktemp("provisioned")
-    labs = [DatabaseLab(cluster, home, user) for user in ("postgres", "keeper")]
-    return list(zip(labs, run_together(labs), run_together(labs), run_together(labs, "--check", "--diff")))
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("labs")
+
+
+@pytest.fixture(scope="module")
+def labs(cluster, home):
+    """Of a superuser and of an administrator who is none."""
+    return [DatabaseLab(cluster, home, user) for user in ("postgres", "keeper")]
+
+
+@pytest.fixture(scope="module")
+def first_play(cluster, home, labs):
+    """The first run of the labs, and a lab for each bad input with what became of it: hosts of one play."""
+    refused = [DatabaseLab(cluster, home) for _ in BAD_INPUTS]
+    hosts = [lab.variables for lab in labs]
+    hosts += [{**lab.variables, **variables} for lab, (variables, _words) in zip(refused, BAD_INPUTS)]
+    runs = run_on_hosts(labs[0].playbook, hosts, home=home)
+    return runs[: len(labs)], list(zip(refused, runs[len(labs) :]))
+
+
+@pytest.fixture(scope="module")
+def second_play(first_play, labs):
+    return run_together(labs)
+
+
+@pytest.fixture(scope="module")
+def dry_play(cluster, home, labs, second_play):
+    """A dry run of the labs, of one that was never made, and of one whose server is still to be made: hosts of one play."""
+    new = [DatabaseLab(cluster, home) for _ in range(2)]
+    env_file = {ENV_FILE: str(home / "app.env")}
+    hosts = [
+        *(lab.variables for lab in labs),
+        {**new[0].variables, **env_file},
+        {
+            **new[1].variables,
+            **env_file,
+            "mission_control_postgresql_port": 1,
+            "mission_control_postgresql_server": {"reachable": False},
+        },
+    ]
+    return list(zip([*labs, *new], run_on_hosts(labs[0].playbook, hosts, "--check", "--diff", home=home)))
+
+
+@pytest.fixture
+def provisioned(labs, first_play, second_play, dry_play):
+    """The labs with their first run, their second and a dry run."""
+    return list(zip(labs, first_play[0], second_play, [run for _lab, run in dry_play]))
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["postgres", "keeper"])
@@ -46,7 +101,7 @@ def test_the_first_run_makes_everything_and_the_second_finds_nothing_to_do(provi
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
         lab.log_in(password, database=lab.make_neighbour())
     assert f"{lab.roles['application']}.password on the" in first.told
-    assert "roles: 17 settings" in first.told
+    assert "roles: 20 settings" in first.told
     assert f"role {lab.roles['owner']}: comment" not in first.output
 
     assert second.succeeded().recap["changed"] == 0
@@ -57,8 +112,9 @@ def test_the_first_run_makes_everything_and_the_second_finds_nothing_to_do(provi
     assert dry.succeeded().recap["changed"] == 0
 
 
-def test_check_mode_on_an_empty_server_shows_everything_and_does_nothing(lab):
-    run = lab.run("--check", "--diff", **{ENV_FILE: str(lab.home / "app.env")}).succeeded()
+def test_check_mode_on_an_empty_server_shows_everything_and_does_nothing(dry_play):
+    lab, run = dry_play[2]
+    run.succeeded()
     assert run.recap["changed"] > 0
     assert f"CREATE ROLE {lab.roles['owner']} NOLOGIN" in run.output
     assert f"CREATE DATABASE {lab.name}" in run.output
@@ -69,51 +125,9 @@ def test_check_mode_on_an_empty_server_shows_everything_and_does_nothing(lab):
     assert not (lab.home / "app.env").exists()
 
 
-BAD_INPUTS = [
-    ({"mission_control_login_password": "wrong"}, " as postgres: "),
-    ({"mission_control_postgresql_port": 1}, "Cannot use the server at 127.0.0.1, port 1 as postgres: "),
-    ({"mission_control_login_user": "nobody_there"}, " as nobody_there: "),
-    ({"mission_control_database_user": 'a"; DROP ROLE postgres; --'}, "mission_control_database_user is "),
-    ({"mission_control_database_name": "a" * 64}, "mission_control_database_name is "),
-    (
-        {"mission_control_database_user": "keeper", "mission_control_database_owner_role": "keeper"},
-        "need different names",
-    ),
-    ({"mission_control_database_statement_timeout": "-5s"}, "mission_control_database_statement_timeout is "),
-    ({"mission_control_database_connection_limit": -3}, "mission_control_database_connection_limit is -3"),
-    (
-        {"mission_control_database_password": "top\nsecret"},
-        "The password in mission_control_database_password holds a line break",
-    ),
-    ({"mission_control_database_password": "top'secret", ENV_FILE: "/nowhere/x.env"}, "holds a single quote"),
-    ({"mission_control_database_generate_passwords": False}, "needs a password"),
-    ({"mission_control_database_administrator": "nobody_there"}, "There is no role nobody_there"),
-    ({"mission_control_database_reporting_time_zone": "Mars/Olympus"}, "There is no time zone Mars/Olympus"),
-    ({"mission_control_database_tablespace": "nowhere"}, "There is no tablespace nowhere"),
-    ({"mission_control_database_monitor_memberships": "pg_monitor"}, "must be a list"),
-    ({"mission_control_database_env_file": ["/a"]}, "mission_control_database_env_file is "),
-    ({"mission_control_database_password_directory": "here"}, "must be an absolute path or begin with ~"),
-    ({"mission_control_database_administrator": "a\0b"}, "mission_control_database_administrator is "),
-    ({"mission_control_database_connection_limit": "many"}, "connection_limit"),
-    (
-        {"mission_control_database_privileges": [{"name": "a", "readonly": ["SELECT ON a TO PUBLIC; --"]}]},
-        "Entry 1 of mission_control_database_privileges has ",
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def refusals(cluster, tmp_path_factory):
-    """A lab for each bad input and what became of it, as the hosts of one play."""
-    home = tmp_path_factory.mktemp("refusals")
-    labs = [DatabaseLab(cluster, home) for _ in BAD_INPUTS]
-    hosts = [{**lab.variables, **variables} for lab, (variables, _words) in zip(labs, BAD_INPUTS)]
-    return list(zip(labs, run_on_hosts(labs[0].playbook, hosts, home=home)))
-
-
 @pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(BAD_INPUTS)])
-def test_bad_input_gets_a_sentence_and_makes_nothing(refusals, number, words):
-    lab, run = refusals[number]
+def test_bad_input_gets_a_sentence_and_makes_nothing(first_play, number, words):
+    lab, run = first_play[1][number]
     assert run.failed
     assert run.recap["changed"] == 0
     assert words in run.sentence, run.output
@@ -125,9 +139,8 @@ def test_bad_input_gets_a_sentence_and_makes_nothing(refusals, number, words):
     assert not lab.exists()
 
 
-def test_in_check_mode_a_server_that_is_still_to_be_made_is_no_failure(lab):
-    variables = {"mission_control_postgresql_port": 1, ENV_FILE: str(lab.home / "app.env")}
-    run = lab.run("--check", "--diff", mission_control_postgresql_server={"reachable": False}, **variables).succeeded()
-    assert run.recap["changed"] == 1
+def test_in_check_mode_a_server_that_is_still_to_be_made_is_no_failure(dry_play):
+    lab, run = dry_play[3]
+    assert run.succeeded().recap["changed"] == 1
     assert f"the database {lab.name} and its privileges" in " ".join(run.output.split())
     assert not lab.file.exists()

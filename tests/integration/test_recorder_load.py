@@ -244,6 +244,20 @@ def test_what_is_no_run_is_set_aside_once_and_kept_within_bounds(load, spool, ap
     assert application.value("SELECT count(*) FROM task_runs") == 0
 
 
+def test_a_file_that_its_owner_removes_meanwhile_stops_nothing(load, spool, application, owner):
+    owner.run("ALTER TABLE playbook_runs ADD CONSTRAINT test CHECK (controller <> 'refused')")
+    refused, other = Recording(spool, controller="refused"), Recording(spool)
+    other.end()
+
+    def remove():
+        refused.file.unlink(missing_ok=True)
+
+    result = load(progress=remove)
+    assert (result.runs, application.values("SELECT status FROM task_runs")) == (1, ["succeeded"])
+    (problem,) = result.problems
+    assert problem.startswith(f"{refused.file.name} cannot be set aside (No such file or directory): ")
+
+
 def test_a_run_with_the_identifier_of_another_is_set_aside(load, spool, application):
     task = application.insert("tasks", title="Restart", created_by="test")
     other = application.insert("task_runs", task_id=task["id"], status="running")

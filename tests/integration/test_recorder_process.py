@@ -1,5 +1,7 @@
 """The process that loads runs beside a playbook: how long it stays, where it connects, and what it says, which is little."""
 
+import fcntl
+
 import pytest
 from mission_control_database import ROLES
 from processes import wait_for
@@ -157,3 +159,15 @@ def test_the_password_comes_from_its_file_or_from_the_env_file(loader, spool, da
         assert statuses(application) == ["succeeded", "succeeded"]
     finally:
         admin.run("DROP ROLE recorder")
+
+
+def test_it_waits_for_its_run_while_another_loader_has_the_file(loader, spool, database, application):
+    run = Recording(spool).whole()
+    with run.file.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = loader("--url", url_of(database), "--follow", run.run)
+        other = Recording(spool).whole()
+        wait_for(lambda: not other.file.exists())
+        assert process.poll() is None
+    assert end_of(process) == 0
+    assert statuses(application) == ["succeeded", "succeeded"]

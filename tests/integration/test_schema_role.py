@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
+from host_plays import HostRun
 from schema_lab import MINIMAL, SchemaLab, create_roles, run_as_hosts
 from throwaway_cluster import ThrowawayCluster
 
@@ -12,11 +15,6 @@ def cluster():
     with ThrowawayCluster() as server:
         create_roles(server)
         yield server
-
-
-@pytest.fixture
-def lab(cluster, tmp_path):
-    return SchemaLab(cluster, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -34,57 +32,98 @@ def applied_lab(cluster, tmp_path, applied):
     return SchemaLab(cluster, tmp_path, applied)
 
 
-def test_files_are_applied_once_and_a_second_run_changes_nothing(lab):
-    first = lab.run().succeeded()
-    assert first.recap["changed"] > 0
+# What a file or an input may be wrong with is in tests/unit/test_migrations.py and test_schema_input.py; here one of a kind.
+REFUSED_FILES = [
+    ({"migrations/001_first.sql": "SELECT 'edited'"}, [], "001_first.sql was changed after it was applied"),
+    ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not ship"),
+    ({"migrations/004_fourth.sql": "SELECT 1; COMMIT; SELECT 2"}, [], "controls the transaction itself (COMMIT)"),
+]
+HISTORY = "SELECT xmin::text, * FROM schema_migrations ORDER BY version"
+WRONG_INPUTS = [
+    ({"mission_control_login_password": "wrong-and-secret"}, " as postgres: "),
+    ({"mission_control_postgresql_port": 1}, ", port 1 as postgres: "),
+    ({"mission_control_database_name": "nowhere"}, "Cannot read the database nowhere"),
+    ({"mission_control_database_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_database_owner_role is "),
+    ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
+]
+
+
+@dataclass
+class Outcome:
+    """What became of a lab in a play; `before`: its history before it."""
+
+    lab: SchemaLab
+    run: HostRun
+    before: list
+
+
+@pytest.fixture(scope="module")
+def labs(cluster, tmp_path_factory, applied):
+    """A function that makes a lab, empty or as after a first run."""
+    return lambda template="template1": SchemaLab(cluster, tmp_path_factory.mktemp("lab"), template)
+
+
+@pytest.fixture(scope="module")
+def first_play(labs, applied):
+    """A first run, one whose second file fails, one for each refused file and one for each wrong input: hosts of one play."""
+    new, failing = labs(), labs()
+    failing.write({"migrations/002_second.sql": "CREATE TABLE second (id integer); INSERT INTO second SELECT 1 / 0;"})
+    refused = [labs(applied) for _ in REFUSED_FILES]
+    for lab, (files, removed, _words) in zip(refused, REFUSED_FILES):
+        lab.write({"repeatable/002_new.sql": "CREATE FUNCTION never() RETURNS integer LANGUAGE sql RETURN 1;", **files})
+        for name in removed:
+            lab.remove(name)
+    before = [lab.query(HISTORY) for lab in refused]
+    wrong = [(labs(), variables) for variables, _words in WRONG_INPUTS]
+    runs = iter(run_as_hosts([*((lab, {}) for lab in (new, failing, *refused)), *wrong]))
+    return {
+        "new": Outcome(new, next(runs), []),
+        "failing": Outcome(failing, next(runs), []),
+        "refused": [Outcome(lab, next(runs), rows) for lab, rows in zip(refused, before)],
+        "wrong": [Outcome(lab, next(runs), []) for lab, _variables in wrong],
+    }
+
+
+@pytest.fixture(scope="module")
+def left_behind(first_play):
+    """What the run that failed has applied, and made."""
+    lab = first_play["failing"].lab
+    return lab.applied(), lab.tables()
+
+
+@pytest.fixture(scope="module")
+def second_play(first_play, left_behind):
+    """The first run again, and the one that failed with its file corrected: hosts of one play."""
+    new, failing = first_play["new"].lab, first_play["failing"].lab
+    failing.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
+    return dict(zip(("new", "failing"), run_as_hosts([(new, {}), (failing, {})])))
+
+
+def test_files_are_applied_once_and_a_second_run_changes_nothing(first_play, second_play):
+    lab = first_play["new"].lab
+    assert first_play["new"].run.succeeded().recap["changed"] > 0
     assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
     owners = lab.query(
         "SELECT DISTINCT tableowner, tablename = 'schema_objects' FROM pg_tables WHERE schemaname = 'public' ORDER BY 2"
     )
     assert owners == [("mission_control_owner", False), ("mission_control_audit", True)]
-    assert lab.run().succeeded().recap["changed"] == 0
+    assert second_play["new"].succeeded().recap["changed"] == 0
 
 
-def test_what_fails_leaves_no_trace_and_a_rerun_continues(lab):
-    lab.write({"migrations/002_second.sql": "CREATE TABLE second (id integer); INSERT INTO second SELECT 1 / 0;"})
-    run = lab.run()
-    assert run.returncode != 0
+def test_what_fails_leaves_no_trace_and_a_rerun_continues(first_play, left_behind, second_play):
+    run = first_play["failing"].run
+    assert run.failed
     assert "002_second.sql failed: division by zero (SQLSTATE 22012)" in run.sentence
     assert "CREATE TABLE" not in run.output
-    assert lab.applied() == ["001_first.sql"]
-    assert lab.tables() == {"first"}
-
-    lab.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
-    lab.run().succeeded()
-    assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
-
-
-REFUSED_FILES = [
-    ({"migrations/001_first.sql": "SELECT 'edited'"}, [], "001_first.sql was changed after it was applied"),
-    ({}, ["migrations/003_third.sql"], "003_third.sql, which this version of the collection does not ship"),
-    ({"migrations/005_fifth.sql": "SELECT 1"}, [], "no migration 004"),
-    ({"migrations/003_other.sql": "SELECT 1"}, [], "same number"),
-    ({"migrations/004_fourth.sql": "SELECT 1; COMMIT; SELECT 2"}, [], "controls the transaction itself (COMMIT)"),
-    ({"migrations/fourth.sql": "SELECT 1"}, [], "rename it"),
-]
-HISTORY = "SELECT xmin::text, * FROM schema_migrations ORDER BY version"
-
-
-@pytest.fixture(scope="module")
-def refusals(cluster, tmp_path_factory, applied):
-    """Each lab with its history before and what became of it, as the hosts of one play."""
-    labs = [SchemaLab(cluster, tmp_path_factory.mktemp("refused"), applied) for _ in REFUSED_FILES]
-    for lab, (files, removed, _words) in zip(labs, REFUSED_FILES):
-        lab.write({"repeatable/002_new.sql": "CREATE FUNCTION never() RETURNS integer LANGUAGE sql RETURN 1;", **files})
-        for name in removed:
-            lab.remove(name)
-    before = [lab.query(HISTORY) for lab in labs]
-    return list(zip(labs, before, run_as_hosts([(lab, {}) for lab in labs])))
+    assert left_behind == (["001_first.sql"], {"first"})
+    second_play["failing"].succeeded()
+    assert first_play["failing"].lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
 
 
 @pytest.mark.parametrize(("number", "words"), [(number, case[2]) for number, case in enumerate(REFUSED_FILES)])
-def test_every_refusal_is_one_sentence_and_changes_nothing(refusals, number, words):
-    lab, before, run = refusals[number]
+def test_every_refusal_is_one_sentence_and_changes_nothing(first_play, number, words):
+    outcome = first_play["refused"][number]
+    lab, before, run = outcome.lab, outcome.before, outcome.run
     assert run.failed
     assert words in run.sentence
     assert "Traceback" not in run.output
@@ -132,29 +171,9 @@ def test_the_status_is_a_table_and_changes_nothing(applied_lab):
     assert len(lab.applied()) == 3
 
 
-WRONG_INPUTS = [
-    ({"mission_control_login_password": "wrong-and-secret"}, " as postgres: "),
-    ({"mission_control_postgresql_port": 1}, ", port 1 as postgres: "),
-    ({"mission_control_database_name": "nowhere"}, "Cannot read the database nowhere"),
-    ({"mission_control_schema_lock_timeout": 0}, "mission_control_schema_lock_timeout is 0"),
-    ({"mission_control_database_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_database_owner_role is "),
-    ({"mission_control_database_name": "a\0b"}, "mission_control_database_name is "),
-    ({"mission_control_schema_prices": [{"provider": "x", "model": "y", "input": "1"}]}, "Entry 1 of "),
-    ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
-]
-
-
-@pytest.fixture(scope="module")
-def wrong_inputs(cluster, tmp_path_factory):
-    """Each lab and what became of it, as the hosts of one play."""
-    labs = [SchemaLab(cluster, tmp_path_factory.mktemp("wrong")) for _ in WRONG_INPUTS]
-    cases = [(lab, variables) for lab, (variables, _words) in zip(labs, WRONG_INPUTS)]
-    return list(zip(labs, run_as_hosts(cases)))
-
-
 @pytest.mark.parametrize(("number", "words"), [(number, words) for number, (_, words) in enumerate(WRONG_INPUTS)])
-def test_wrong_input_is_named_in_a_sentence(wrong_inputs, number, words):
-    lab, run = wrong_inputs[number]
+def test_wrong_input_is_named_in_a_sentence(first_play, number, words):
+    lab, run = first_play["wrong"][number].lab, first_play["wrong"][number].run
     assert run.failed
     assert words in run.sentence
     assert "Traceback" not in run.output

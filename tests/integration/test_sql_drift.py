@@ -51,12 +51,21 @@ CHANGES = {
 CASES = [(words, change) for words, changes in CHANGES.items() for change in changes]
 
 
-@pytest.fixture
-def run(cluster, template):
-    database = layer.create_database(cluster, "drifted", template)
+@pytest.fixture(scope="module")
+def migrated(cluster, template):
+    """Name of a database after a run, and after one that found nothing to do, to be copied."""
+    database = layer.create_database(cluster, "migrated", template)
     run = MigrationRun(cluster, database.name, BUNDLE)
     run.run()
     assert run.run() == []
+    yield database.name
+    database.drop()
+
+
+@pytest.fixture
+def run(cluster, migrated):
+    database = layer.create_database(cluster, "drifted", migrated)
+    run = MigrationRun(cluster, database.name, BUNDLE)
     run.admin = database.session("admin")
     yield run
     database.drop()

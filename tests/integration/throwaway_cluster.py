@@ -33,6 +33,8 @@ _SETTINGS = {
     "log_min_messages": "warning",
     # What it does and when would differ from run to run, and plans with it.
     "autovacuum": "off",
+    # To compile a plan takes longer than to carry it out on the few rows of a test.
+    "jit": "off",
     # Little of it lies about, which may be in memory; that it comes often is no news for the log.
     "min_wal_size": "32MB",
     "max_wal_size": "128MB",

@@ -86,13 +86,14 @@ SELECT
     m.cancelled,
     coalesce(a.running, 0) AS running
 FROM our_schema.tasks AS t
--- Each of these is a few steps in an index, however many runs there are. BETWEEN instead of = keeps the planner from walking back through the runs
--- of all tasks, which is quick for a playbook that runs often, and endless for one that has not run for a year.
+-- Each of these is a few steps in an index, however many runs there are. >= and <= instead of = keep the planner from walking back through the
+-- runs of all tasks, which is quick for a playbook that runs often, and endless for one that has not run for a year. (BETWEEN means the same, but is
+-- printed differently once the view was dumped and restored, so that a run would put the view back.)
 CROSS JOIN LATERAL (
     SELECT r.id, r.status, r.created_at, r.finished_at
     FROM our_schema.task_runs AS r
     JOIN our_schema.playbook_runs AS p ON p.task_run_id = r.id
-    WHERE r.task_id BETWEEN t.id AND t.id AND NOT p.check_mode
+    WHERE r.task_id >= t.id AND r.task_id <= t.id AND NOT p.check_mode
     ORDER BY r.task_id DESC, r.created_at DESC
     LIMIT 1
 ) AS l
@@ -100,7 +101,7 @@ LEFT JOIN LATERAL (
     SELECT r.finished_at
     FROM our_schema.task_runs AS r
     JOIN our_schema.playbook_runs AS p ON p.task_run_id = r.id
-    WHERE r.task_id BETWEEN t.id AND t.id AND NOT p.check_mode AND r.status = 'succeeded'
+    WHERE r.task_id >= t.id AND r.task_id <= t.id AND NOT p.check_mode AND r.status = 'succeeded'
     ORDER BY r.task_id DESC, r.created_at DESC
     LIMIT 1
 ) AS s ON true
@@ -111,7 +112,7 @@ CROSS JOIN LATERAL (
         count(*) FILTER (WHERE r.status = 'cancelled') AS cancelled
     FROM our_schema.task_runs AS r
     -- Not a join, for which the planner would read the runs of all playbooks each time.
-    WHERE r.task_id BETWEEN t.id AND t.id AND (SELECT NOT p.check_mode FROM our_schema.playbook_runs AS p WHERE p.task_run_id = r.id)
+    WHERE r.task_id >= t.id AND r.task_id <= t.id AND (SELECT NOT p.check_mode FROM our_schema.playbook_runs AS p WHERE p.task_run_id = r.id)
         AND r.created_at >= date_trunc('month', now() AT TIME ZONE our_schema.reporting_time_zone())
             AT TIME ZONE our_schema.reporting_time_zone()
 ) AS m

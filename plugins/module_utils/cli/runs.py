@@ -4,23 +4,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from ..health.text import duration, number
-from ..recorder.load import LoadResult, load_spool
+from ..recorder.load import SCHEMA_TOO_OLD, TOO_OLD, LoadResult, load_spool
 from ..recorder.reader import COUNTS
 from ..recorder.report import COLUMNS, GOING_ON, find_runs, list_runs, read_hosts, read_run, read_steps
 from ..recorder.spool import DEFAULT_DIRECTORY
 from .lists import short_time
 from .output import csv_line, printable, table
-from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_format_options, make_client, positive_option
+from .parser import (
+    EXIT_NO,
+    EXIT_OK,
+    EXIT_UNKNOWN,
+    CommandError,
+    UsageError,
+    add_format_options,
+    make_client,
+    positive_option,
+)
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from ..client.client import Client
     from .output import Output
@@ -125,7 +136,10 @@ def prepare_load(options: argparse.Namespace) -> Client:
 
 
 def run(options: argparse.Namespace, client: Client, output: Output) -> int:
-    rows = list_runs(client, playbook=options.playbook, host=options.on, statuses=options.status, limit=options.limit)
+    with _schema_needed():
+        rows = list_runs(
+            client, playbook=options.playbook, host=options.on, statuses=options.status, limit=options.limit
+        )
     if options.format == "json":
         output.json(rows)
     elif options.format == "json-lines":
@@ -138,6 +152,20 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     else:
         _print_list(rows, output)
     return EXIT_OK
+
+
+@contextlib.contextmanager
+def _schema_needed() -> Generator[None, None, None]:
+    """Say of a database without the tables of playbook runs what it lacks."""
+    try:
+        yield
+    except QueryError as error:
+        if error.sqlstate not in SCHEMA_TOO_OLD:
+            raise
+        too_old = CommandError(TOO_OLD, EXIT_UNKNOWN)
+    else:
+        return
+    raise too_old
 
 
 def _csv_cell(value: object) -> str | None:
@@ -204,7 +232,8 @@ def run_show(options: argparse.Namespace, client: Client, output: Output) -> int
 
 
 def _find(client: Client, beginning: str) -> dict[str, Any]:
-    found = find_runs(client, beginning)
+    with _schema_needed():
+        found = find_runs(client, beginning)
     if len(found) > 1:
         raise CommandError(
             f"More than one run of a playbook begins with {beginning}: give more of its identifier.", EXIT_NO

@@ -44,7 +44,7 @@ KILLED = "The playbook's process ended without finishing it: it was killed, or i
 TOO_OLD = "The database's schema is too old for playbook runs: apply its pending migrations with playbooks/migrate.yml."
 _LOCKED = "another loader works on it"
 _BATCH_EVENTS = 2000
-_MOST_HOSTS = 100_000
+_MOST_HOSTS = 20_000
 _MOST_PROBLEMS = 50
 # Of a run elsewhere nobody can tell whether it goes on; a file without a first line may have been made just now.
 _SILENT_SECONDS = 7 * 86400
@@ -52,7 +52,8 @@ _EMPTY_SECONDS = 3600
 _POLL_SECONDS = 1.0
 _LONGEST_WAIT = 30.0
 _MOST_POLLS_OF_LOCK = 300
-_SCHEMA_TOO_OLD = ("42P01", "42703", "42883")
+# Undefined table, column, function.
+SCHEMA_TOO_OLD = ("42P01", "42703", "42883")
 
 
 class Left(NamedTuple):
@@ -229,6 +230,7 @@ class _Loader:
         self._progress = progress or (lambda: None)
         self._result = LoadResult()
         self._left: dict[str, str] = {}
+        self._runs: set[str] = set()
 
     def result(self) -> LoadResult:
         self._result.left = [Left(name, why) for name, why in self._left.items()]
@@ -333,9 +335,17 @@ class _Loader:
             self._leave(name, f"it cannot be read ({error.strerror})")
             self._problem(f"{name} was left in the spool: it cannot be read ({error.strerror}).")
         except (UnusableRunError, OtherRunError) as error:
-            run.file.set_aside()
-            self._problem(f"{name} was set aside as {name}{REJECTED}: {error}.")
+            self._set_aside(run.file, str(error))
         return True
+
+    def _set_aside(self, file: SpoolFile, why: str) -> None:
+        try:
+            file.set_aside()
+        except OSError as error:
+            self._leave(file.name, why)
+            self._problem(f"{file.name} cannot be set aside ({error.strerror}): {why}.")
+        else:
+            self._problem(f"{file.name} was set aside as {file.name}{REJECTED}: {why}.")
 
     def _load(self, run: _Run) -> bool:
         begin = run.read_begin()
@@ -384,7 +394,8 @@ class _Loader:
                 raise
             # Some line is what the database does not take: the others are.
             written = self._write_acceptable(run, begin)
-        self._result.runs += not run.is_begun
+        self._runs.add(run.id)
+        self._result.runs = len(self._runs)
         self._result.events += written.added
         self._result.closed += run.was_killed and written.ended
         run.is_begun, run.pending = True, []
@@ -431,7 +442,7 @@ def _sentence(error: MissionControlError) -> str:
     """What is said of an error, without the values that a server's detail may quote."""
     if not isinstance(error, QueryError):
         return str(error)
-    if error.sqlstate in _SCHEMA_TOO_OLD:
+    if error.sqlstate in SCHEMA_TOO_OLD:
         return TOO_OLD
     return f"The database takes no playbook runs: {error.reason} (SQLSTATE {error.sqlstate})."
 

@@ -79,8 +79,8 @@ def _last_seen(table: str) -> Field:
     )
 
 
-# Of the address of a playbook, which may be a whole path.
-_LONGEST_PLAYBOOK = 2000
+# Of a playbook, which may be a whole path, and of a host as an inventory calls it: what the database takes.
+_LONGEST_NAME = 2048
 _LABELS = json_object("labels", "Labels for selection.")
 _METADATA = (json_object("metadata", "Whatever else the source knows."),)
 
@@ -276,7 +276,7 @@ TASK_RUNS = Resource(
             "playbook",
             "Only those of this playbook.",
             condition="task_id = (SELECT t.id FROM tasks AS t WHERE t.playbook = %s)",
-            longest=_LONGEST_PLAYBOOK,
+            longest=_LONGEST_NAME,
         ),
         Parameter("created_after", "Only those queued at this time or later.", "date-time", "created_at >= %s"),
         Parameter("created_before", "Only those queued before this time.", "date-time", "created_at < %s"),
@@ -354,12 +354,13 @@ PLAYBOOK_RUNS = Resource(
     (("started_at", "date-time"), ("id", "uuid")),
     descending=True,
     filters=(
-        Parameter("playbook", "Only those of this playbook.", condition="playbook = %s", longest=_LONGEST_PLAYBOOK),
+        Parameter("playbook", "Only those of this playbook.", condition="playbook = %s", longest=_LONGEST_NAME),
         _one_of("status", enums.TaskRunStatus, "Only those of this status."),
         Parameter(
             "host",
             "Only those in which the host of this name took part.",
             condition="EXISTS (SELECT FROM playbook_run_hosts AS h WHERE h.task_run_id = id AND h.host_name = %s)",
+            longest=_LONGEST_NAME,
         ),
         Parameter("check_mode", "Only dry runs, or only others.", "boolean", "check_mode = %s"),
         Parameter("started_after", "Only those begun at this time or later.", "date-time", "started_at >= %s"),
@@ -405,7 +406,7 @@ PLAYBOOK_RUN_STEPS = Resource(
     filters=(
         _one_of("event", StepEvent, "Only those of this kind."),
         _one_of("outcome", StepOutcome, "Only results with this outcome."),
-        Parameter("host", "Only results of the host of this name.", condition="host = %s"),
+        Parameter("host", "Only results of the host of this name.", condition="host = %s", longest=_LONGEST_NAME),
     ),
     within=(PLAYBOOK_RUNS, "task_run_id"),
 )
