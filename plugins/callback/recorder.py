@@ -45,9 +45,11 @@ options:
     env:
       - name: MISSION_CONTROL_RECORDER_ENV_FILE
   password_file:
-    description: File with the password of the login. The default is where C(make site) keeps it.
+    description:
+      - File with the password of the login.
+      - Where neither this, O(url) nor O(env_file) is given, C(~/.config/mission_control/localhost/mission_control.password), where C(make site) keeps it.
+        No other server is sent that password.
     type: path
-    default: ~/.config/mission_control/localhost/mission_control.password
     ini:
       - section: mission_control_recorder
         key: password_file
@@ -82,7 +84,7 @@ options:
     env:
       - name: MISSION_CONTROL_RECORDER_INVENTORY_SOURCE
 requirements:
-  - psycopg or psycopg2 for the Python of C(ansible-playbook)
+  - psycopg2 for the Python of C(ansible-playbook)
 author:
   - Mission Control maintainers (@homelab)
 """
@@ -110,6 +112,8 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.processes 
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder import spool
 
 _LIBRARY = "ansible_collections.homelab.mission_control.plugins.module_utils"
+# Of the login at this machine's own server, and so of no other.
+_KEPT_PASSWORD = "~/.config/mission_control/localhost/mission_control.password"  # noqa: S105 - a path
 # A run that takes longer is loaded while it goes on.
 _SHORT_RUN = 2.0
 # What the loader needs of the environment. A login at another database stays here.
@@ -184,6 +188,8 @@ class CallbackModule(CallbackBase):
         else:
             atexit.register(self._end_early)
         options = {name: self.get_option(name) for name in _OPTIONS}
+        if not any(options[name] for name in ("url", "env_file", "password_file")):
+            options["password_file"] = os.path.expanduser(_KEPT_PASSWORD)
         self.run = _Run(os.path.abspath(playbook._file_name), options)
 
     @_harmless

@@ -102,6 +102,20 @@ def _place(settings):
     return None
 
 
+def _make_directory(what, settings):
+    # By its name it is known whose it is.
+    return tempfile.mkdtemp(prefix=f"mission-control-{what}-{os.getpid()}-", dir=_place(settings))
+
+
+def _remove_leftovers():
+    """What tests that were killed have left in memory, where nothing else ever clears up."""
+    for left in _MEMORY.glob("mission-control-*-*-*"):
+        pid = left.name.split("-")[3]
+        with contextlib.suppress(OSError):  # another process does the same
+            if time.time() - left.stat().st_mtime > 3600 and not os.path.exists(f"/proc/{pid}"):
+                shutil.rmtree(left)
+
+
 def _identity():
     """Whose processes the servers are: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
@@ -113,7 +127,8 @@ def _identity():
 @functools.cache
 def _new_data(bindir):
     """The data directory that initdb makes, once for each process of the tests: a copy of it takes a tenth of the time."""
-    directory = tempfile.mkdtemp(prefix="mission-control-initdb-", dir=_place(_SETTINGS))
+    _remove_leftovers()
+    directory = _make_directory("initdb", _SETTINGS)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     if _identity():
         os.chown(directory, _identity()["user"], _identity()["group"])
@@ -161,7 +176,7 @@ class ThrowawayCluster:
         return self._server.pid
 
     def __enter__(self):
-        self._directory = tempfile.mkdtemp(prefix="mission-control-pg-", dir=_place(self.settings))
+        self._directory = _make_directory("pg", self.settings)
         try:
             if self._identity:
                 os.chown(self._directory, self._identity["user"], self._identity["group"])
