@@ -75,8 +75,10 @@ def inputs(client):
             last_seen_at=NOW,
             gone_at=NOW,
         ),
-        models.CreateTask("Restart Plex", "system", "Why not", False, {"service": "plex"}, task.id),
+        models.CreateTask("Restart Plex", "system", "Why not", False, {"service": "plex"}, task.id, "homelab/plex.yml"),
         models.CreateTaskRun(task.id, "Restart it", "failed", "no such host", NOW, NOW),
+        models.CreatePlaybookRun(run.id, "nas", "sven", True, "2.21.5", "web*", ["a"], ["b", "c"], 1),
+        models.CreatePlaybookRunHost(run.id, "pve0", host.id, 1, 2, 3, 4, 5, 6, 7),
         models.CreateTaskEvent(run.id, 1, "log", ["any", {"json": True}], NOW),
         models.CreateArtifact(run.id, "file", "log.txt", "file:///log.txt", "done", "text/plain", 4, "ab" * 32),
         models.CreateProviderPrice(
