@@ -80,7 +80,8 @@ def main() -> None:
                 more = f"{100 * (statistics.median(used) / usual - 1):+5.1f} %" if usual else ""
                 print(
                     f"   {name:<24} {statistics.median(used):7.2f} ({min(used):.2f} to {max(used):.2f}) {more}, "
-                    f"on the clock {statistics.median(walls):6.2f}"
+                    f"on the clock {statistics.median(walls):6.2f}",
+                    flush=True,
                 )
         loaded = database.session("admin").row(LOADED)
         print(f"\n   In the database: {loaded['runs']} runs with {loaded['events']} events")

@@ -70,7 +70,7 @@ ansible.builtin.uri: {url: "http://user:VALUE@127.0.0.1:9/VALUE?token=VALUE", he
 ansible.builtin.get_url: {url: "http://127.0.0.1:9/VALUE", dest: "/nowhere/VALUE"}
 ansible.builtin.unarchive: {src: "/nowhere/VALUE.tar", dest: /nowhere/x}
 ansible.builtin.script: {cmd: "/nowhere/VALUE"}
-ansible.builtin.user: {name: "no/VALUE", home: "/nowhere/VALUE", password: "VALUE"}
+ansible.builtin.user: {name: "no:VALUE", home: "/nowhere/VALUE", password: "VALUE"}
 ansible.builtin.service: {name: "VALUE", state: started}
 ansible.builtin.wait_for: {path: "/nowhere/VALUE", timeout: 1, msg: "Waited for VALUE"}
 ansible.builtin.include_vars: {file: "/nowhere/VALUE.yml"}

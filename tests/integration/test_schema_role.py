@@ -44,7 +44,7 @@ WRONG_INPUTS = [
     ({"mission_control_postgresql_port": 1}, ", port 1 as postgres: "),
     ({"mission_control_database_name": "nowhere"}, "Cannot read the database nowhere"),
     ({"mission_control_database_owner_role": 'a"; DROP TABLE a; --'}, "mission_control_database_owner_role is "),
-    ({"mission_control_schema_site_directory": "/nowhere"}, "/nowhere cannot be read"),
+    ({"mission_control_schema_site_directory": "/dev/null/nowhere"}, "/dev/null/nowhere cannot be read"),
 ]
 
 

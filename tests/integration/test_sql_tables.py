@@ -120,6 +120,24 @@ BROKEN = [
         {"name": "b", "task_id": "00000000-0000-0000-0000-000000000000"},
         "fk_inventory_sources_task_id",
     ),
+    ("tasks", {"playbook": " "}, "ck_tasks_playbook"),
+    ("tasks", {"playbook": "homelab/site.yml"}, "uq_tasks_playbook"),
+    ("playbook_runs", {"tags": [None]}, "ck_playbook_runs_tags"),
+    ("playbook_runs", {"skip_tags": ["a", None]}, "ck_playbook_runs_skip_tags"),
+    ("playbook_runs", {"dropped_events": -1}, "ck_playbook_runs_dropped_events"),
+    ("playbook_runs", {"task_run_id": "00000000-0000-0000-0000-000000000000"}, "fk_playbook_runs_task_run_id"),
+    ("playbook_run_hosts", {"host_name": " "}, "ck_playbook_run_hosts_host_name"),
+    ("playbook_run_hosts", {"host_name": "b", "rescued": -1}, "ck_playbook_run_hosts_counts"),
+    (
+        "playbook_run_hosts",
+        {"host_name": "b", "host_id": "00000000-0000-0000-0000-000000000000"},
+        "fk_playbook_run_hosts_host_id",
+    ),
+    (
+        "playbook_run_hosts",
+        {"task_run_id": "00000000-0000-0000-0000-000000000000"},
+        "fk_playbook_run_hosts_task_run_id",
+    ),
     ("services", {"name": "b", "source": "s", "external_id": "taken"}, "uq_services_source_external_id"),
     ("hosts", {"name": "b"}, "uq_hosts_source_external_id"),
     ("hosts", {"name": "nas", "external_id": None}, "uq_hosts_type_cluster_name"),
@@ -143,6 +161,7 @@ def filled(shared_database):
     rows = fill_every_table(session)
     session.insert("services", name="other", source="s", external_id="taken")
     session.insert("hosts", name="nas", type="proxmox-node", cluster="home")
+    session.insert("tasks", title="homelab/site.yml", playbook="homelab/site.yml", created_by="somebody")
     return session, rows
 
 
