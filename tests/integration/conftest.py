@@ -52,7 +52,16 @@ def pytest_collection_modifyitems(items):
 
 
 # What starts processes of Ansible, of the command line or of a browser: too much for each version.
-_PROCESS_HELPERS = {"ad_hoc", "command", "host_plays", "page_examples", "playbook", "role_inputs", "selenium"}
+_PROCESS_HELPERS = {
+    "ad_hoc",
+    "command",
+    "host_plays",
+    "page_examples",
+    "playbook",
+    "recorder_plays",
+    "role_inputs",
+    "selenium",
+}
 # And what takes long without them, or asks little of the server.
 _ONE_VERSION_FILES = {
     "test_attack_inventory.py",
@@ -60,6 +69,7 @@ _ONE_VERSION_FILES = {
     "test_attack_module_inputs.py",
     "test_attack_writers.py",
     "test_ledger_genai_prices.py",
+    "test_recorder_load_kills.py",
     "test_service_openapi.py",
     "test_service_process.py",
 }
