@@ -7,6 +7,7 @@ import threading
 import uuid
 
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils import processes
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import LockTimeoutError, QueryError
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory import runs
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory import sync as writer
@@ -516,8 +517,7 @@ def test_what_a_dead_program_left_is_closed(lab, other, monkeypatch):
         )
     lab.session.run("UPDATE task_runs SET started_at = now() - interval '25 hours' WHERE id = %s", str(old))
     # It is a zombie until it is asked for.
-    while runs._start_ticks(process.pid) is not None:
-        pass
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert runs.close_abandoned(lab.client) == 2
     process.wait()
     assert runs.close_abandoned(lab.client) == 0
@@ -526,7 +526,7 @@ def test_what_a_dead_program_left_is_closed(lab, other, monkeypatch):
         **{str(dead): "failed", str(old): "failed"},
         **{str(alive): "running", str(elsewhere): "running", own["id"]: "running"},
     }
-    monkeypatch.setattr(runs, "_boot", lambda: "another")
+    monkeypatch.setattr(processes, "_boot", lambda: "another")
     assert runs.close_abandoned(lab.client) == 1
     assert lab.session.value("SELECT error FROM task_runs WHERE id = %s", str(alive)) == (
         "The program that worked on it ended without finishing it."
