@@ -14,7 +14,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load import load_spool
 from library_client import client_of
-from recorder_plays import WAIT_SECONDS, RecordedPlays, loaders_of, outcome_of, until
+from recorder_plays import RecordedPlays, loaders_of, outcome_of, until
 from secret_forms import leaks
 
 # Words, since what looks random is masked whatever it is. Each is made once.
@@ -271,15 +271,6 @@ SHORT = """
     - name: Fail
       ansible.builtin.fail: {msg: x}
 """
-WAITING = """
-- hosts: web1
-  gather_facts: false
-  tasks:
-    - name: Begin
-      ansible.builtin.debug: {msg: x}
-    - name: Wait
-      ansible.builtin.pause: {seconds: 120}
-"""
 
 
 def little_room():
@@ -321,14 +312,6 @@ def test_a_play_is_the_same_whatever_becomes_of_its_spool(plays):
     *others, most = sorted(run[-1].get("end", {}).get("dropped", -1) for run in runs)
     assert others == [-1, 0, 0, 0]
     assert most > 0
-
-
-def test_a_killed_run_leaves_whole_lines_and_no_end(plays):
-    process = plays.start(plays.write("wait.yml", WAITING))
-    until(lambda: any("Wait" in file.read_text(encoding="utf-8") for file in plays.files))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=WAIT_SECONDS)
-    assert all("end" not in line for line in plays.lines())
 
 
 def test_two_playbooks_of_one_command_are_two_runs_with_counts_of_their_own(plays):
