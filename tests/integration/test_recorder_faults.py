@@ -28,7 +28,7 @@ from restartable_cluster import RestartableCluster
 
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_RECORDER_KILLS", "3"))
 PLAYS_AT_ONCE = 32
-LOADER_SECONDS = 0.3
+LOADER_SECONDS = 0.15
 BEFORE_PLAYBOOK_RUNS = 10  # migrations
 HOSTS = [f"host{number}" for number in range(4)]
 SAY = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }}"}}
