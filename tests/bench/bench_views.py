@@ -37,7 +37,7 @@ UNUSED_INDEXES = (
 
 
 def main():
-    with ThrowawayCluster() as cluster:
+    with ThrowawayCluster(jit="on") as cluster:
         layer.create_roles(cluster)
         database = layer.create_database(cluster, "bench")
         layer.provision(database)
