@@ -159,7 +159,11 @@ def _of_all_turns(fields: Fields, own: list[Fields]) -> Fields:
         if whole[name] < count(fields, name):
             counts.contradict(name, {"the message": count(fields, name), "its iterations": whole[name]})
     if all(each.get("cache_creation") is not None for each in own):
-        whole["cache_creation"] = {
-            name: sum(count(part(each, "cache_creation"), name) for each in own) for name in _LIVES
-        }
+        lives = {name: sum(count(part(each, "cache_creation"), name) for each in own) for name in _LIVES}
+        said = {name: count(part(fields, "cache_creation"), name) for name in _LIVES}
+        if fields.get("cache_creation") is not None and sum(said.values()) >= sum(lives.values()) and said != lives:
+            counts.contradict(
+                "tokens written to the cache", {"the message": [*said.values()], "its iterations": [*lives.values()]}
+            )
+        whole["cache_creation"] = lives
     return whole

@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..buckets import FurtherUsage, ReportedUsage, UsageError
+from ..buckets import FurtherUsage, ReportedUsage, TokenBuckets, UsageError
 from . import counts
-from .counts import Fields, Keys, count, part
+from .counts import Fields, Keys, attribute, count, part
 
 _MODALITIES: Keys = {"text_tokens": None, "audio_tokens": None, "image_tokens": None, "video_tokens": None}
 _LIVES: Keys = {"ttl_30m_tokens": None, "ttl_12h_tokens": None}
@@ -107,7 +107,8 @@ def read_chat(fields: Fields, provider: str | None) -> ReportedUsage:
     """Usage of Chat Completions and embeddings, also that of DeepSeek, Moonshot, OpenRouter, LiteLLM and the like."""
     counts.refuse_unknown(fields, _CHAT, "OpenAI Chat Completions")
     for each in counts.parts(fields, "iterations"):
-        if each.get("type") not in ("message", "compaction", None) and count(each, "output_tokens"):
+        # LiteLLM sums up all of Claude's turns, whichever model each is of.
+        if each.get("type") not in ("message", "compaction", None):
             raise UsageError(
                 f"The usage holds tokens of another model (an iteration of the type {each.get('type')!r}), which has another price: "
                 "give the counts as TokenBuckets."
@@ -164,32 +165,36 @@ def read_tools(response: Any) -> tuple[FurtherUsage, ...]:
         response: the response of Responses or of the Images API, as a dict or as the SDK's object.
     """
     further = []
-    used, svg = counts.attribute(response, "tool_usage"), counts.attribute(response, "svg_usage")
-    image = counts.attribute(used, "image_gen")
+    image = attribute(attribute(response, "tool_usage"), "image_gen")
     if image is not None:
-        fields = counts.fields_of(image, "image_gen")
-        counts.refuse_unknown(fields, _IMAGE_TOOL, "OpenAI Responses")
-        cached = part(fields, "cached_tokens_details")
-        inputs = {
-            **part(fields, "input_tokens_details"),
-            "cached_tokens": fields.get("cached_tokens"),
-            "cached_tokens_details": {"image_tokens": cached.get("cached_image_tokens")} if cached else None,
-        }
-        plain = {name: value for name, value in fields.items() if not name.startswith("cached_tokens")}
-        buckets = _read_input_output(
-            {**plain, "input_tokens_details": inputs}, "input_tokens_details", "output_tokens_details"
-        ).buckets
+        buckets = _image_tool(counts.fields_of(image, "image_gen"))
         if buckets.total:
             further.append(FurtherUsage("image", _image_model(response), buckets))
-    if svg is not None:
-        fields = counts.fields_of(svg, "svg_usage")
-        counts.refuse_unknown(fields, _SVG, "OpenAI Images")
-        outputs = {"reasoning_tokens": fields.get("reasoning_tokens")}
-        plain = {name: fields.get(name) for name in ("input_tokens", "output_tokens", "total_tokens")}
-        buckets = _read_input_output({**plain, "details": outputs}, "", "details").buckets
-        if buckets.total:
-            further.append(FurtherUsage("svg", str(fields.get("model")), buckets))
+    output = attribute(response, "output")
+    for holder in (response, *(output if isinstance(output, (list, tuple)) else ())):
+        svg = attribute(holder, "svg_usage")
+        if svg is not None:
+            fields = counts.fields_of(svg, "svg_usage")
+            counts.refuse_unknown(fields, _SVG, "OpenAI Images")
+            outputs = {"reasoning_tokens": fields.get("reasoning_tokens")}
+            sums = {name: fields.get(name) for name in ("input_tokens", "output_tokens", "total_tokens")}
+            buckets = _read_input_output({**sums, "outputs": outputs}, "inputs", "outputs").buckets
+            if buckets.total:
+                further.append(FurtherUsage("svg", str(fields.get("model")), buckets))
     return tuple(further)
+
+
+def _image_tool(fields: Fields) -> TokenBuckets:
+    """Usage of the tool that generates images, which has its cached tokens beside the details of its input."""
+    counts.refuse_unknown(fields, _IMAGE_TOOL, "OpenAI Responses")
+    cached = part(fields, "cached_tokens_details")
+    split = {modality: cached.get(f"cached_{modality}") for modality in ("text_tokens", "image_tokens")}
+    inputs = {
+        **part(fields, "input_tokens_details"),
+        "cached_tokens": fields.get("cached_tokens"),
+        "cached_tokens_details": split if cached else None,
+    }
+    return _read_input_output({**fields, "inputs": inputs}, "inputs", "output_tokens_details").buckets
 
 
 def _read_input_output(fields: Fields, input_details: str, output_details: str) -> ReportedUsage:
@@ -288,11 +293,11 @@ def _written(fields: Fields, inputs: Fields) -> dict[str, int]:
 
 def _image_model(response: Any) -> str:
     """The model of the response's one tool for images, which the usage of the tool does not name."""
-    tools = counts.attribute(response, "tools")
+    tools = attribute(response, "tools")
     models = {
-        counts.attribute(tool, "model")
+        attribute(tool, "model")
         for tool in (tools if isinstance(tools, (list, tuple)) else ())
-        if counts.attribute(tool, "type") == "image_generation"
+        if attribute(tool, "type") == "image_generation"
     }
     if len(models) != 1 or models == {None}:
         raise UsageError(
