@@ -679,6 +679,10 @@ def test_buckets_pass_as_they_are():
     [
         ({}, "The usage is of no known form: it has no keys."),
         ({"usage": {"input_tokens": 1}}, "The usage is not complete: output_tokens is missing, it has input_tokens."),
+        (
+            {"id": "chatcmpl-1", "usage": None},
+            "The response holds no usage: a stream has it only at its end, and of some providers only if it is asked for.",
+        ),
         (7, "usage must be a dict or an object with attributes, not int."),
         (None, "usage must be a dict or an object with attributes, not NoneType."),
         (
