@@ -199,8 +199,6 @@ def _image_tool(fields: Fields) -> TokenBuckets:
 
 def _read_input_output(fields: Fields, input_details: str, output_details: str) -> ReportedUsage:
     inputs, outputs = part(fields, input_details), part(fields, output_details)
-    for name, details in (("input_tokens", inputs), ("output_tokens", outputs)):
-        _adds_up(name, count(fields, name), details)
     if counts.has(inputs, "image_tokens") and not counts.has(inputs, "cached_tokens") and not outputs:
         # The Images API names the parts of its output only since it can hold text.
         outputs = {"image_tokens": fields.get("output_tokens")}
@@ -221,14 +219,20 @@ def _read_input_output(fields: Fields, input_details: str, output_details: str) 
 def _read(fields: Fields, of: _Counts, provider: str | None = None) -> ReportedUsage:
     # An embedding has no completion.
     counts.needed(fields, of.prompt)
-    ((name, reasoning),) = of.reasoning.items()
+    ((reasoning_name, reasoning),) = of.reasoning.items()
     rest = count(fields, of.prompt) + count(fields, of.completion)
     if provider == "gemini" and not reasoning and counts.has(fields, "total_tokens"):
         # Gemini's address for OpenAI's clients shows reasoning in the total alone.
         reasoning = max(count(fields, "total_tokens") - rest, 0)
     beside = counts.reasoning_is_beside(fields, "total_tokens", {of.prompt, of.completion}, reasoning, usually=False)
     split = part(of.inputs, "cached_tokens_details")
-    _adds_up("cached tokens", sum(of.cached.values()), split)
+    for name, whole, details in (
+        (of.prompt, count(fields, of.prompt), of.inputs),
+        (of.completion, count(fields, of.completion), of.outputs),
+        ("cached_tokens", sum(of.cached.values()), split),
+    ):
+        if details:
+            counts.without(name, whole, {modality: count(details, modality) for modality in _MODALITIES})
     prompt = counts.input_buckets(
         of.prompt,
         count(fields, of.prompt),
@@ -242,19 +246,12 @@ def _read(fields: Fields, of: _Counts, provider: str | None = None) -> ReportedU
     answer = counts.output_buckets(
         of.completion,
         count(fields, of.completion),
-        reasoning={name: reasoning},
+        reasoning={reasoning_name: reasoning},
         beside=beside,
         audio=count(of.outputs, "audio_tokens"),
         image=count(of.outputs, "image_tokens"),
     )
     return ReportedUsage(prompt + answer)
-
-
-def _adds_up(name: str, whole: int, split: Fields) -> None:
-    """An error if a split by modality, where it has text, is not that of the whole."""
-    told = {modality: count(split, modality) for modality in _MODALITIES}
-    if told["text_tokens"] and sum(told.values()) != whole:
-        counts.contradict(name, {"all": whole, **told})
 
 
 def _cached(fields: Fields, inputs: Fields) -> int:
