@@ -134,6 +134,12 @@ repeatable_script:
   description: One script that applies the repeatable files and price lists; empty when none is pending.
   returned: success
   type: str
+fill_statements:
+  description: Statements, to be executed after all but the last of C(history_statements), that compute costs of usage whose prices have become
+    known; the last returns their number in a column C(filled).
+  returned: success
+  type: list
+  elements: str
 status:
   description: The state of every migration, as lines of a table.
   returned: success

@@ -54,7 +54,7 @@ def parsed(text):
 
 
 def seed_prices():
-    return parsed(read_sql("seed/provider_pricing.yml"))
+    return parsed(read_sql("seed/provider_pricing.yml"))["prices"]
 
 
 def wanted(name):

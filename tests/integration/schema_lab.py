@@ -28,7 +28,7 @@ MINIMAL = {
         LANGUAGE sql SET search_path FROM CURRENT AS $$ SELECT jsonb_array_length(prices) $$;
         """,
     "repeatable/002_view.sql": "CREATE OR REPLACE VIEW answer AS SELECT 41 AS answer;",
-    "seed/provider_pricing.yml": "[]\n",
+    "seed/provider_pricing.yml": "prices: []\n",
     "privileges.yml": "defaults: {tables: {}, sequences: {}, functions: {}}\nobjects: []\n",
 }
 
@@ -95,7 +95,7 @@ class SchemaLab:
             user,
             settings=replace(layer.SETTINGS, lock_timeout_ms=lock_timeout_ms),
             repeatables=read_repeatables(str(self.sql / "repeatable")),
-            seed_prices=yaml.safe_load((self.sql / "seed/provider_pricing.yml").read_text(encoding="utf-8")),
+            seed_prices=yaml.safe_load((self.sql / "seed/provider_pricing.yml").read_text(encoding="utf-8"))["prices"],
             privileges=(self.sql / "privileges.yml").read_text(encoding="utf-8"),
         )
 

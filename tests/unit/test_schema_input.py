@@ -22,6 +22,7 @@ GOOD = {
     "mission_control_database_audit_role": "mission_control_audit",
     "mission_control_schema_site_directory": "",
     "mission_control_schema_prices": [PRICE],
+    "mission_control_schema_budgets": [],
     "mission_control_schema_lock_timeout": 5000,
     "mission_control_schema_wait": 120,
     "mission_control_schema_dump_directory": "",
@@ -86,7 +87,7 @@ def test_prices_that_are_good(more):
 
 def test_the_prices_that_the_collection_brings_are_good():
     with open(SEED, encoding="utf-8") as file:
-        assert judge({**GOOD, f"{PREFIX}prices": safe_load(file)}) == ""
+        assert judge({**GOOD, f"{PREFIX}prices": safe_load(file)["prices"]}) == ""
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,18 @@ def repeatable_script(
     return "\n;\n".join(parts) + "\n"
 
 
+def fill_statements(settings: RunnerSettings) -> list[str]:
+    """Statements that compute costs which have become known, after those of `history_statements` but the last; the last returns `filled`."""
+    fill = settings.named("our_schema.fill_unpriced_token_usage()")
+    # A function of the owner hands nothing over to the administrator but this text.
+    body = f"SELECT pg_catalog.set_config('mission_control.filled', {fill}::text, false)"
+    return [
+        f"SELECT pg_temp.require_trusted_schema({_names(settings)})",
+        _repeatable_call(settings.owner_role, "fill_unpriced_token_usage", body, settings),
+        "SELECT current_setting('mission_control.filled')::bigint AS filled",
+    ]
+
+
 def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
     """What the recorded grants belong to: the text that declares them, and every file that makes objects."""
     return checksum("\n".join([privileges, *(f"{file.name} {file.checksum}" for file in files)]))

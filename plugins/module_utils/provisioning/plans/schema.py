@@ -22,6 +22,7 @@ from ...schema.runner import (
     GRANTS,
     PriceList,
     RunnerSettings,
+    fill_statements,
     grants_checksum,
     history_statements,
     migration_batches,
@@ -77,6 +78,7 @@ def plan_schema(
         "batches": [],
         "run_id": str(uuid.uuid4()),
         "repeatable_script": "",
+        "fill_statements": fill_statements(settings),
         "status": [],
     }
     try:
