@@ -85,7 +85,7 @@ DATES = [datetime.date(2024, 5, 13), datetime.date(2025, 8, 7), datetime.date(20
 LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
-class NotLoaded(Exception):
+class NotLoadedError(Exception):
     """Why a model cannot be in the list, as a part of a sentence."""
 
 
@@ -98,7 +98,7 @@ def price_entries(provider, their_provider, known_names):
         try:
             names = names_of(their_provider, model, [name for name in found if found[name] is model])
             periods = [(mode, *period) for mode in ("standard", *CONTEXTS) for period in periods_of(model, mode)]
-        except NotLoaded as reason:
+        except NotLoadedError as reason:
             left_out[model.id] = str(reason)
             continue
         for dated, group in names:
@@ -127,7 +127,7 @@ def names_of(their_provider, model, known):
     # The name that genai-prices gives the model comes first.
     names = sorted({*known, *own}, key=lambda name: (name != model.id, name))
     if not names:
-        raise NotLoaded("under names that are known in part only, such as those of fine-tuned models")
+        raise NotLoadedError("under names that are known in part only, such as those of fine-tuned models")
     any_date = [name for name in names if takes_dates(their_provider, name, model)]
     # A dated name needs no mention where the same name takes any date.
     exact = [name for name in names if name not in any_date and undated(name) not in any_date]
@@ -136,7 +136,11 @@ def names_of(their_provider, model, known):
 
 def own_names(model):
     """What the model's rules say is a whole name of it, and its id where that can be one."""
-    return {name for name in (model.id, *(clause.equals.lower() for clause in clauses(model.match, ClauseEquals))) if name[-1] != "-"}
+    return {
+        name
+        for name in (model.id, *(clause.equals.lower() for clause in clauses(model.match, ClauseEquals)))
+        if name[-1] != "-"
+    }
 
 
 def is_name(text):
@@ -176,7 +180,7 @@ def periods_of(model, mode):
     conditions = [*(model.prices if isinstance(model.prices, list) else ()), *variants]
     constraints = [each.constraint for each in conditions if each.constraint is not None]
     if not all(isinstance(each, StartDateConstraint) for each in constraints):
-        raise NotLoaded("by the time of day")
+        raise NotLoadedError("by the time of day")
     starts = sorted({each.start_date for each in constraints})
     starts = [datetime.datetime.combine(day, datetime.time(), datetime.timezone.utc) for day in starts]
     spans = []
@@ -195,22 +199,25 @@ def tier_prices(price):
     """Bound and prices of each tier of a price of genai-prices, the prices by our buckets."""
     theirs = {key.removesuffix("_mtok"): value for key, value in vars(price).items() if value is not None}
     for key in theirs.keys() - LOADABLE - FEES:
-        raise NotLoaded(OTHER_UNITS.get(key, f"by {key}"))
+        raise NotLoadedError(OTHER_UNITS.get(key, f"by {key}"))
     bounds = {tier.start for value in theirs.values() if isinstance(value, TieredPrices) for tier in value.tiers}
-    return [(bound, bucket_prices({key: at_bound(value, bound) for key, value in theirs.items()})) for bound in sorted({0, *bounds})]
+    return [
+        (bound, bucket_prices({key: at_bound(value, bound) for key, value in theirs.items()}))
+        for bound in sorted({0, *bounds})
+    ]
 
 
 def at_bound(value, bound):
     """What is charged above a number of input tokens; 0: what is charged at first."""
     if not isinstance(value, TieredPrices):
         return value
-    return next((tier.price for tier in reversed(value.tiers) if 0 < bound and tier.start <= bound), value.base)
+    return next((tier.price for tier in reversed(value.tiers) if bound > 0 and tier.start <= bound), value.base)
 
 
 def bucket_prices(theirs):
     """Our prices of the buckets that are not billed as a more general one anyway, as text."""
     if "input" not in theirs and any(key not in FEES for key in theirs):
-        raise NotLoaded("by nothing that the ledger counts")
+        raise NotLoadedError("by nothing that the ledger counts")
     charged, entry = {}, {}
     for bucket, (name, general) in BUCKETS.items():
         found = next((theirs[each] for each in (name, *MORE_GENERAL.get(name, ())) if each in theirs), Decimal(0))
@@ -224,7 +231,7 @@ def amount(price):
     """USD per 1,000,000 tokens, rid of what floating-point numbers at the source have left."""
     exact = Context(prec=12).plus(price).normalize()
     if exact != round(exact, 6):
-        raise NotLoaded("with more than 6 decimals")
+        raise NotLoadedError("with more than 6 decimals")
     return f"{exact:f}"
 
 
@@ -282,7 +289,12 @@ def render():
         # Bedrock puts regions before the names.
         if provider.id != "aws"
         for model in provider.models
-        for kind, field in ((ClauseEquals, "equals"), (ClauseStartsWith, "starts_with"), (ClauseContains, "contains"), (ClauseEndsWith, "ends_with"))
+        for kind, field in (
+            (ClauseEquals, "equals"),
+            (ClauseStartsWith, "starts_with"),
+            (ClauseContains, "contains"),
+            (ClauseEndsWith, "ends_with"),
+        )
         for text in (model.id, *(getattr(clause, field) for clause in clauses(model.match, kind)))
     }
     entries, left_out = list(BY_HAND["prices"]), {}

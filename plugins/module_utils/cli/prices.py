@@ -51,7 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     complete_with(mode, lambda _typed: get_args(BillingMode))
     parser.add_argument(
-        "--at", metavar="TIME", type=_time, help="a day or a time, in UTC where it says no zone: 2026-03-29T12:00+02:00 (now)"
+        "--at",
+        metavar="TIME",
+        type=_time,
+        help="a day or a time, in UTC where it says no zone: 2026-03-29T12:00+02:00 (now)",
     )
     add_format_options(parser, "json", "csv")
 

@@ -59,8 +59,17 @@ def check_prices(probe: Probe) -> Check:
         return Check("prices", "warn", f"{'. '.join(problems)}.", data)
     if hidden is not None:
         return Check("prices", hidden.status, hidden.message, data)
-    which = f"The prices are those of {data['source']}, read on {data['read_on']}" if rows else "No price list of the collection is in force"
-    return Check("prices", "pass", f"{which}; {number(data['unpriced_calls'], 'call')} of the last 30 days without a price.", data)
+    which = (
+        f"The prices are those of {data['source']}, read on {data['read_on']}"
+        if rows
+        else "No price list of the collection is in force"
+    )
+    return Check(
+        "prices",
+        "pass",
+        f"{which}; {number(data['unpriced_calls'], 'call')} of the last 30 days without a price.",
+        data,
+    )
 
 
 def _without_price(calls: int, unpriced: Sequence[Row]) -> str:

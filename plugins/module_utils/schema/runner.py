@@ -143,7 +143,9 @@ class PriceList:
         statements = f"{apply}({quote_literal(self.text)}::jsonb, {origin}::text)"
         if self.source:
             note = settings.named("SELECT our_schema.note_price_list")
-            statements += f";\n{note}({origin}::text, {quote_literal(self.source)}::text, {quote_literal(self.read_on)}::date)"
+            statements += (
+                f";\n{note}({origin}::text, {quote_literal(self.source)}::text, {quote_literal(self.read_on)}::date)"
+            )
         return statements
 
 
