@@ -34,7 +34,8 @@ def ledger_changes(
         wanted = quote_literal(json.dumps([_entry(each) for each in budgets], ensure_ascii=False))
         apply = settings.named("SELECT our_schema.apply_llm_budgets")
         changes.append((lines, ("budgets", f"{apply}({wanted}::jsonb)")))
-    if state is not None and state["time_zone"] != state["reporting_time_zone"]:
+    # None: they were never summed up, which the functions do when they are applied.
+    if state is not None and state["time_zone"] not in (None, state["reporting_time_zone"]):
         line = f"days of the token usage, in the time zone {state['reporting_time_zone']}"
         changes.append(([line], (line, settings.named("SELECT our_schema.rebuild_token_usage_days()"))))
     return changes
