@@ -2,7 +2,7 @@
 
 from genai_prices_comparison import compare
 
-USAGES = 50_000
+USAGES = 40_000
 
 
 def test_costs_agree_to_the_last_decimal(shared_database):

@@ -114,19 +114,19 @@ def plan_schema(
         result["grants_statements"] = record_grants_statements(session_sql, digest, settings, run_id)
     result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]
     if repeatable:
-        lists = [_with_entries(each, seed) if each.origin == "seed" else each for each in price_lists]
+        lists = [read_price_list(seed) if each.origin == "seed" else each for each in price_lists]
         more = [statement for _lines, statement in changes]
         result["repeatable_script"] = repeatable_script(session_sql, bundle, repeatables, lists, settings, run_id, more)
     return result
 
 
-def _with_entries(seed: PriceList, text: str) -> PriceList:
-    """The collection's price list with what its file holds. Reading it takes longer than the rest of a plan, so it is done only where needed."""
+def read_price_list(text: str) -> PriceList:
+    """The collection's price list, from the text of its file. It takes longer than the rest of a plan, so it is done only where needed."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     content = yaml.load(text, loader)  # noqa: S506 (both are safe)
-    return PriceList("seed", content["prices"], content.get("source", ""), content.get("read_on", ""), seed.digest)
+    return PriceList("seed", content["prices"], content.get("source", ""), content.get("read_on", ""), checksum(text))
 
 
 def _read(*path: str) -> str:
