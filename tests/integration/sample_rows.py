@@ -104,6 +104,8 @@ _ROWS = {
         "source": "import",
         "external_id": "u1",
     },
+    # Which only the owner writes.
+    "price_lists": {"origin": "user", "source": "their page", "read_on": "2026-11-01"},
     "llm_budgets": {"name": "homelab", "amount_usd": "20", "project": "homelab"},
     "usage_import_files": {
         "source": "claude-code",
