@@ -60,7 +60,14 @@ def plays(cluster, databases, tmp_path_factory):
     first = run_on_hosts(PLAYBOOK, hosts, home=home)
     filled = reader.rows(costs)
     second = run_on_hosts(PLAYBOOK, hosts[:1], home=home)
-    return {"dry": dry[0], "first": first[0], "behind": first[1], "second": second[0], "untouched": untouched, "filled": filled}
+    return {
+        "dry": dry[0],
+        "first": first[0],
+        "behind": first[1],
+        "second": second[0],
+        "untouched": untouched,
+        "filled": filled,
+    }
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_not(plays):

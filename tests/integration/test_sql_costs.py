@@ -1,4 +1,4 @@
-"""What usage costs: against Decimal, against genai-prices, frozen, and filled in later."""
+"""What usage costs: against Decimal, frozen, and filled in later."""
 
 import datetime
 import typing
