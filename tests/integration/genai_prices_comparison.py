@@ -1,5 +1,6 @@
 """Random usage of every model of the price list, as the server prices it and as genai-prices does."""
 
+import itertools
 import random
 from collections import defaultdict
 from datetime import date, datetime, timedelta, timezone
@@ -119,38 +120,38 @@ def expected_cost(models, provider, model, mode, moment, counts):
 
 
 def random_usage(models, chance):
+    """Provider, model, billing mode, moment and tokens of our buckets of a usage, and what genai-prices charges for it."""
     key = chance.choice(models.keys)
     provider, model = key
-    counts = split(chance, models.total(chance, key), len(INPUTS)) + split(
-        chance, chance.randrange(60_000), len(OUTPUTS)
-    )
-    return (
-        provider,
-        models.name(chance, provider, model),
-        chance.choice(sorted(models.modes[key])),
-        models.moment(chance, key),
-        counts,
-    )
+    mode, moment = chance.choice(sorted(models.modes[key])), models.moment(chance, key)
+    name = models.name(chance, provider, model)
+    counts = split(chance, models.total(chance, key), len(INPUTS))
+    counts += split(chance, chance.randrange(60_000), len(OUTPUTS))
+    return provider, name, mode, moment, counts, expected_cost(models, provider, name, mode, moment, counts)
 
 
-def compare(session, number, seed):
+def random_usages(number, seed):
+    models, chance = PricedModels(), random.Random(seed)
+    for _ in range(number):
+        yield random_usage(models, chance)
+
+
+def compare(session, usages):
     """Record usage and return what the two disagree about, and the ids of the prices that were used.
 
     Nothing stays in the database.
     """
-    models, chance = PricedModels(), random.Random(seed)
-    disagreements, prices = [], set()
-    for begin in range(0, number, _ROWS):
-        usages = [random_usage(models, chance) for _ in range(min(_ROWS, number - begin))]
-        columns = [list(column) for column in zip(*(usage[:4] for usage in usages))]
-        columns += [list(column) for column in zip(*(usage[4] for usage in usages))]
+    disagreements, prices, usages = [], set(), iter(usages)
+    while chunk := list(itertools.islice(usages, _ROWS)):
+        columns = [list(column) for column in zip(*(usage[:4] for usage in chunk))]
+        columns += [list(column) for column in zip(*(usage[4] for usage in chunk))]
         session.run("BEGIN")
         rows = session.rows(_INSERT, *columns)
         session.run("ROLLBACK")
         rows.sort(key=lambda row: row["id"])
-        for row, usage in zip(rows, usages, strict=True):
+        for row, usage in zip(rows, chunk, strict=True):
             assert (row["provider"], row["model"], row["billing_mode"]) == usage[:3]
             prices.add(row["price_id"])
-            if row["estimated_cost_usd"] != expected_cost(models, *usage):
+            if row["estimated_cost_usd"] != usage[5]:
                 disagreements.append((usage, row["estimated_cost_usd"]))
     return disagreements, prices

@@ -3,7 +3,7 @@
 import os
 import random
 
-from genai_prices_comparison import compare
+from genai_prices_comparison import compare, random_usages
 
 USAGES = int(os.environ.get("MISSION_CONTROL_ATTACK_USAGES", "1000000"))
 SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(2**32))
@@ -11,6 +11,6 @@ SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(2**
 
 def test_costs_agree_to_the_last_decimal(shared_database):
     print(f"\nMISSION_CONTROL_ATTACK_SEED={SEED}")
-    disagreements, prices = compare(shared_database.session("application"), USAGES, SEED)
+    disagreements, prices = compare(shared_database.session("application"), random_usages(USAGES, SEED))
     assert (disagreements[:3], SEED) == ([], SEED)
     assert len(prices) > 1000
