@@ -72,6 +72,13 @@ def check_prices(probe: Probe) -> Check:
     )
 
 
+def without_models(check: Check) -> str:
+    """The message of a check that found calls without a price, for whoever is not to know the names of models."""
+    data = check.data
+    text = f"{number(data['unpriced_calls'], 'call')} of the last 30 days without a price."
+    return f"The prices were read from {data['source']} {data['age_days']} days ago; {text}" if data["source"] else text
+
+
 def _without_price(calls: int, unpriced: Sequence[Row]) -> str:
     """The end of a sentence that names the models and what to do about them."""
     names = [
