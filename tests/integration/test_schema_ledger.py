@@ -104,16 +104,16 @@ def test_budgets_of_others_stay_and_are_not_taken_over(run, budgets):
 
 def test_the_list_in_force_is_noted(run):
     reader = run.database.session("readonly")
-    noted = "SELECT origin, source, read_on::text AS read_on, applied_at FROM price_lists"
-    before = reader.row(noted)
-    seed = layer.seed_list()
-    assert (before["origin"], before["source"], before["read_on"]) == ("seed", seed.source, seed.read_on)
-    assert set(reader.values("SELECT DISTINCT source FROM provider_pricing WHERE provider = 'claude'")) == {seed.source}
-    run.database.session().run("UPDATE schema_repeatables SET checksum = 'x' WHERE name = 'prices:seed'")
+    noted = "SELECT origin, source, read_on::text AS read_on FROM price_lists"
     prices = reader.rows("SELECT * FROM provider_pricing ORDER BY id")
+    admin = run.database.session()
+    admin.run("UPDATE price_lists SET source = 'an older one', read_on = '2026-01-01'")
+    admin.run("UPDATE schema_repeatables SET checksum = 'x' WHERE name = 'prices:seed'")
     assert run.apply() == ["prices:seed"]
     assert reader.rows("SELECT * FROM provider_pricing ORDER BY id") == prices
-    assert reader.row(noted) == before
+    seed = layer.seed_list()
+    assert reader.row(noted) == {"origin": "seed", "source": seed.source, "read_on": seed.read_on}
+    assert set(reader.values("SELECT DISTINCT source FROM provider_pricing WHERE provider = 'claude'")) == {seed.source}
 
 
 def test_the_collections_list_may_be_left_out(run):
