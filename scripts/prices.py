@@ -129,8 +129,8 @@ def names_of(their_provider, model, known):
     if not names:
         raise NotLoadedError("under names that are known in part only, such as those of fine-tuned models")
     any_date = [name for name in names if takes_dates(their_provider, name, model)]
-    # A dated name needs no mention where the same name takes any date.
-    exact = [name for name in names if name not in any_date and undated(name) not in any_date]
+    # Names with a date are listed too: a price that was applied before its name took any date does so from then on only.
+    exact = [name for name in names if name not in any_date]
     return [(dated, group) for dated, group in ((True, any_date), (False, exact)) if group]
 
 
