@@ -56,6 +56,7 @@ def test_there_are_the_commands():
         " workloads",
         " query",
         " usage",
+        " import",
         " audit",
         " audit verify",
         " audit head",

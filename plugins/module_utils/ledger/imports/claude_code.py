@@ -1,0 +1,212 @@
+# Copyright: Mission Control maintainers
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The transcripts of Claude Code: a file for each session, a line for each block of a message.
+
+Each line of a message has the usage of the whole message as it is by then, and sessions that are resumed, forked or summarised
+repeat lines of others. So a message counts once, by its own identifier whatever the session, and what its last line says.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..usage import UsageError, read_usage
+from .calls import (
+    Bodies,
+    ImportedCall,
+    ImportOptions,
+    LineError,
+    Refusal,
+    directory_name,
+    identifier,
+    model_name,
+    moment,
+    parse_object,
+)
+from .files import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Union
+
+    from .files import Line, SourceFile
+
+    Item = Union[ImportedCall, Refusal]
+
+ENDINGS = (".jsonl",)
+SUMMARY = "transcripts of Claude Code ($CLAUDE_CONFIG_DIR/projects, else ~/.claude/projects)"
+# Lines of a message are near each other: of more messages than these the oldest gets none any more.
+_OPEN = 64
+# What Claude Code writes where there was no answer.
+_NO_MODEL = "<synthetic>"
+
+
+def default_paths() -> list[str]:
+    given = os.environ.get("CLAUDE_CONFIG_DIR", "")
+    # The tools around Claude Code take several, with commas.
+    roots = [root.strip() for root in given.split(",") if root.strip()] or ["~/.claude", "~/.config/claude"]
+    return [os.path.join(root, "projects") for root in roots]
+
+
+@dataclass
+class _Message:
+    """What the lines of a message say so far; `place` is before its first line, `line` the number of its last."""
+
+    place: Place
+    at: str
+    line: int
+    told: dict[str, Any]
+    texts: list[str]
+    prompt: Any
+
+    @property
+    def is_complete(self) -> bool:
+        return self.told["message"].get("stop_reason") is not None
+
+
+class Reader:
+    """Reads the calls of a transcript.
+
+    Attributes:
+        place: where a next import goes on when all that was given out is stored.
+        state: empty; all of a message stands in its lines.
+        held_back: messages without an end, which may get one; only of a file that somebody may be writing.
+    """
+
+    def __init__(
+        self, file: SourceFile, place: Place, _state: dict[str, Any], options: ImportOptions, whole: bool
+    ) -> None:
+        """Read from a place on.
+
+        Args:
+            whole: nobody writes to the file any more, so that a message without an end is given out as it is.
+        """
+        self.state: dict[str, Any] = {}
+        self.held_back = 0
+        self._file = file
+        self._start = place
+        self._options = options
+        self._whole = whole
+        self._open: dict[str, _Message] = {}
+        self._held_from: Place | None = None
+        self._prompt: Any = None
+
+    @property
+    def place(self) -> Place:
+        starts = [message.place for message in self._open.values()]
+        if self._held_from is not None:
+            starts.append(self._held_from)
+        return min(starts, default=self._file.end)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """What belongs together: rows of one message are stored together or not at all."""
+        wants_bodies = self._options.bodies != "none"
+        latest: str | None = None
+        for line in self._file.lines(self._start):
+            text = line.text
+            if text is None:
+                yield [Refusal(line.number, "It is too long to be read.")]
+                continue
+            if b'"usage"' not in text or b'"assistant"' not in text:
+                if wants_bodies and b'"user"' in text:
+                    self._note_prompt(text)
+                continue
+            try:
+                told = parse_object(text)
+                key = self._key(told)
+                if key is None:
+                    continue
+                at = moment(told.get("timestamp"))
+            except LineError as error:
+                yield [Refusal(line.number, str(error))]
+                continue
+            self._add(key, told, at, line)
+            # A complete message is given out when another one begins: the lines of its other blocks come first.
+            if latest is not None and latest != key and latest in self._open and self._open[latest].is_complete:
+                yield self._close(latest)
+            latest = key
+            if len(self._open) > _OPEN:
+                yield self._let_go(next(iter(self._open)))
+        for key in list(self._open):
+            if self._whole or self._open[key].is_complete:
+                yield self._close(key)
+            else:
+                self.held_back += 1
+
+    def _key(self, told: dict[str, Any]) -> str | None:
+        """What the message is called; None for a line that is no call."""
+        message = told.get("message")
+        if told.get("type") != "assistant" or not isinstance(message, dict) or message.get("usage") is None:
+            return None
+        if message.get("model") == _NO_MODEL or told.get("isApiErrorMessage"):
+            return None
+        if message.get("id") is not None:
+            return identifier(message["id"], "message.id")
+        # The first versions wrote none.
+        name = "requestId" if told.get("requestId") is not None else "uuid"
+        return identifier(told.get(name), name)
+
+    def _add(self, key: str, told: dict[str, Any], at: str, line: Line) -> None:
+        message = self._open.get(key)
+        if message is None:
+            place = Place(line.start, line.number - 1)
+            message = self._open[key] = _Message(place, at, line.number, told, [], self._prompt)
+            self._prompt = None
+        elif message.is_complete and told["message"].get("stop_reason") is None:
+            # A copy of its beginning.
+            return
+        message.told, message.line = told, line.number
+        if self._options.bodies != "none":
+            message.texts += _texts(told["message"].get("content"))
+
+    def _let_go(self, key: str) -> list[Item]:
+        message = self._open[key]
+        if self._whole or message.is_complete:
+            return self._close(key)
+        del self._open[key]
+        self.held_back += 1
+        self._held_from = min(self._held_from or message.place, message.place)
+        return []
+
+    def _close(self, key: str) -> list[Item]:
+        message = self._open.pop(key)
+        told = message.told["message"]
+        try:
+            return self._options.calls(
+                key,
+                message.at,
+                "claude",
+                model_name(told.get("model")),
+                read_usage(told["usage"], "claude"),
+                project=directory_name(message.told.get("cwd")),
+                agent="claude-code",
+                bodies=self._bodies(message),
+            )
+        except (LineError, UsageError) as error:
+            return [Refusal(message.line, str(error))]
+
+    def _bodies(self, message: _Message) -> Bodies | None:
+        if self._options.bodies == "none":
+            return None
+        reason = message.told["message"].get("stop_reason")
+        content = "\n".join(message.texts) or None
+        return Bodies(message.prompt, content, reason if isinstance(reason, str) else None)
+
+    def _note_prompt(self, text: bytes) -> None:
+        """Keep what a user, or a tool, said before the next message."""
+        try:
+            told = parse_object(text)
+        except LineError:
+            return
+        message = told.get("message")
+        if told.get("type") == "user" and isinstance(message, dict):
+            self._prompt = [{"role": "user", "content": message.get("content")}]
+
+
+def _texts(content: object) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    blocks = content if isinstance(content, list) else []
+    return [block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str)]
