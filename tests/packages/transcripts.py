@@ -13,7 +13,7 @@ def claude_line(key="msg_1", output=50, stop="end_turn", *, second=0, usage=None
     return {
         "parentUuid": None,
         "isSidechain": False,
-        "cwd": "/home/sven/src/homelab",
+        "cwd": "/srv/src/homelab",
         "sessionId": SESSION,
         "version": "2.1.94",
         "type": "assistant",
@@ -47,7 +47,7 @@ def claude_line(key="msg_1", output=50, stop="end_turn", *, second=0, usage=None
 def claude_prompt(text="Which container restarts most often?"):
     return {
         "type": "user",
-        "cwd": "/home/sven/src/homelab",
+        "cwd": "/srv/src/homelab",
         "sessionId": SESSION,
         "uuid": "prompt",
         "timestamp": "2026-03-10T11:59:59.000Z",
@@ -61,7 +61,7 @@ def at(second):
 
 
 def codex_session(session=SESSION, second=0, **payload):
-    told = {"id": session, "timestamp": at(second), "cwd": "/home/sven/src/homelab", "originator": "codex_cli_rs"}
+    told = {"id": session, "timestamp": at(second), "cwd": "/srv/src/homelab", "originator": "codex_cli_rs"}
     return {
         "timestamp": at(second),
         "type": "session_meta",
@@ -73,7 +73,7 @@ def codex_turn(model="gpt-5.3-codex", second=0):
     return {
         "timestamp": at(second),
         "type": "turn_context",
-        "payload": {"cwd": "/home/sven/src/homelab", "approval_policy": "never", "model": model},
+        "payload": {"cwd": "/srv/src/homelab", "approval_policy": "never", "model": model},
     }
 
 

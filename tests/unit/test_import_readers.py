@@ -18,6 +18,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imp
     moment,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.files import (
+    BEGINNING,
     LONGEST_LINE,
     FileError,
     Place,
@@ -34,7 +35,6 @@ from transcripts import (
     codex_session,
     codex_total,
     codex_turn,
-    codex_usage,
     spend_log,
     write,
 )
@@ -44,7 +44,7 @@ from transcripts import (
 def read(tmp_path):
     """Read a file of a form: its calls and refusals, and the reader."""
 
-    def of(form, entries, *, name=None, whole=True, options=None, start=Place(), state=None, **more):
+    def of(form, entries, *, name=None, whole=True, options=None, start=BEGINNING, state=None, **more):
         file = tmp_path / (name or f"transcript{form.ENDINGS[0]}")
         if entries is not None:
             write(file, entries)

@@ -173,7 +173,7 @@ def identifier(value: object, name: str, longest: int = LONGEST_IDENTIFIER) -> s
         raise LineError(f"Its {name} is missing or no text.")
     if len(value) > longest or len(value.encode("utf-8", "replace")) > longest:
         raise LineError(f"Its {name} is longer than {longest} bytes.")
-    if as_json(value) != value:
+    if not _is_storable(value):
         raise LineError(f"Its {name} has characters that cannot be stored.")
     return value
 
@@ -182,7 +182,12 @@ def label(value: object) -> str | None:
     """A text as a label: without what cannot be stored, and cut; None for anything else."""
     if not isinstance(value, str) or not value.strip():
         return None
-    return str(as_json(value[:LONGEST_LABEL]))
+    text = value[:LONGEST_LABEL]
+    return text if _is_storable(text) else str(as_json(text))
+
+
+def _is_storable(text: str) -> bool:
+    return (text.isprintable() and text.isascii()) or as_json(text) == text
 
 
 def model_name(value: object) -> str:

@@ -48,6 +48,9 @@ class Place(NamedTuple):
     line: int = 0
 
 
+BEGINNING = Place()
+
+
 class SourceFile:
     """A file, open for reading, for a `with` block. It is read as far as it goes at that time.
 
@@ -92,7 +95,7 @@ class SourceFile:
         """Whether nobody wrote to it for ten minutes. A time to come is one of a wrong clock, and long ago too."""
         return abs(time.time() - self._modified) >= IDLE_SECONDS
 
-    def lines(self, place: Place = Place()) -> Iterator[Line]:
+    def lines(self, place: Place = BEGINNING) -> Iterator[Line]:
         """Whole lines from a place on; half a line at the end of the file is left for the next import.
 
         Raises:
