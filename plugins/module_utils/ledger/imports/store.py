@@ -43,17 +43,18 @@ _COLUMNS = {
     "task_run_id": "uuid",
     **dict.fromkeys(_BUCKETS, "bigint"),
 }
+# As a subquery for each: EXISTS would be planned as a join that reads the whole table.
 _KNOWN = """
 SELECT g.number FROM unnest(%(source)s::text[], %(external_id)s::text[]) WITH ORDINALITY AS g (source, external_id, number)
-WHERE EXISTS (SELECT FROM token_usage AS u WHERE u.source = g.source AND u.external_id = g.external_id)
+WHERE (SELECT true FROM token_usage AS u WHERE u.source = g.source AND u.external_id = g.external_id)
 """
 # A run of a task that is not there, or there no more, keeps no call out of the ledger.
+_TASK_RUN = "(SELECT t.id FROM task_runs AS t WHERE t.id = g.task_run_id)"
 _ADD = f"""
 WITH added AS (
     INSERT INTO token_usage ({", ".join(_COLUMNS)})
-    SELECT {", ".join("t.id" if name == "task_run_id" else f"g.{name}" for name in _COLUMNS)}
+    SELECT {", ".join(_TASK_RUN if name == "task_run_id" else f"g.{name}" for name in _COLUMNS)}
     FROM unnest({", ".join(f"%({name})s::{type_}[]" for name, type_ in _COLUMNS.items())}) AS g ({", ".join(_COLUMNS)})
-    LEFT JOIN task_runs AS t ON t.id = g.task_run_id
     ON CONFLICT DO NOTHING
     RETURNING cost_source
 )
