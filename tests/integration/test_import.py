@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imp
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.files import LONGEST_LINE
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.run import import_usage
 from command import run_command
+from import_lab import GrowingTranscripts, assert_each_call_once, start_and_kill
 from library_client import client_of
 from transcripts import (
     PARENT,
@@ -262,6 +264,17 @@ def test_two_imports_of_the_same_files_at_once_count_each_call_once(database, pr
     assert [result.refused for result in results] == [0] * len(threads)
     assert sum(result.new for result in results) == len(keys)
     assert set(outputs(application)) == set(keys)
+
+
+def test_kills_lose_and_repeat_nothing(database, application, projects, imported):
+    dice = random.Random(5)
+    transcripts = GrowingTranscripts(projects, dice)
+    for _kill in range(4):
+        transcripts.grow()
+        assert start_and_kill(database, application, transcripts, dice)
+    transcripts.finish()
+    imported("claude-code", projects)
+    assert_each_call_once(application, transcripts.expected)
 
 
 def test_a_call_that_the_database_refuses_keeps_no_other_out(projects, imported, admin, application):

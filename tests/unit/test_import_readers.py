@@ -161,8 +161,9 @@ def test_fast_mode_batch_and_a_message_without_an_identifier(read):
 
 def test_an_advisor_is_a_call_of_its_own_at_the_price_of_its_model(read):
     part = {"type": "advisor_message", "model": "claude-haiku-4-5", "input_tokens": 100, "output_tokens": 5}
-    turn = {"type": "message", "input_tokens": 3, "output_tokens": 50}
-    call, advisor = read(claude_code, [claude_line(usage={"iterations": [turn, part]})]).calls
+    turn = {"type": "message", **claude_line()["message"]["usage"]}
+    usage = {"iterations": [{name: turn[name] for name in turn if name.endswith(("type", "_tokens"))}, part]}
+    call, advisor = read(claude_code, [claude_line(usage=usage)]).calls
     assert (advisor.external_id, advisor.model, counts(advisor)) == (
         "msg_1/advisor-1",
         "claude-haiku-4-5",

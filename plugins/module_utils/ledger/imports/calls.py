@@ -10,15 +10,15 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..content import as_json
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from ...models.enums import BillingMode, BodyStorage, CostSource
     from ..usage import ReportedUsage, TokenBuckets
 
@@ -102,15 +102,17 @@ class ImportOptions:
         project: str | None = None,
         agent: str | None = None,
         billing_mode: BillingMode | None = None,
+        cost_source: CostSource | None = None,
+        cost_usd: Decimal | None = None,
+        task_run_id: str | None = None,
         bodies: Bodies | None = None,
     ) -> list[ImportedCall | Refusal]:
         """The call with its usage, and a further one for each part that is billed at the price of another model.
 
         Args:
             external_id: checked already, as all others here.
-            billing_mode: where something else than the usage tells it.
+            project, agent, billing_mode, cost_source: where neither whoever imports nor the usage says it.
         """
-        labels = (self.project or project, self.agent or agent)
         call = ImportedCall(
             self.source,
             external_id,
@@ -119,24 +121,29 @@ class ImportOptions:
             usage.model or model,
             billing_mode or usage.billing_mode,
             usage.buckets,
-            self.cost_source,
-            None,
-            *labels,
-            bodies=bodies,
+            cost_source or self.cost_source,
+            cost_usd,
+            self.project or project,
+            self.agent or agent,
+            task_run_id,
+            bodies,
         )
-        return [
-            call,
-            *(
+        calls: list[ImportedCall | Refusal] = [call]
+        numbers: Counter[str] = Counter()
+        for part in usage.further:
+            numbers[part.kind] += 1
+            calls.append(
                 call._replace(
-                    external_id=f"{external_id}/{part.kind}-{number}",
+                    external_id=f"{external_id}/{part.kind}-{numbers[part.kind]}",
                     model=model_name(part.model),
                     billing_mode=part.billing_mode,
                     buckets=part.buckets,
+                    # What a provider says that a call cost is the cost of all of it.
+                    cost_usd=None if cost_usd is None else Decimal(0),
                     bodies=None,
                 )
-                for number, part in enumerate(usage.further, 1)
-            ),
-        ]
+            )
+        return calls
 
 
 def _refuse_constant(constant: str) -> None:

@@ -106,12 +106,12 @@ class Reader:
             raise LineError(f'Its version is not {VERSION}: it needs "v": {VERSION}.')
         options = self._options
         provider = provider_name(told.get("provider"))
-        usage = _usage(told, provider)
-        source = told.get("source")
-        cost_source, cost_usd = self._cost(told, usage)
         mode = told.get("billing_mode")
         if mode is not None and mode not in get_args(BillingMode):
             raise LineError(f"Its billing_mode is not one of {', '.join(get_args(BillingMode))}.")
+        usage = _usage(told, provider, mode)
+        source = told.get("source")
+        cost_source, cost_usd = self._cost(told, usage)
         if source is not None:
             options = dataclasses.replace(options, source=identifier(source, "source", LONGEST_SOURCE))
         call, *further = options.calls(
@@ -123,13 +123,12 @@ class Reader:
             project=label(told.get("project")),
             agent=label(told.get("agent")),
             billing_mode=mode,
+            cost_source=cost_source,
+            cost_usd=cost_usd,
+            task_run_id=_task_run(told.get("task_run_id")),
             bodies=_bodies(told) if options.bodies != "none" else None,
         )
-        call = call._replace(
-            cost_source=cost_source, cost_usd=cost_usd, buckets=None if usage is None else call.buckets
-        )
-        task_run_id = _task_run(told.get("task_run_id"))
-        return [each._replace(task_run_id=task_run_id) for each in (call, *further)]
+        return [call if usage is not None else call._replace(buckets=None), *further]
 
     def _cost(self, told: dict[str, Any], usage: ReportedUsage | None) -> tuple[CostSource, Decimal | None]:
         source, cost = told.get("cost_source"), told.get("cost_usd")
@@ -152,12 +151,12 @@ class Reader:
         return "provider", amount.quantize(_SMALLEST_COST)
 
 
-def _usage(told: dict[str, Any], provider: str) -> ReportedUsage | None:
+def _usage(told: dict[str, Any], provider: str, mode: BillingMode | None) -> ReportedUsage | None:
     usage, buckets = told.get("usage"), told.get("buckets")
     if usage is not None and buckets is not None:
         raise LineError("It has both usage and buckets: give one of them.")
     if buckets is None:
-        return None if usage is None else read_usage(usage, provider)
+        return None if usage is None else read_usage(usage, provider, mode)
     if not isinstance(buckets, dict):
         raise LineError("Its buckets are no object.")
     names = [field.name for field in dataclasses.fields(TokenBuckets)]
