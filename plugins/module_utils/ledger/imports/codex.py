@@ -32,7 +32,7 @@ from .calls import (
 from .files import FileError, Place, SourceFile, find_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Union
 
     from ...models.enums import BillingMode
@@ -139,7 +139,7 @@ class Reader:
         }
         return {name: value for name, value in known.items() if value}
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[Sequence[Item]]:
         for line in self._file.lines(self._start):
             text = line.text
             if text is None:
@@ -159,7 +159,7 @@ class Reader:
             except (LineError, UsageError) as error:
                 yield [Refusal(line.number, str(error))]
 
-    def _read(self, told: dict[str, Any], payload: dict[str, Any]) -> list[Item]:
+    def _read(self, told: dict[str, Any], payload: dict[str, Any]) -> Sequence[Item]:
         kind = told.get("type")
         if kind == "session_meta":
             self._begin(told, payload)
@@ -193,7 +193,7 @@ class Reader:
             began = payload.get("timestamp") or told.get("timestamp")
             self._inherited = _Inherited(self._sessions, {"parent": parent, "began": moment(began)})
 
-    def _record(self, told: dict[str, Any], payload: dict[str, Any]) -> list[Item]:
+    def _record(self, told: dict[str, Any], payload: dict[str, Any]) -> Sequence[Item]:
         if not isinstance(payload.get("usage"), dict):
             raise LineError("Its usage is missing.")
         usage, told_thread = _counts(payload["usage"], "usage"), payload.get("thread_token_usage")
@@ -207,7 +207,7 @@ class Reader:
             identifier(payload.get("response_id"), "response_id"), moment(told.get("timestamp")), usage, payload
         )
 
-    def _total(self, told: dict[str, Any], info: dict[str, Any]) -> list[Item]:
+    def _total(self, told: dict[str, Any], info: dict[str, Any]) -> Sequence[Item]:
         at = moment(told.get("timestamp"))
         last = (
             _counts(info["last_token_usage"], "last_token_usage")
@@ -241,7 +241,7 @@ class Reader:
         key = identifier(f"{session}/{at}/{total[0]}+{total[3]}", "identifier")
         return self._call(key, at, usage, info)
 
-    def _call(self, key: str, at: str, usage: Totals, told: dict[str, Any]) -> list[Item]:
+    def _call(self, key: str, at: str, usage: Totals, told: dict[str, Any]) -> Sequence[Item]:
         model = label(told.get("model")) or self._model or _UNKNOWN_MODEL
         return self._options.calls(
             key,
@@ -270,7 +270,8 @@ class Reader:
             return
         if not isinstance(payload, dict) or payload.get("type") != "message":
             return
-        parts = payload.get("content") if isinstance(payload.get("content"), list) else []
+        content = payload.get("content")
+        parts = content if isinstance(content, list) else []
         texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
         if payload.get("role") == "assistant":
             self._answers += texts

@@ -28,7 +28,7 @@ from .calls import (
 from .summaries import SummaryError, refuse_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Union
 
     from .files import Place, SourceFile
@@ -85,7 +85,7 @@ class Reader:
     def place(self) -> Place:
         return self._file.end
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[Sequence[Item]]:
         for line in self._file.lines(self._start):
             if line.text is None:
                 yield [Refusal(line.number, "It is too long to be read.")]
@@ -97,7 +97,7 @@ class Reader:
                 except (LineError, UsageError) as error:
                     yield [Refusal(line.number, str(error))]
 
-    def _calls(self, told: dict[str, Any]) -> list[Item]:
+    def _calls(self, told: dict[str, Any]) -> Sequence[Item]:
         refuse_summary(told)
         unknown = [name for name in told if name not in KEYS]
         if unknown:

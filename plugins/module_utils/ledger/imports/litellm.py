@@ -29,7 +29,7 @@ from .files import LONGEST_LINE, Place
 from .summaries import SummaryError, refuse_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Union
 
     from .files import SourceFile
@@ -70,7 +70,7 @@ class Reader:
         self._file = file
         self._options = options
 
-    def __iter__(self) -> Iterator[list[Item]]:
+    def __iter__(self) -> Iterator[Sequence[Item]]:
         number = 0
         for row in self._rows():
             number += 1
@@ -89,7 +89,7 @@ class Reader:
             return _csv_rows(self._file)
         return _json_rows(self._file)
 
-    def _calls(self, row: Row) -> list[Item]:
+    def _calls(self, row: Row) -> Sequence[Item]:
         refuse_summary(row)
         metadata = _object(row.get("metadata"))
         counts = {name: _whole(row, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}

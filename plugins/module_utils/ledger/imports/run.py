@@ -31,6 +31,7 @@ _BATCH_CALLS = 2000
 _BATCH_FILES = 500
 _PAGE_FILES = 500
 _LONGEST_KEY = 2000
+_LONGEST_SENTENCE = 400
 # So many problems are told; the others are counted.
 MOST_PROBLEMS = 20
 
@@ -222,7 +223,8 @@ class _Import:
     def note(self, file: str, line: int | None, sentence: str) -> None:
         self._result.refused += 1
         if len(self._result.problems) < MOST_PROBLEMS:
-            self._result.problems.append(Problem(file, line, sentence))
+            shown = sentence if len(sentence) <= _LONGEST_SENTENCE else f"{sentence[:_LONGEST_SENTENCE]}…"
+            self._result.problems.append(Problem(file, line, shown))
 
 
 def _key(path: str) -> str:
