@@ -53,12 +53,12 @@ class GrowingTranscripts:
             rest(file)
 
 
-def start_and_kill(database, session, transcripts, dice, *arguments):
-    """Start an import and kill it at a random moment, mostly while it writes. Whether it was killed, and had not ended before."""
+def start_and_kill(database, session, transcripts, dice, *arguments, within):
+    """Start an import and kill it within so many seconds of its work. Whether it was killed, and had not ended before."""
     process = start_command(database, "import", "claude-code", str(transcripts.place), *arguments)
     if dice.random() < 0.9:
         wait_for(lambda: session.value(_CONNECTED) or process.poll() is not None)
-    time.sleep(dice.uniform(0, 2))
+    time.sleep(dice.uniform(0, within))
     process.kill()
     _out, error = process.communicate(timeout=60)
     assert (process.returncode in (0, -signal.SIGKILL), error) == (True, b"")

@@ -250,7 +250,8 @@ def test_a_login_that_may_not_write_is_told_and_nothing_is_written(database, pro
     ("arguments", "named"),
     [
         (["claude-code"], "there is nothing in"),
-        (["jsonl"], "no default place"),
+        (["jsonl"], "there is nothing in ~/.local/state/mission_control/calls"),
+        (["litellm"], "no default place"),
         (["jsonl", "/none/such"], "There is no file or directory '/none/such'"),
         (["gemini"], "invalid choice"),
         (["codex", "/tmp", "--project", " "], "--project"),
@@ -300,8 +301,8 @@ def test_kills_lose_and_repeat_nothing(database, application, projects, imported
     transcripts = GrowingTranscripts(projects, dice)
     killed = 0
     for _kill in range(4):
-        transcripts.grow()
-        killed += start_and_kill(database, application, transcripts, dice)
+        transcripts.grow(6000)
+        killed += start_and_kill(database, application, transcripts, dice, within=0.4)
     assert killed
     transcripts.finish()
     imported("claude-code", projects)

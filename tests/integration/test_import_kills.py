@@ -29,9 +29,9 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, applicatio
     transcripts = GrowingTranscripts(tmp_path / "projects", dice)
     killed, progress = 0, [0]
     for _kill in range(KILLS):
-        transcripts.grow()
-        arguments = ["--from-start"] if dice.random() < 0.2 else []
-        killed += start_and_kill(database, application, transcripts, dice, *arguments)
+        transcripts.grow(6000)
+        arguments = ["--from-start"] if dice.random() < 0.1 else []
+        killed += start_and_kill(database, application, transcripts, dice, *arguments, within=1.5)
         progress.append(application.value("SELECT count(*) FROM token_usage"))
     transcripts.finish()
     assert run_process(database, "import", "claude-code", str(transcripts.place)).returncode == 0

@@ -43,6 +43,11 @@ from transcripts import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _no_sessions_of_ones_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path / "none"))
+
+
 @pytest.fixture
 def read(tmp_path):
     """Read a file of a form: its calls and refusals, and the reader."""
@@ -325,8 +330,7 @@ OWN = codex_total((2600, 0, 90), (100, 0, 10), second=130)
     ids=["old times", "new times", "a helper", "a part of the history", "no history"],
 )
 @pytest.mark.parametrize("parent", ["with its parent's file", "without it"])
-def test_what_a_session_inherited_is_not_counted_again(read, tmp_path, child, parent, monkeypatch):
-    monkeypatch.setenv("CODEX_HOME", str(tmp_path / "empty"))
+def test_what_a_session_inherited_is_not_counted_again(read, tmp_path, child, parent):
     name = f"rollout-2026-03-10T12-00-00-{PARENT}.jsonl"
     write(tmp_path / name, [codex_session(PARENT), *HISTORY])
     known = [str(tmp_path / name)] if parent == "with its parent's file" else []

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, get_args
 
 from ..errors import QueryError
@@ -108,7 +107,7 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     except QueryError as error:
         raise _refused(error) from None
     if options.format == "json":
-        output.json(dataclasses.asdict(result))
+        output.json({**vars(result), "problems": [each._asdict() for each in result.problems]})
     else:
         for sentence in _sentences(result):
             output.sentence(printable(sentence))

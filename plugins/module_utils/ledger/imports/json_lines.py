@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Item = Union[ImportedCall, Refusal]
 
 ENDINGS = (".jsonl", ".ndjson")
-SUMMARY = "JSON lines as docs/import.md describes them; there is no default place"
+SUMMARY = "JSON lines as docs/import.md describes them (what the exporter of spans could not deliver yet)"
 VERSION = 1
 KEYS = (
     "v",
@@ -66,7 +66,8 @@ _SMALLEST_COST = Decimal("1e-12")
 
 
 def default_paths() -> list[str]:
-    return []
+    """The spool of the exporter of spans."""
+    return ["~/.local/state/mission_control/calls"]
 
 
 class Reader:
