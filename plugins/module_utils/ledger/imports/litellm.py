@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,8 @@ _PROVIDERS = {
 }
 # Where LiteLLM names none: a provider without prices.
 _UNKNOWN_PROVIDER = "litellm"
-_SEPARATORS = " \t\r\n,"
+# What is not between the values of an array, or between lines.
+_VALUE = re.compile(r"[^\s,\[\]]")
 _ZONELESS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?", re.ASCII)
 
 
@@ -174,35 +176,28 @@ def _object(value: object) -> Row:
 def _json_rows(file: SourceFile) -> Iterator[Row | LineError]:
     """The objects of an array, or one after the other, without ever holding more than one of them and a part of the file."""
     decode = json.JSONDecoder().raw_decode
-    text, tried = "", 0
-    for part in _texts(file):
-        text = (text + part).lstrip(_SEPARATORS + "[")
+    text, place, tried = "", 0, 0
+    parts: Iterator[str | None] = itertools.chain(_texts(file), [None])
+    for part in parts:
+        is_end = part is None
+        text, place = text[place:] + (part or ""), 0
         # What is not whole is tried again when it has twice the length.
-        if len(text) < 2 * tried:
+        if len(text) < 2 * tried and not is_end:
             continue
         tried = 0
-        while text and text[0] != "]":
+        while found := _VALUE.search(text, place):
+            place = found.start()
             try:
-                told, end = decode(text)
-            except ValueError:
-                if len(text) > LONGEST_LINE:
-                    yield LineError("It is too long to be read, or no JSON; what follows it is not read.")
+                told, place = decode(text, place)
+            except (ValueError, RecursionError) as error:
+                if is_end or len(text) - place > LONGEST_LINE or isinstance(error, RecursionError):
+                    yield LineError("It is no JSON, or too long or too deep to be read; what follows it is not read.")
                     return
-                tried = len(text)
+                tried = len(text) - place
                 break
-            except RecursionError:
-                yield LineError("It is nested too deeply; what follows it is not read.")
-                return
-            text = text[end:].lstrip(_SEPARATORS)
             yield from _unwrapped(told)
-        text = text.lstrip(_SEPARATORS + "]")
-    try:
-        while text.strip(_SEPARATORS + "[]"):
-            told, end = decode(text)
-            text = text[end:].lstrip(_SEPARATORS + "]")
-            yield from _unwrapped(told)
-    except (ValueError, RecursionError):
-        yield LineError("It is no JSON; what follows it is not read.")
+        else:
+            place = len(text)
 
 
 def _unwrapped(told: Any) -> Iterator[Row | LineError]:
