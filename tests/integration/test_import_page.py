@@ -6,7 +6,7 @@ import subprocess
 
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import make_parser
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.json_lines import KEYS
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.run import FORMS
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.registry import FORMS
 from command import ROOT, run_command
 from transcripts import claude_line, write
 

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, get_args
 
 from ..errors import QueryError
 from ..health.text import number
-from ..ledger.imports.calls import LONGEST_LABEL, LONGEST_SOURCE, ImportOptions, LineError, identifier, label
-from ..ledger.imports.files import PathError
-from ..ledger.imports.run import FORMS, MOST_PROBLEMS, default_paths, import_usage
+from ..ledger.imports.registry import FORMS, form_module
 from ..models.enums import BodyStorage
 from .output import printable
 from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_format_options, make_client
@@ -29,7 +28,7 @@ Reads the calls of language models in the files of a tool into the ledger: token
 time. Each call counts once, however often it is imported; what was read before is not read again. Prompts and replies
 are not stored unless --bodies asks for them. See docs/import.md for the forms:
 
-{chr(10).join(f"  {name:<12} {form.SUMMARY}" for name, form in FORMS.items())}
+{chr(10).join(f"  {name:<12} {text}" for name, (_module, text) in FORMS.items())}
 
 The exit code is 1 if a file or a line was refused."""
 EXAMPLES = """\
@@ -67,6 +66,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(options: argparse.Namespace) -> Client:
+    # Here and below, since every other command would wait for these imports too.
+    from ..ledger.imports.calls import LONGEST_LABEL, LONGEST_SOURCE, LineError, identifier, label
+
     for name in ("project", "agent"):
         text = getattr(options, name)
         if text is not None and label(text) != text:
@@ -75,15 +77,19 @@ def prepare(options: argparse.Namespace) -> Client:
         identifier(options.source or options.form, "name", LONGEST_SOURCE)
     except LineError as error:
         raise UsageError(f"--source cannot be used. {error}") from None
-    options.paths = options.paths or default_paths(options.form)
+    places = form_module(options.form).default_paths()
+    options.paths = options.paths or [path for path in places if os.path.isdir(os.path.expanduser(path))]
     if not options.paths:
-        places = FORMS[options.form].default_paths()
         there = f"there is nothing in {' or '.join(places)}" if places else "the form has no default place"
         raise UsageError(f"Say which files are to be imported: {there}.")
     return make_client(options, pool_size=2)
 
 
 def run(options: argparse.Namespace, client: Client, output: Output) -> int:
+    from ..ledger.imports.calls import ImportOptions
+    from ..ledger.imports.files import PathError
+    from ..ledger.imports.run import import_usage
+
     chosen = ImportOptions(
         source=options.source or options.form,
         project=options.project,
@@ -126,6 +132,8 @@ def _refused(error: QueryError) -> CommandError:
 
 
 def _sentences(result: ImportResult) -> Iterator[str]:
+    from ..ledger.imports.run import MOST_PROBLEMS
+
     calls = f"{number(result.calls, 'call')}: {result.new:,} new, {result.known:,} known"
     rest = f"{result.held_back:,} held back, {result.refused:,} refused"
     yield f"Read {number(result.files, 'file')} ({result.unchanged_files:,} unchanged), {calls}, {rest}."

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Item = Union[ImportedCall, Refusal]
 
 ENDINGS = (".jsonl",)
-SUMMARY = "transcripts of Claude Code ($CLAUDE_CONFIG_DIR/projects, else ~/.claude/projects)"
 # Lines of a message are near each other: of more messages than these the oldest gets none any more.
 _OPEN = 64
 # What Claude Code writes where there was no answer.

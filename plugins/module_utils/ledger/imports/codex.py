@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     Totals = tuple[int, ...]
 
 ENDINGS = (".jsonl",)
-SUMMARY = "sessions of Codex ($CODEX_HOME/sessions, else ~/.codex/sessions, and archived_sessions beside)"
 _COUNTS = (
     "input_tokens",
     "cached_input_tokens",

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Item = Union[ImportedCall, Refusal]
 
 ENDINGS = (".jsonl", ".ndjson")
-SUMMARY = "JSON lines as docs/import.md describes them (what the exporter of spans could not deliver yet)"
 VERSION = 1
 KEYS = (
     "v",

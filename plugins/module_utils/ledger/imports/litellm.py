@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 ENDINGS = (".json", ".jsonl", ".csv")
-SUMMARY = "spend logs of LiteLLM's proxy, as CSV of the table or JSON of its API; there is no default place"
 _PROVIDERS = {
     "anthropic": "claude",
     "openai": "openai",

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from . import claude_code, codex, json_lines, litellm
 from .calls import Refusal
 from .files import FileError, Place, SourceFile, find_files
+from .registry import form_module
 from .store import Batch, Remembered, Store, Written
 from .summaries import SummaryError
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from ...client.client import Client
     from .calls import ImportOptions
 
-# The forms by the name of their tool.
-FORMS: dict[str, Any] = {"claude-code": claude_code, "codex": codex, "litellm": litellm, "jsonl": json_lines}
 _BATCH_CALLS = 2000
 _BATCH_FILES = 500
 _PAGE_FILES = 500
@@ -70,11 +67,6 @@ class ImportResult:
     problems: list[Problem] = field(default_factory=list)
 
 
-def default_paths(form: str) -> list[str]:
-    """The places where a tool keeps its files on this machine, as far as they are there."""
-    return [path for path in FORMS[form].default_paths() if os.path.isdir(os.path.expanduser(path))]
-
-
 def import_usage(
     client: Client,
     form: str,
@@ -88,7 +80,7 @@ def import_usage(
 
     Args:
         client: of the application's login, with at least two connections.
-        form: one of FORMS.
+        form: one of registry.FORMS.
         paths: files and directories.
         from_start: read files from their beginning that were read before.
         progress: called after each part that was written.
@@ -97,7 +89,7 @@ def import_usage(
         PathError: a path is not there; nothing is read then.
         MissionControlError: the database cannot be asked, or takes no usage. What was written by then stays.
     """
-    files, unreadable = find_files(paths, FORMS[form].ENDINGS)
+    files, unreadable = find_files(paths, form_module(form).ENDINGS)
     run = _Import(client, form, files, options, from_start, progress)
     for path, reason in unreadable:
         run.note(path, None, f"It {reason}.")
@@ -114,7 +106,7 @@ class _Import:
         from_start: bool,
         progress: Callable[[ImportResult], None],
     ) -> None:
-        self._form = FORMS[form]
+        self._form = form_module(form)
         self._files = files
         self._options = options
         self._from_start = from_start
@@ -124,7 +116,8 @@ class _Import:
         self._batch = Batch()
         self._writing: Future[Written] | None = None
         self._is_second_look = False
-        self._sessions = {"sessions": codex.Sessions(files)} if self._form is codex else {}
+        # A session of Codex is read with what another one says.
+        self._others = {"sessions": self._form.Sessions(files)} if hasattr(self._form, "Sessions") else {}
 
     def carry_out(self) -> ImportResult:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mission_control-import") as self._writer:
@@ -173,7 +166,7 @@ class _Import:
                     return None
             else:
                 self._result.replaced_files += 1
-        reader = self._form.Reader(file, place, state, self._options, whole, **self._sessions)
+        reader = self._form.Reader(file, place, state, self._options, whole, **self._others)
         noted = 0
         for items in reader:
             for item in items:
