@@ -360,6 +360,15 @@ def test_a_long_inheritance_is_told_by_the_parent_alone(read, tmp_path):
     assert (first.calls, second.calls) == ([], result.calls)
 
 
+def test_records_that_were_inherited_hide_no_call_of_the_same_size(read, tmp_path):
+    pair = [codex_record("resp_1", (100, 0, 5), (100, 0, 5)), codex_total((100, 0, 5), (100, 0, 5), second=5)]
+    write(tmp_path / f"rollout-{PARENT}.jsonl", [codex_session(PARENT), *pair])
+    child = [forked(), codex_session(PARENT), *pair, codex_total((200, 0, 10), (100, 0, 5), second=130)]
+    result = read(codex, child, sessions=codex.Sessions([str(tmp_path / f"rollout-{PARENT}.jsonl")]))
+    # The first is the parent's own by its identifier, so that the database knows it.
+    assert [call.external_id for call in result.calls] == ["resp_1", f"{SESSION}/2026-03-10T12:02:10.000Z/200+10"]
+
+
 def test_settings_say_the_tier_and_another_provider_is_named(read):
     settings = {"type": "thread_settings_applied", "thread_settings": {"model": "gpt-5.4", "service_tier": "fast"}}
     result = read(

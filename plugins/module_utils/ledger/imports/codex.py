@@ -5,7 +5,8 @@
 - A call is the difference of two totals; where a total falls, the counter began anew.
 - A record has the identifier of its answer and is counted by that; the total that follows it is then no other call.
 - A session that was forked from another, or that a session started as its helper, begins with what the other has counted, often
-  with new times. It is told by the totals of the other's file, and by times before the session or right at its beginning.
+  with new times. It is told by the totals in the other's file, without that by times right at the session's beginning, and always by times
+  before it.
 """
 
 from __future__ import annotations
@@ -225,6 +226,8 @@ class Reader:
             return []
         if self._inherited is not None:
             if self._inherited.has(total, at):
+                # So are the records before it, which have the identifiers that they had.
+                self._pending = []
                 return []
             self._inherited = None
         usage, self._last_counted = _difference(total, before, last), None
@@ -287,6 +290,7 @@ class _Inherited:
         self._latest: float = state.get("latest", instant(self._began))
         self._matched: int = state.get("matched", 0)
         path = sessions.path(self._parent)
+        self._is_told_by_times = path is None
         self._expected = _totals_of(path, self._matched, instant(self._began)) if path else iter(())
         self._next = next(self._expected, None)
 
@@ -300,7 +304,9 @@ class _Inherited:
         if total == self._next:
             self._matched += 1
             self._next = next(self._expected, None)
-        elif not (moment_of_it < instant(self._began) or 0 <= moment_of_it - self._latest <= _BURST_SECONDS):
+        elif moment_of_it >= instant(self._began) and not (
+            self._is_told_by_times and 0 <= moment_of_it - self._latest <= _BURST_SECONDS
+        ):
             return False
         self._latest = max(moment_of_it, self._latest)
         return True
