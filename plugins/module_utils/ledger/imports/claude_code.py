@@ -142,7 +142,7 @@ class Reader:
                     yield self._close(latest)
             latest = key
             if len(self._open) > _OPEN:
-                yield self._let_go(next(iter(self._open)))
+                yield self._let_go_of_oldest()
         for key in list(self._open):
             if self._whole or self._open[key].is_complete:
                 yield self._close(key)
@@ -171,8 +171,8 @@ class Reader:
             message.texts += [text for text in _texts(content.get("content")) if text not in message.texts]
         return key
 
-    def _let_go(self, key: str) -> Sequence[Item]:
-        message = self._open[key]
+    def _let_go_of_oldest(self) -> Sequence[Item]:
+        key, message = next(iter(self._open.items()))
         if self._whole or message.is_complete:
             return self._close(key)
         del self._open[key]
@@ -243,7 +243,10 @@ def plain_buckets(usage: dict[str, Any]) -> TokenBuckets | None:
     if not (isinstance(lives, dict) and lives.keys() == _LIVES and (tools is None or tools.keys() <= _TOOLS)):
         return None
     short, long = lives["ephemeral_5m_input_tokens"], lives["ephemeral_1h_input_tokens"]
-    if not all(type(count) is int for count in (told, answered, read, written, short, long)) or short + long != written:
+    if (
+        not all(isinstance(count, int) for count in (told, answered, read, written, short, long))
+        or short + long != written
+    ):
         return None
     return TokenBuckets(told, answered, read, short, long)
 
