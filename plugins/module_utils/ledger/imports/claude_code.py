@@ -21,6 +21,7 @@ from .calls import (
     Refusal,
     directory_name,
     identifier,
+    label,
     model_name,
     moment,
     parse_object,
@@ -69,15 +70,21 @@ def default_paths() -> list[str]:
 
 @dataclass
 class _Message:
-    """What the lines of a message say so far; `place` is before its first line, `line` the number of its last."""
+    """What the lines of a message say so far, and no more of them; `place` is before its first line, `line` the number of its last."""
 
     place: Place
     at: str
-    line: int
-    told: dict[str, Any]
-    is_complete: bool
-    texts: list[str]
     prompt: Any
+    texts: list[str]
+    line: int = 0
+    model: Any = None
+    usage: Any = None
+    directory: Any = None
+    stop_reason: Any = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.stop_reason is not None
 
 
 class Reader:
@@ -158,15 +165,16 @@ class Reader:
             return None
         key = content.get("id")
         message = self._open.get(key) if isinstance(key, str) else None
-        is_complete = content.get("stop_reason") is not None
         if message is None:
             key = _identifier(told, content)
-            place = Place(line.start, line.number - 1)
             at = moment(told.get("timestamp"))
-            message = self._open[key] = _Message(place, at, line.number, told, is_complete, [], self._prompt)
+            message = self._open[key] = _Message(Place(line.start, line.number - 1), at, self._prompt, [])
             self._prompt = None
-        elif is_complete or not message.is_complete:
-            message.told, message.line, message.is_complete = told, line.number, is_complete
+        reason = content.get("stop_reason")
+        # What comes without an end after the end is a copy of the beginning.
+        if reason is not None or message.stop_reason is None:
+            message.line, message.model, message.usage = line.number, content.get("model"), content["usage"]
+            message.directory, message.stop_reason = told.get("cwd"), reason
         if self._options.bodies != "none":
             message.texts += [text for text in _texts(content.get("content")) if text not in message.texts]
         return key
@@ -182,15 +190,14 @@ class Reader:
 
     def _close(self, key: str) -> Sequence[Item]:
         message = self._open.pop(key)
-        told = message.told["message"]
         try:
             return self._options.calls(
                 key,
                 message.at,
                 "claude",
-                model_name(told.get("model")),
-                _read_usage(told["usage"]),
-                project=directory_name(message.told.get("cwd")),
+                model_name(message.model),
+                _read_usage(message.usage),
+                project=directory_name(message.directory),
                 agent="claude-code",
                 bodies=self._bodies(message),
             )
@@ -200,9 +207,7 @@ class Reader:
     def _bodies(self, message: _Message) -> Bodies | None:
         if self._options.bodies == "none":
             return None
-        reason = message.told["message"].get("stop_reason")
-        content = "\n".join(message.texts) or None
-        return Bodies(message.prompt, content, reason if isinstance(reason, str) else None)
+        return Bodies(message.prompt, "\n".join(message.texts) or None, label(message.stop_reason))
 
     def _note_prompt(self, text: bytes) -> None:
         """Keep what a user, or a tool, said before the next message."""
