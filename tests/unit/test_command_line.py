@@ -57,6 +57,7 @@ def test_there_are_the_commands():
         " query",
         " usage",
         " prices",
+        " import",
         " audit",
         " audit verify",
         " audit head",
