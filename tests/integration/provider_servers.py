@@ -224,8 +224,9 @@ def _message_stream(name, model, usage, _body):
     yield {"type": "message_stop"}
 
 
-def _content(name, model, usage, _path, text="".join(REPLY), ends=True):
-    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
+def _content(name, model, usage, _path, text=None, ends=True):
+    parts = [{"text": text or "".join(REPLY)}]
+    candidate = {"content": {"role": "model", "parts": parts}, "index": 0}
     if ends:
         candidate["finishReason"] = "STOP"
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": model, "responseId": name}

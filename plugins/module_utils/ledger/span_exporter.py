@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """An exporter of OpenTelemetry that records the calls of language models in a program's spans. See docs/spans.md.
 
-    OTEL_TRACES_EXPORTER=mission_control opentelemetry-instrument python program.py
+OTEL_TRACES_EXPORTER=mission_control opentelemetry-instrument python program.py
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ class LedgerSpanExporter(SpanExporter):
         max_spool_bytes: int = MAX_BYTES,
     ) -> None:
         if SpanExporter is object:
-            raise MissionControlError(
-                "LedgerSpanExporter needs OpenTelemetry: install mission-control-database[otel]."
-            )
+            raise MissionControlError("LedgerSpanExporter needs OpenTelemetry: install mission-control-database[otel].")
         said = bodies or os.environ.get(_BODIES_VARIABLE) or "none"
         if said not in get_args(BodyStorage):
             name = "bodies" if bodies else _BODIES_VARIABLE
@@ -143,7 +141,9 @@ class LedgerSpanExporter(SpanExporter):
             return
         self._ended = True
         if self.refused or self.lost:
-            logger.warning("Calls of language models that were not recorded: %d refused, %d lost.", self.refused, self.lost)
+            logger.warning(
+                "Calls of language models that were not recorded: %d refused, %d lost.", self.refused, self.lost
+            )
         if self._own_client is not None:
             self._own_client.disconnect(timeout=1)
 
@@ -195,12 +195,12 @@ class LedgerSpanExporter(SpanExporter):
             LedgerError: it is none of this exporter's.
         """
         try:
-            usage = line.get("usage")
+            buckets = line.get("buckets")
             return record_llm_call(
                 executor,
                 provider=line["provider"],
                 model=line["model"],
-                usage=None if usage is None else TokenBuckets(**usage["buckets"]),
+                usage=None if buckets is None else TokenBuckets(**buckets),
                 messages=line.get("messages"),
                 content=line.get("content"),
                 finish_reason=line.get("finish_reason"),
@@ -220,9 +220,9 @@ class LedgerSpanExporter(SpanExporter):
 
     def _note(self, line: dict[str, Any], call: LlmCall) -> None:
         self.recorded += 1
-        if call.newly_recorded or call.usage is None or "usage" not in line:
+        if call.newly_recorded or call.usage is None or "buckets" not in line:
             return
-        said = asdict(TokenBuckets(**line["usage"]["buckets"]))
+        said = asdict(TokenBuckets(**line["buckets"]))
         if any(getattr(call.usage, name) != count for name, count in said.items()):
             self._calls.say_once(
                 f"The call {line['id']} was recorded before with other usage, which stays: two instrumentations disagree about it.",
@@ -265,7 +265,9 @@ class LedgerSpanExporter(SpanExporter):
     def _note_outage(self, error: MissionControlError) -> None:
         if not self._pause:
             logger.warning(
-                "Calls of language models are kept in %s until the database takes them: %s", self._spool.directory, error
+                "Calls of language models are kept in %s until the database takes them: %s",
+                self._spool.directory,
+                error,
             )
         self._pause = min(max(_FIRST_PAUSE, 2 * self._pause), _LONGEST_PAUSE)
         self._next_try = monotonic() + self._pause

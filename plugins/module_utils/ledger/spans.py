@@ -8,6 +8,7 @@ counts, or the provider's identifier of the response is the same. See docs/spans
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections import OrderedDict
@@ -80,7 +81,7 @@ _MESSAGES = ("gen_ai.input.messages", "input.value"), ("gen_ai.prompt.", "llm.in
 _REPLY = ("gen_ai.output.messages", "output.value"), ("gen_ai.completion.", "llm.output_messages.")
 # A shorter identifier of a response may be given again, such as chatcmpl-123 by Ollama in OpenAI's form: it counts within a trace.
 _SHORTEST_UNIQUE = 20
-_LONGEST_NAME = 500
+_LONGEST_NAME = 200
 _LONGEST_RESPONSE = 4 << 20
 _MOST_REMEMBERED = 20_000
 _MOST_SAID = 500
@@ -127,7 +128,7 @@ class CallSpans:
                 self._refuse(span, str(error))
             except Exception as error:
                 self._refuse(span, f"It cannot be read ({type(error).__name__}).")
-        weights = {key: 2 if "usage" in lines[0] else 1 for key, (_span, lines) in found.items()}
+        weights = {key: 2 if "buckets" in lines[0] else 1 for key, (_span, lines) in found.items()}
         # Children mostly come before their parents, but one that streams may end after it.
         for key, weight in weights.items():
             self._mark_above(key, weight, parents)
@@ -187,7 +188,9 @@ class CallSpans:
         error = _error(span, attributes)
         reported, response = _reported(attributes, provider)
         if reported is None and error is None:
-            raise UsageError("It tells no usage; a stream of OpenAI's does with stream_options={'include_usage': True}.")
+            raise UsageError(
+                "It tells no usage; a stream of OpenAI's does with stream_options={'include_usage': True}."
+            )
         began, ended = span.start_time, span.end_time
         line: dict[str, Any] = {
             "v": 1,
@@ -246,10 +249,8 @@ def _is_call(attributes: Mapping[str, Any]) -> bool:
     return False
 
 
-def _reported(
-    attributes: Mapping[str, Any], provider: str
-) -> tuple[ReportedUsage | None, Mapping[str, Any]]:
-    """The usage of a call and the provider's response, where OpenInference has put that into the span: it tells more than the sums.
+def _reported(attributes: Mapping[str, Any], provider: str) -> tuple[ReportedUsage | None, Mapping[str, Any]]:
+    """The usage of a call, and the provider's response where OpenInference or LiteLLM has put it into the span: it tells more than the sums.
 
     What stands in its place may be the model's reply, which could look like anything: so the sums have to be the same.
     """
@@ -268,14 +269,17 @@ def _reported(
 
 
 def _response(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    text = attributes.get("output.value")
-    if not isinstance(text, str) or len(text) > _LONGEST_RESPONSE or not text.startswith("{"):
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    # LiteLLM's is what Python prints of a dict, of the usage alone; its other attributes leave the cached tokens out.
+    for name, parse in (("output.value", json.loads), ("metadata.usage_object", ast.literal_eval)):
+        text = attributes.get(name)
+        if isinstance(text, str) and len(text) <= _LONGEST_RESPONSE and text.startswith("{"):
+            try:
+                value = parse(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(value, dict):
+                return value
+    return {}
 
 
 def _response_id(attributes: Mapping[str, Any], response: Mapping[str, Any]) -> str | None:
@@ -324,7 +328,8 @@ def _finish_reason(attributes: Mapping[str, Any]) -> str | None:
         said = attributes.get(name)
         said = said[0] if isinstance(said, (tuple, list)) and said else said
         if isinstance(said, str) and said:
-            return stored_text(said[:_LONGEST_NAME], "full")
+            # LiteLLM writes the list as a text.
+            return stored_text(said[:_LONGEST_NAME].strip('[]"'), "full")
     return None
 
 
@@ -341,7 +346,7 @@ def _error(span: Any, attributes: Mapping[str, Any]) -> str | None:
 def _usage(usage: Any) -> dict[str, Any]:
     """Of a call or of a part of it."""
     counts = {name: count for name, count in asdict(usage.buckets).items() if count}
-    return {"usage": {"buckets": counts}, "billing_mode": usage.billing_mode}
+    return {"buckets": counts, "billing_mode": usage.billing_mode}
 
 
 def _body(attributes: Mapping[str, Any], names: Iterable[str], beginnings: tuple[str, ...]) -> Any:
