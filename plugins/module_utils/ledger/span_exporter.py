@@ -23,7 +23,7 @@ from ..models.enums import BodyStorage
 from ..recorder.store import is_of_content
 from .call_spool import DEFAULT_DIRECTORY, MAX_BYTES, CallSpool
 from .calls import LedgerError, record_llm_call
-from .spans import SOURCE, CallSpans
+from .spans import SOURCE, CallSpans, shown
 from .usage import TokenBuckets, UsageError
 
 try:
@@ -215,8 +215,10 @@ class LedgerSpanExporter(SpanExporter):
                 external_id=line["id"],
                 body_storage=self._bodies,
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise LedgerError(f"The spool holds a call that is not as the exporter writes it ({error}).") from None
+        except (MissionControlError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, MissionControlError):
+                raise
+            raise LedgerError("It stands in the spool in another form than the exporter writes.") from None
 
     def _note(self, line: dict[str, Any], call: LlmCall) -> None:
         self.recorded += 1
@@ -231,7 +233,8 @@ class LedgerSpanExporter(SpanExporter):
             )
 
     def _refuse(self, line: dict[str, Any], reason: str) -> None:
-        self._calls.refuse(f"The ledger does not take the call {line.get('id')}: {reason}", "refused", reason)
+        name = shown(str(line.get("id")))
+        self._calls.refuse(f"The ledger does not take the call {name}: {shown(reason, 400)}", "refused", reason[:400])
 
     @contextmanager
     def _database(self) -> Iterator[Client]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from logging import getLogger
@@ -21,6 +22,7 @@ from uuid import UUID
 
 from .calls import LedgerError
 from .content import as_json, stored_text
+from .forms.attributes import are_attributes
 from .usage import UsageError, read_usage
 
 if TYPE_CHECKING:
@@ -68,14 +70,6 @@ _MODEL = (
     "embedding.model_name",
     "llm.request.model_name",
 )
-_USAGE = ("gen_ai.usage.", "llm.usage.", "llm.token_count.", "anthropic.usage.")
-_TIER = (
-    "openai.response.service_tier",
-    "gen_ai.openai.response.service_tier",
-    "anthropic.response.service_tier",
-    "gen_ai.response.service_tier",
-)
-_TIERS = ("batch", "flex", "priority")
 _FINISH = ("gen_ai.response.finish_reasons", "llm.finish_reason", "anthropic.message.stop_reason")
 _MESSAGES = ("gen_ai.input.messages", "input.value"), ("gen_ai.prompt.", "llm.input_messages.")
 _REPLY = ("gen_ai.output.messages", "output.value"), ("gen_ai.completion.", "llm.output_messages.")
@@ -174,7 +168,7 @@ class CallSpans:
         attributes = getattr(span, "attributes", None)
         model = (_text(attributes, _MODEL) if isinstance(attributes, Mapping) else "") or "an unknown model"
         self.refuse(
-            f"A call of {_shown(model)} in a span of {_shown(scope)} was not recorded. {reason} "
+            f"A call of {shown(model)} in a span of {shown(scope)} was not recorded. {shown(reason, 400)} "
             "Further ones of the same sort are counted, and not logged.",
             "refused",
             scope,
@@ -213,10 +207,12 @@ class CallSpans:
         line = {name: value for name, value in line.items() if value is not None}
         if reported is None:
             return [line]
-        lines = [{**line, **_usage(reported), "billing_mode": _billing_mode(reported, attributes)}]
-        for number, further in enumerate(reported.further, 1):
+        lines = [{**line, **_usage(reported), "model": reported.model or line["model"]}]
+        numbers: Counter[str] = Counter()
+        for further in reported.further:
+            numbers[further.kind] += 1
             part = {name: value for name, value in line.items() if name not in ("messages", "content", "latency_ms")}
-            part.update(_usage(further), id=f"{line['id']}/{further.kind}-{number}", model=further.model)
+            part.update(_usage(further), id=f"{line['id']}/{further.kind}-{numbers[further.kind]}", model=further.model)
             lines.append(part)
         return lines
 
@@ -228,7 +224,7 @@ class CallSpans:
             return str(UUID(said))
         except ValueError:
             self.say_once(
-                f"Calls are recorded without their task run: mission_control.task_run_id is no UUID, but {_shown(said)}.",
+                f"Calls are recorded without their task run: mission_control.task_run_id is no UUID, but {shown(said)}.",
                 "task_run_id",
             )
             return None
@@ -254,18 +250,21 @@ def _reported(attributes: Mapping[str, Any], provider: str) -> tuple[ReportedUsa
 
     What stands in its place may be the model's reply, which could look like anything: so the sums have to be the same.
     """
-    usage = {name: value for name, value in attributes.items() if str(name).startswith(_USAGE)}
-    if not usage:
+    if not are_attributes(attributes):
         return None, {}
-    said = read_usage(usage, provider)
+    said = read_usage(attributes, provider)
     response = _response(attributes)
-    try:
-        told = read_usage(response, provider) if response else said
-    except UsageError:
-        return said, {}
-    if (told.buckets.total_input, told.buckets.total_output) != (said.buckets.total_input, said.buckets.total_output):
-        return said, {}
-    return told, response
+    if response:
+        with suppress(UsageError):
+            mode = said.billing_mode
+            told = read_usage(response, provider, None if mode == "standard" else mode)
+            if _sums(told) == _sums(said):
+                return told, response
+    return said, {}
+
+
+def _sums(usage: ReportedUsage) -> tuple[int, int]:
+    return usage.buckets.total_input, usage.buckets.total_output
 
 
 def _response(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -284,12 +283,6 @@ def _response(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _response_id(attributes: Mapping[str, Any], response: Mapping[str, Any]) -> str | None:
     return _text(attributes, ("gen_ai.response.id",)) or _text(response, ("id", "response_id", "responseId")) or None
-
-
-def _billing_mode(reported: ReportedUsage, attributes: Mapping[str, Any]) -> str:
-    """As the usage says, else by the service tier of the response."""
-    tier = _text(attributes, _TIER).lower()
-    return tier if tier in _TIERS and reported.billing_mode == "standard" else reported.billing_mode
 
 
 def _external_id(key: Key, response_id: str | None) -> str:
@@ -383,7 +376,7 @@ def _scope(span: Any) -> str:
     return str(getattr(getattr(span, "instrumentation_scope", None), "name", None) or "an unknown instrumentation")
 
 
-def _shown(text: str) -> str:
-    """In a log: in one line, and not longer than one."""
-    cut = text if len(text) <= 100 else text[:100] + "..."
+def shown(text: str, longest: int = 100) -> str:
+    """A text of somebody else as a log may show it: in one line, and not longer than one."""
+    cut = text if len(text) <= longest else text[:longest] + "..."
     return cut if cut.isprintable() else ascii(cut)
