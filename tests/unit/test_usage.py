@@ -16,7 +16,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usa
     stream_usage,
 )
 from genai_prices.data_snapshot import get_snapshot
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 tokens = st.integers(min_value=0, max_value=2_000_000)
@@ -437,6 +437,8 @@ FORMS = [
     (open_telemetry_of_old, WRITES),
     (open_inference, (*WRITES, "audio_output_tokens")),
 ]
+# Fewer examples of each than usual, since there are so many forms.
+few = settings(max_examples=30)
 forms = pytest.mark.parametrize(("form", "told"), FORMS, ids=[form.__name__ for form, _told in FORMS])
 
 
@@ -454,6 +456,7 @@ OF_OTHER_THINGS = ("done", "eval_duration", "gen_ai.request.max_tokens")
 
 
 @forms
+@few
 @given(b=buckets)
 def test_the_buckets_come_back_disjoint(form, told, b):
     b = only(b, told)
@@ -468,6 +471,7 @@ def test_the_buckets_come_back_disjoint(form, told, b):
 
 
 @forms
+@few
 @given(b=buckets, data=st.data())
 def test_a_count_that_is_none_gets_one_sentence(form, told, b, data):
     usage = form(only(b, told))
@@ -777,6 +781,7 @@ def with_other_keys(value):
 
 
 @forms
+@few
 @given(b=buckets)
 def test_a_key_of_no_form_without_a_count_changes_nothing(form, told, b):
     b = only(b, told)
@@ -784,6 +789,7 @@ def test_a_key_of_no_form_without_a_count_changes_nothing(form, told, b):
 
 
 @forms
+@few
 @given(b=buckets, count=st.integers(min_value=1, max_value=MOST_TOKENS))
 def test_one_more_count_is_refused_in_every_form(form, told, b, count):
     key = "gen_ai.usage.draft_tokens" if form in SPANS else "draft_tokens"
@@ -856,6 +862,7 @@ def result(usage):
 
 
 @forms
+@few
 @given(b=buckets, by=st.integers(min_value=1, max_value=1000))
 def test_every_count_matters(form, told, b, by):
     """No key is passed over: another count makes another result, or is refused."""

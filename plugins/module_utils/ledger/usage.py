@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from ..models.enums import BillingMode
 from .buckets import MOST_TOKENS as MOST_TOKENS
@@ -223,4 +223,4 @@ def _billing_mode(tiers: set[tuple[str, str]]) -> BillingMode:
         raise UsageError(
             f"The usage says that it is billed as {' and '.join(sorted(modes))}: say which as billing_mode."
         )
-    return cast(BillingMode, modes.pop()) if modes else "standard"
+    return modes.pop() if modes else "standard"
