@@ -145,6 +145,7 @@ class LedgerSpanExporter(SpanExporter):
                 "Calls of language models that were not recorded: %d refused, %d lost.", self.refused, self.lost
             )
         if self._own_client is not None:
+            self._own_client.cut()
             self._own_client.disconnect(timeout=1)
 
     def _record(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -255,15 +256,14 @@ class LedgerSpanExporter(SpanExporter):
                 )
             )
         client = self._own_client.connect()
-        guard = threading.Timer(_MOST_SECONDS, client.disconnect, kwargs={"timeout": 0})
-        guard.daemon = True
+        done = threading.Event()
         # At the interpreter's exit there are no more threads.
         with suppress(RuntimeError):
-            guard.start()
+            threading.Thread(target=_cut_when_late, args=(client, done), daemon=True).start()
         try:
             yield client
         finally:
-            guard.cancel()
+            done.set()
 
     def _note_outage(self, error: MissionControlError) -> None:
         if not self._pause:
@@ -282,3 +282,8 @@ class LedgerSpanExporter(SpanExporter):
             return SpanExportResult.FAILURE
         self._calls.say_once(reason, "spool")
         return SpanExportResult.SUCCESS
+
+
+def _cut_when_late(client: Client, done: threading.Event) -> None:
+    while not done.wait(_MOST_SECONDS):
+        client.cut()
