@@ -47,13 +47,13 @@ def restartable():
         database.close()
 
 
-def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, spool, library, dice):
+def test_kill_9_of_exporters_loses_and_repeats_nothing(database, spool, library, dice):
     acknowledged, kept = kill_exporters(database, spool, library, dice, KILLS)
     print(f"{KILLS} kills, {acknowledged} calls acknowledged, {kept} lines seen in the spool")
     assert kept > 0
 
 
-def test_a_server_that_is_killed_loses_and_repeats_nothing(restartable, spool, library, dice):
+def test_a_server_that_is_killed_below_exporters_gets_each_call_once(restartable, spool, library, dice):
     names = [f"call-{number:020d}" for number in range(200 * SERVER_KILLS)]
     tellers = [Teller(library, url_of(restartable), spool) for _number in range(2)]
     for number in range(SERVER_KILLS):
@@ -68,7 +68,7 @@ def test_a_server_that_is_killed_loses_and_repeats_nothing(restartable, spool, l
     assert_nothing_lost(restartable, spool, acknowledged, set(names))
 
 
-def test_a_server_that_answers_nothing_at_all_is_left(restartable, spool, library):
+def test_an_exporter_leaves_a_server_that_answers_nothing_at_all(restartable, spool, library):
     names = [f"call-{number:020d}" for number in range(3)]
     teller = Teller(library, url_of(restartable), spool)
     teller.tell(names[:1])

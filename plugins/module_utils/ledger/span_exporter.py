@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from ..database.executor import Executor
+    from ..database.executor import Reader
     from .calls import LlmCall
 
 logger = getLogger("mission_control")
@@ -189,7 +189,7 @@ class LedgerSpanExporter(SpanExporter):
             else:
                 raise
 
-    def _recorded(self, executor: Executor, line: dict[str, Any]) -> LlmCall:
+    def _recorded(self, executor: Reader, line: dict[str, Any]) -> LlmCall:
         """Record a line of the JSON lines form.
 
         Raises:
