@@ -31,6 +31,7 @@ def for_postgresql(sql, provider="any", period="day"):
     sql = re.sub(
         r"\$__timeFilter\(([\w.]+)\)", r"\1 BETWEEN now() - interval '30 days' AND now() + interval '1 minute'", sql
     )
+    sql = sql.replace("$__timeFrom()", "now() - interval '30 days'").replace("$__timeTo()", "now()")
     assert "$" not in sql
     return sql
 
@@ -56,6 +57,7 @@ def reader(shared_database):
     application.insert("task_events", task_run_id=run["id"], sequence=2, type="error")
     application.insert("tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status="denied")
     application.insert("token_usage", provider="openai", model="nobody knows", input_tokens=7)
+    application.insert("llm_budgets", name="all", amount_usd=25)
     add_playbook_run(application)
     application.insert("audit_entries", actor="bob", action="task.delete", outcome="denied")
     return shared_database.session("readonly")

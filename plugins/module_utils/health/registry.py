@@ -14,6 +14,7 @@ from .activity import (
     check_oldest_transaction,
 )
 from .backups import check_backups
+from .budgets import check_budgets
 from .certificate import check_certificate
 from .contents import check_audit_chain, check_stale_task_runs
 from .inventory import check_inventory_sources
@@ -162,6 +163,13 @@ CHECKS = (
         thresholds=("inventory_warn_intervals",),
         reads=("inventory_sources",),
         needs="`SELECT` on `inventory_sources`, and on `task_runs` for why its last sync failed",
+    ),
+    HealthCheck(
+        "budgets",
+        check_budgets,
+        "warns when much of a budget for language models is spent this month, or all of it; `not checked` without a budget",
+        thresholds=("budget_warn",),
+        reads=("llm_budgets", "token_usage_days", "token_usage_changes", "token_usage_rollup"),
     ),
 )
 NAMES = tuple(check.name for check in CHECKS)
