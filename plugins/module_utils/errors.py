@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class MissionControlError(Exception):
     """Base of every error that the client library raises on purpose."""
@@ -116,6 +118,17 @@ class StatementCanceledError(QueryError):
 
 class LockTimeoutError(QueryError):
     """A lock was not to be had within the time-out (55P03)."""
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, as " in FILE line NUMBER"; empty where that is not known.
+
+    For a fault of ours or of a library: what it says may hold anything, where it is holds no secret.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)} line {trace.tb_lineno}" if trace else ""
 
 
 def query_error_class(sqlstate: str) -> type[QueryError]:

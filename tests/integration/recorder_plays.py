@@ -10,6 +10,19 @@ from playbook import ROOT, playbook_command
 
 WAIT_SECONDS = 60
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
+SHORT = """
+- name: Short
+  hosts: web1
+  gather_facts: false
+  tasks:
+    - name: Say
+      ansible.builtin.debug: {msg: x}
+    - name: Say it again
+      ansible.builtin.debug: {msg: "{{ item }}"}
+      loop: [1, 2, 3]
+    - name: Fail
+      ansible.builtin.fail: {msg: x}
+"""
 
 
 class RecordedPlays:

@@ -14,7 +14,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load import load_spool
 from library_client import client_of
-from recorder_plays import RecordedPlays, loaders_of, outcome_of, until
+from recorder_plays import SHORT, RecordedPlays, loaders_of, outcome_of, until
 from secret_forms import leaks
 
 # Words, since what looks random is masked whatever it is. Each is made once.
@@ -256,21 +256,6 @@ def test_two_hundred_canaries_are_neither_in_the_spool_nor_in_the_database(plays
     assert leaks(CANARIES, {"dump": dump}) == []
     # They are no secret to whoever looks at the screen: else nothing was tried.
     assert sum(each in done.stdout for each in CANARIES) > 100
-
-
-SHORT = """
-- name: Short
-  hosts: web1
-  gather_facts: false
-  tasks:
-    - name: Say
-      ansible.builtin.debug: {msg: x}
-    - name: Say it again
-      ansible.builtin.debug: {msg: "{{ item }}"}
-      loop: [1, 2, 3]
-    - name: Fail
-      ansible.builtin.fail: {msg: x}
-"""
 
 
 def little_room():

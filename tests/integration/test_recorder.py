@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from mission_control_database import ROLES
-from recorder_plays import WAIT_SECONDS, RecordedPlays, loaders_of, outcome_of, until
+from recorder_plays import SHORT, WAIT_SECONDS, RecordedPlays, loaders_of, outcome_of, until
 
 EVERYTHING = """
 - name: Play on {{ target }}
@@ -130,16 +130,6 @@ WAITING = """
       ansible.builtin.debug: {msg: x}
     - name: Wait
       ansible.builtin.shell: {cmd: "touch started && sleep 15", chdir: "{{ playbook_dir }}"}
-"""
-SHORT = """
-- name: Short
-  hosts: web1
-  gather_facts: false
-  tasks:
-    - name: Say
-      ansible.builtin.debug: {msg: x}
-    - name: Fail
-      ansible.builtin.fail: {msg: x}
 """
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from ..errors import MissionControlError, SettingsError
+from ..errors import MissionControlError, SettingsError, place_of
 from ..schema.manifest import Manifest
 from . import audit, budgets, health, inventory, lists, query, runs, status, usage
 from .output import Output
@@ -293,12 +293,9 @@ def _run(words: list[str]) -> int:
     except OSError:
         raise
     except Exception as error:
-        # A fault of this program. What it says may hold anything, so only where it is.
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)} line {trace.tb_lineno}" if trace else ""
-        return _say(f"An error of this program ({type(error).__name__}{where}). Please report it.", EXIT_UNKNOWN)
+        return _say(
+            f"An error of this program ({type(error).__name__}{place_of(error)}). Please report it.", EXIT_UNKNOWN
+        )
 
 
 def _complete_in_shell(parser: CommandParser) -> None:

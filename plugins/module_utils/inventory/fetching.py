@@ -24,6 +24,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..errors import place_of
 from . import snapshot as rows
 from .connectors.registry import CONNECTORS
 from .snapshot import KINDS, FetchError, Listing, Skipped, Snapshot
@@ -324,19 +325,12 @@ def main() -> None:
     except MemoryError:
         say({"error": _failed(task, f"it took more than its memory limit of {task['memory_limit']} MiB")})
     except Exception as error:
-        # A fault of the connector or its library. What it says may hold anything, so only where it is.
-        say({"error": _failed(task, f"an error of its connector ({type(error).__name__}{_place(error)})")})
+        # A fault of the connector or its library.
+        say({"error": _failed(task, f"an error of its connector ({type(error).__name__}{place_of(error)})")})
 
 
 def _failed(task: dict[str, Any], why: str) -> str:
     return f"Fetching {task['source']} failed: {why}."
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)} line {trace.tb_lineno}" if trace else ""
 
 
 def _end_with_parent() -> None:

@@ -8,12 +8,11 @@ the last of them, and the file removed after that. So a loader may be killed at 
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import MissionControlError, QueryError
+from ..errors import MissionControlError, QueryError, place_of
 from ..processes import has_ended, is_elsewhere
 from .reader import (
     MOST,
@@ -480,12 +479,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.write(str(error))
         return 1
     except Exception as error:
-        # What it says may hold anything, so only where it is.
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = f" in {os.path.basename(trace.tb_frame.f_code.co_filename)} line {trace.tb_lineno}" if trace else ""
-        log.write(f"An error of the loader ({type(error).__name__}{where}). Please report it.")
+        log.write(f"An error of the loader ({type(error).__name__}{place_of(error)}). Please report it.")
         return 1
     return 1 if result.problems else 0
 

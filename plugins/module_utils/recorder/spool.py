@@ -21,8 +21,6 @@ DEFAULT_DIRECTORY = "~/.local/state/mission_control/runs"
 SUFFIX = ".jsonl"
 LONGEST_LINE = 8192  # bytes, with the end of the line
 LONGEST_MESSAGE = 500  # characters
-MAX_BYTES = 64 << 20
-MAX_SPOOL_BYTES = 512 << 20
 
 # Of what may stand in a line, in characters: together far below the longest line, however JSON writes them.
 LONGEST_NAME = 250
