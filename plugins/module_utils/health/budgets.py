@@ -56,7 +56,11 @@ def check_budgets(probe: Probe) -> Check:
     answer = unreadable(probe, "budgets", *_READ)
     if answer is not None:
         return answer
-    budgets = [_judged(row) for row in read_tables(probe, _BUDGETS, {"days": DAYS_OF_PROJECTION})]
+    rows = read_tables(probe, _BUDGETS, {"days": DAYS_OF_PROJECTION})
+    if any(row["days_left"] is None for row in rows):
+        message = "The sums of usage by day were never made: run the role mission_control_schema."
+        return Check("budgets", "not checked", message, {})
+    budgets = [_judged(row) for row in rows]
     data = {"budgets": budgets}
     if not budgets:
         return Check("budgets", "not checked", f"There is no budget: see {ROLE_VARIABLE}.", data)

@@ -53,7 +53,9 @@ class Thresholds:
     inventory_warn_intervals: float = _threshold(
         3, "Age of the last complete sync of a source of the inventory, as a multiple of its interval."
     )
-    budget_warn: float = _threshold(0.8, "Share of a budget for language models that is spent this month; 1 is all of it.")
+    budget_warn: float = _threshold(
+        0.8, "Share of a budget for language models that is spent this month; 1 is all of it."
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):

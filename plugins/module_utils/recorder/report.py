@@ -46,7 +46,7 @@ _HEX_DIGITS = 32
 _BY_BEGINNING = """
 SELECT p.task_run_id AS id FROM playbook_runs AS p WHERE p.task_run_id BETWEEN %s::uuid AND %s::uuid ORDER BY p.task_run_id LIMIT 2
 """
-# LIMIT 1 keeps the view to the one run: it would add up all usage otherwise.
+# LIMIT 1: asked for the runs that are listed, not joined with the costs of all.
 _RUNS = f"""
 SELECT {", ".join(f"r.{name}" for name in COLUMNS[:-3])}, coalesce(c.calls, 0) AS llm_calls,
     coalesce(c.unpriced_calls, 0) AS unpriced_llm_calls, c.cost_usd

@@ -101,7 +101,7 @@ _METADATA = (json_object("metadata", "Whatever else the source knows."),)
 
 
 def _costs_of(run: str) -> str:
-    """What the language models cost on behalf of a run. LIMIT 1 keeps the view to the one run: it would add up all usage otherwise."""
+    """What the language models cost on behalf of a run. LIMIT 1: asked for the runs of a page, not joined with the costs of all."""
     return (
         "LEFT JOIN LATERAL (SELECT c.calls AS llm_calls, c.unpriced_calls AS unpriced_llm_calls, c.cost_usd "  # noqa: S608 - constants
         f"FROM task_run_costs AS c WHERE c.task_run_id = {run} LIMIT 1) AS costs ON true"
@@ -252,11 +252,9 @@ SOURCES = Resource(
     ),
 )
 
-COST_OF_TASK = (
-    "(SELECT sum(c.cost_usd) FROM task_runs AS r CROSS JOIN LATERAL ("
-    "SELECT t.cost_usd FROM task_run_costs AS t WHERE t.task_run_id = r.id LIMIT 1"
-    ") AS c WHERE r.task_id = tasks.id AND r.created_at >= reporting_day_start(29))"
-)
+# Of one task, and not in the list: a page of tasks may have a million runs.
+_RUNS_OF_TASK = "task_runs AS r WHERE r.task_id = tasks.id AND r.created_at >= reporting_day_start(29)"
+_COSTS_OF_TASK = f"task_run_costs AS c WHERE c.task_run_id IN (SELECT r.id FROM {_RUNS_OF_TASK})"  # noqa: S608 - constants
 TASKS = Resource(
     "Task",
     "task",
@@ -271,12 +269,6 @@ TASKS = Resource(
         boolean("is_template", "Other tasks are made from it."),
         uuid_field("template_id", "Template it was made from.", null=True),
         text("playbook", "Playbook whose runs are recorded under it.", null=True),
-        money(
-            "cost_30d_usd",
-            "Known cost of language models on behalf of its runs that were queued in the last 30 days; null if none is known.",
-            null=True,
-            sql=COST_OF_TASK,
-        ),
         time("created_at"),
         time("updated_at"),
     ),
@@ -287,6 +279,25 @@ TASKS = Resource(
         Parameter("template_id", "Only those made from this template.", "uuid", "template_id = %s"),
         Parameter("created_by", "Only those defined by this one.", condition="created_by = %s"),
     ),
+    more_fields=(
+        integer(
+            "runs_30d",
+            "Its runs that were queued in the last 30 days.",
+            sql=f"(SELECT count(*) FROM {_RUNS_OF_TASK})",  # noqa: S608 - constants
+        ),
+        integer(
+            "llm_calls_30d",
+            "Calls of language models on their behalf.",
+            sql=f"(SELECT coalesce(sum(c.calls), 0)::bigint FROM {_COSTS_OF_TASK})",  # noqa: S608 - constants
+        ),
+        money(
+            "cost_30d_usd",
+            "Sum of the known costs of these calls; null if none is known.",
+            null=True,
+            sql=f"(SELECT sum(c.cost_usd) FROM {_COSTS_OF_TASK})",  # noqa: S608 - constants
+        ),
+    ),
+    single=True,
 )
 
 TASK_RUNS = Resource(
