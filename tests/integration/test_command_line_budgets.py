@@ -6,7 +6,9 @@ import json
 import re
 
 import pytest
-from command import on_terminal, run_command
+import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.budgets import COLUMNS
+from command import ROOT, on_terminal, run_command
 
 HOSTILE = "evil\x1b]0;owned\x07"
 
@@ -117,3 +119,20 @@ def test_a_database_without_budgets_is_told_from_one_that_is_broken(database):
     result = run_command(database, "budgets")
     assert result.returncode == 3
     assert "The database's schema is too old for this command: apply its pending migrations" in result.stderr
+
+
+def test_the_examples_of_the_page_are_taken(database, application):
+    page = (ROOT / "docs" / "budgets.md").read_text(encoding="utf-8")
+    [given] = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    budgets = yaml.safe_load(given)["mission_control_schema_budgets"]
+    assert database.session("admin").value("SELECT apply_llm_budgets(%s)", json.dumps(budgets)) == 3
+    [made, shown] = re.findall(r"^```sql\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    application.run(made)
+    assert {row["name"]: row["level"] for row in application.rows(shown)} == dict.fromkeys(
+        ("all", "homelab", "opus", "plex"), "ok"
+    )
+    columns = {
+        name for cells in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", cells)
+    }
+    assert columns >= {"spent_usd", "projected_share", "unpriced_calls", "level"}
+    assert columns <= {*COLUMNS, "budgets"}
