@@ -3,7 +3,7 @@
 import re
 import typing
 from dataclasses import MISSING, fields
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -38,6 +38,7 @@ PYTHON_TYPES = {
     "boolean": bool,
     "numeric": Decimal,
     "timestamp with time zone": datetime,
+    "date": date,
     "interval": timedelta,
     "text[]": list[str],
 }

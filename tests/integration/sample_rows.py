@@ -1,4 +1,4 @@
-"""One valid row for each of the eighteen tables, and what they stand on."""
+"""One valid row for each of the tables that a program writes to, and what they stand on."""
 
 TABLES = (
     "services",
@@ -15,6 +15,8 @@ TABLES = (
     "llm_requests",
     "llm_responses",
     "token_usage",
+    "llm_budgets",
+    "usage_import_files",
     "tool_definitions",
     "tool_call_records",
     "policies",
@@ -101,6 +103,18 @@ _ROWS = {
         "output_tokens": 500,
         "source": "import",
         "external_id": "u1",
+    },
+    # Which only the owner writes.
+    "price_lists": {"origin": "user", "source": "their page", "read_on": "2026-11-01"},
+    "llm_budgets": {"name": "homelab", "amount_usd": "20", "project": "homelab"},
+    "usage_import_files": {
+        "source": "claude-code",
+        "host": "nas",
+        "path": "/home/sven/session.jsonl",
+        "fingerprint": "c0ffee",
+        "position": 1200,
+        "state": {"last": "msg_01"},
+        "calls": 3,
     },
     "tool_definitions": {"name": "restart", "risk_level": "SAFE_MUTATE"},
     "tool_call_records": {"task_run_id": "task_runs.id", "tool_id": "tool_definitions.id"},

@@ -96,6 +96,8 @@ def inputs(client):
             NOW,
             NOW + datetime.timedelta(days=1),
             "their page",
+            *(Decimal(number) for number in range(4, 10)),
+            True,
         ),
         models.CreateLlmRequest(
             "openai", "gpt-4o", run.id, [{"role": "user"}], {"top_p": 1}, "full", **more, occurred_at=NOW
@@ -117,9 +119,13 @@ def inputs(client):
             "provider",
             "p",
             "a",
-            **more,
-            occurred_at=NOW,
+            "test",
+            "x1",
+            NOW,
+            *range(7, 13),
         ),
+        models.CreateLlmBudget("lab", Decimal("7.500000"), "acme", "m1", "p", "a"),
+        models.CreateUsageImportFile("jsonl", "nas", "/calls.jsonl", "c0ffee", 1200, {"last": "x1"}, 3),
         models.CreateToolDefinition("restart", "SAFE_MUTATE", "Restarts", {"type": "object"}, "docker", "1.2", False),
         models.CreateToolCallRecord(
             run.id,

@@ -170,6 +170,8 @@ def test_the_application_works_with_a_later_table(with_site):
 NEEDS = {
     "fill_unpriced_token_usage()": ("application", "SELECT fill_unpriced_token_usage()"),
     "link_audit_entries()": ("application", ENTRY),
+    "queue_token_usage_changes()": ("application", "INSERT INTO token_usage (provider, model) VALUES ('openai', 'x')"),
+    "roll_up_token_usage()": ("application", "SELECT roll_up_token_usage()"),
     "prune_llm_bodies(timestamp with time zone)": ("application", "SELECT prune_llm_bodies(now())"),
     "remove_old_task_events(interval)": ("maintenance", "SELECT remove_old_task_events('1 day')"),
     "forget_gone_inventory(interval)": ("maintenance", "SELECT forget_gone_inventory('1 day')"),

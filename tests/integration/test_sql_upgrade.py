@@ -32,7 +32,7 @@ def fill(session):
 
 
 def stored(session, table, row):
-    key = next(name for name in ("id", "name", "task_run_id") if name in row)
+    key = next(name for name in ("id", "name", "task_run_id", "path") if name in row)
     return session.row(f"SELECT * FROM {table} WHERE {key} = %s", row[key])
 
 
@@ -83,6 +83,8 @@ def make_way(session):
     for table in ("hosts", "workloads", "llm_requests", "token_usage"):
         session.run(f"UPDATE {table} SET external_id = external_id || ' before'")
     session.run("UPDATE inventory_sources SET name = name || '-before'")
+    session.run("UPDATE llm_budgets SET name = name || ' before'")
+    session.run("UPDATE usage_import_files SET path = path || ' before'")
     session.run("UPDATE provider_pricing SET model = model || ' before' WHERE model = 'sample'")
     session.run("RESET session_replication_role")
 

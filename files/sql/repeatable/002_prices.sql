@@ -9,23 +9,26 @@ CREATE OR REPLACE FUNCTION our_schema.provider_price_at(
     LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    undated CONSTANT text := regexp_replace(p_model, '(-[0-9]{8}|-[0-9]{4}-[0-9]{2}-[0-9]{2}|@[0-9]{8})$', '');
 BEGIN
     RETURN QUERY
     SELECT p.*
     FROM our_schema.provider_pricing AS p
     WHERE p.provider = p_provider
-        AND p.model IN (p_model, '*')
+        AND p.model IN (p_model, undated, '*')
+        AND (p.dated OR p.model IN (p_model, '*'))
         AND p.billing_mode = p_billing_mode
         -- A tier applies above its bound; the base (0) also to a request without a single input token.
         AND p.above_input_tokens < greatest(p_total_input_tokens, 1)
         AND p.valid_from <= p_at
         AND (p.valid_to IS NULL OR p.valid_to > p_at)
-    ORDER BY p.model = p_model DESC, p.above_input_tokens DESC
+    ORDER BY p.model = p_model DESC, p.model <> '*' DESC, p.above_input_tokens DESC
     LIMIT 1;
 END
 $$;
 COMMENT ON FUNCTION our_schema.provider_price_at(text, text, text, bigint, timestamptz) IS
-    'The price of a request at a time, at most one row: the model''s own before the provider''s "*", the highest tier that its input tokens exceed.';
+    'The price of a request at a time, at most one row: the model''s own, else that of its name without a date, else the provider''s "*"; the highest tier that its input tokens exceed.';
 
 CREATE OR REPLACE FUNCTION our_schema.token_cost_usd(
     p_price our_schema.provider_pricing, p_input bigint, p_output bigint, p_cache_read bigint, p_cache_write_5m bigint,
@@ -46,6 +49,36 @@ CREATE OR REPLACE FUNCTION our_schema.token_cost_usd(
 COMMENT ON FUNCTION our_schema.token_cost_usd(our_schema.provider_pricing, bigint, bigint, bigint, bigint, bigint, bigint) IS
     'Cost in USD of disjoint token buckets (input, output, cache read, cache write 5 min, cache write 1 h, reasoning) at a price; exact.';
 
+CREATE OR REPLACE FUNCTION our_schema.token_cost_usd(
+    p_price our_schema.provider_pricing, p_input bigint, p_output bigint, p_cache_read bigint, p_cache_write_5m bigint,
+    p_cache_write_1h bigint, p_reasoning bigint, p_audio_input bigint, p_audio_cache_read bigint, p_audio_output bigint,
+    p_image_input bigint, p_image_cache_read bigint, p_image_output bigint
+) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN our_schema.token_cost_usd(
+        p_price, p_input::bigint, p_output::bigint, p_cache_read::bigint, p_cache_write_5m::bigint, p_cache_write_1h::bigint,
+        p_reasoning::bigint
+    ) + CASE
+        WHEN greatest(p_audio_input, p_audio_cache_read, p_audio_output, p_image_input, p_image_cache_read, p_image_output) > 0
+            THEN 0.000001 * (
+                p_audio_input * coalesce(p_price.audio_input_usd_per_mtok, p_price.input_usd_per_mtok)
+                + p_audio_cache_read * coalesce(
+                    p_price.audio_cache_read_usd_per_mtok, p_price.cache_read_usd_per_mtok, p_price.input_usd_per_mtok
+                )
+                + p_audio_output * coalesce(p_price.audio_output_usd_per_mtok, p_price.output_usd_per_mtok)
+                + p_image_input * coalesce(p_price.image_input_usd_per_mtok, p_price.input_usd_per_mtok)
+                + p_image_cache_read * coalesce(
+                    p_price.image_cache_read_usd_per_mtok, p_price.cache_read_usd_per_mtok, p_price.input_usd_per_mtok
+                )
+                + p_image_output * coalesce(p_price.image_output_usd_per_mtok, p_price.output_usd_per_mtok)
+            )
+        ELSE 0
+    END;
+COMMENT ON FUNCTION our_schema.token_cost_usd(
+    our_schema.provider_pricing, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint
+) IS
+    'Cost in USD of all twelve disjoint token buckets at a price, in the order of token_usage: those of text, of audio (input, cache read, output), of images; exact.';
+
 CREATE OR REPLACE FUNCTION our_schema.price_token_usage() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -64,14 +97,16 @@ BEGIN
     SELECT * INTO price
     FROM our_schema.provider_price_at(
         NEW.provider, NEW.model, NEW.billing_mode,
-        NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_5m_tokens + NEW.cache_write_1h_tokens,
+        NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_5m_tokens + NEW.cache_write_1h_tokens + NEW.audio_input_tokens
+            + NEW.audio_cache_read_tokens + NEW.image_input_tokens + NEW.image_cache_read_tokens,
         NEW.occurred_at
     );
     IF FOUND THEN
         NEW.price_id := price.id;
         cost := our_schema.token_cost_usd(
             price, NEW.input_tokens, NEW.output_tokens, NEW.cache_read_tokens, NEW.cache_write_5m_tokens,
-            NEW.cache_write_1h_tokens, NEW.reasoning_tokens
+            NEW.cache_write_1h_tokens, NEW.reasoning_tokens, NEW.audio_input_tokens, NEW.audio_cache_read_tokens, NEW.audio_output_tokens,
+            NEW.image_input_tokens, NEW.image_cache_read_tokens, NEW.image_output_tokens
         );
     END IF;
     IF NEW.cost_source = 'subscription' THEN
@@ -141,15 +176,17 @@ CREATE OR REPLACE FUNCTION our_schema.price_list_number(p_entry jsonb, p_key tex
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    given CONSTANT text := p_entry ->> p_key;
     amount numeric;
 BEGIN
-    BEGIN
-        amount := (p_entry ->> p_key)::numeric;
-    EXCEPTION
-        WHEN invalid_text_representation OR numeric_value_out_of_range THEN
-            amount := 'NaN';
-    END;
-    IF amount < 0 OR amount >= 1000000 OR scale(trim_scale(amount)) > 6 THEN
+    IF given IS NULL THEN
+        RETURN NULL;
+    END IF;
+    -- Looked at before it is cast: a list has thousands, and catching an error costs a subtransaction for each.
+    IF given ~ '^\s*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]{1,2})?\s*$' AND octet_length(given) < 1000 THEN
+        amount := given::numeric;
+    END IF;
+    IF amount IS NULL OR amount < 0 OR amount >= 1000000 OR scale(trim_scale(amount)) > 6 THEN
         RAISE EXCEPTION 'price of % %: % must be USD per 1,000,000 tokens, from 0 to below 1,000,000 with at most 6 decimals, not %',
             p_entry ->> 'provider', p_entry ->> 'model', p_key, p_entry -> p_key
             USING ERRCODE = 'invalid_parameter_value';
@@ -184,7 +221,8 @@ BEGIN
         FROM jsonb_object_keys(entry) AS k (key)
         WHERE k.key <> ALL (ARRAY[
             'provider', 'model', 'aliases', 'billing_mode', 'above_input_tokens', 'input', 'output', 'cache_read',
-            'cache_write_5m', 'cache_write_1h', 'reasoning', 'valid_from', 'valid_to', 'local', 'source'
+            'cache_write_5m', 'cache_write_1h', 'reasoning', 'audio_input', 'audio_cache_read', 'audio_output', 'image_input',
+            'image_cache_read', 'image_output', 'valid_from', 'valid_to', 'local', 'dated', 'source'
         ]);
         IF strange IS NOT NULL THEN
             RAISE EXCEPTION '%: unknown key %', label, strange USING ERRCODE = 'invalid_parameter_value';
@@ -200,6 +238,7 @@ BEGIN
             price.billing_mode := coalesce(entry ->> 'billing_mode', 'standard');
             price.above_input_tokens := coalesce((entry ->> 'above_input_tokens')::bigint, 0);
             price.is_local := coalesce((entry ->> 'local')::boolean, false);
+            price.dated := coalesce((entry ->> 'dated')::boolean, false);
             price.valid_from := coalesce((entry ->> 'valid_from')::timestamptz, '1970-01-01T00:00:00Z');
             price.valid_to := (entry ->> 'valid_to')::timestamptz;
         EXCEPTION
@@ -215,6 +254,12 @@ BEGIN
         price.cache_write_5m_usd_per_mtok := our_schema.price_list_number(entry, 'cache_write_5m'::text);
         price.cache_write_1h_usd_per_mtok := our_schema.price_list_number(entry, 'cache_write_1h'::text);
         price.reasoning_usd_per_mtok := our_schema.price_list_number(entry, 'reasoning'::text);
+        price.audio_input_usd_per_mtok := our_schema.price_list_number(entry, 'audio_input'::text);
+        price.audio_cache_read_usd_per_mtok := our_schema.price_list_number(entry, 'audio_cache_read'::text);
+        price.audio_output_usd_per_mtok := our_schema.price_list_number(entry, 'audio_output'::text);
+        price.image_input_usd_per_mtok := our_schema.price_list_number(entry, 'image_input'::text);
+        price.image_cache_read_usd_per_mtok := our_schema.price_list_number(entry, 'image_cache_read'::text);
+        price.image_output_usd_per_mtok := our_schema.price_list_number(entry, 'image_output'::text);
         price.origin := p_origin;
         price.source := coalesce(entry ->> 'source', p_origin);
         FOR price.model IN
@@ -234,12 +279,19 @@ CREATE OR REPLACE FUNCTION our_schema.same_price(p_one our_schema.provider_prici
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN p_one.above_input_tokens = p_other.above_input_tokens
         AND p_one.is_local = p_other.is_local
+        AND p_one.dated = p_other.dated
         AND p_one.input_usd_per_mtok IS NOT DISTINCT FROM p_other.input_usd_per_mtok
         AND p_one.output_usd_per_mtok IS NOT DISTINCT FROM p_other.output_usd_per_mtok
         AND p_one.cache_read_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_read_usd_per_mtok
         AND p_one.cache_write_5m_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_5m_usd_per_mtok
         AND p_one.cache_write_1h_usd_per_mtok IS NOT DISTINCT FROM p_other.cache_write_1h_usd_per_mtok
-        AND p_one.reasoning_usd_per_mtok IS NOT DISTINCT FROM p_other.reasoning_usd_per_mtok;
+        AND p_one.reasoning_usd_per_mtok IS NOT DISTINCT FROM p_other.reasoning_usd_per_mtok
+        AND p_one.audio_input_usd_per_mtok IS NOT DISTINCT FROM p_other.audio_input_usd_per_mtok
+        AND p_one.audio_cache_read_usd_per_mtok IS NOT DISTINCT FROM p_other.audio_cache_read_usd_per_mtok
+        AND p_one.audio_output_usd_per_mtok IS NOT DISTINCT FROM p_other.audio_output_usd_per_mtok
+        AND p_one.image_input_usd_per_mtok IS NOT DISTINCT FROM p_other.image_input_usd_per_mtok
+        AND p_one.image_cache_read_usd_per_mtok IS NOT DISTINCT FROM p_other.image_cache_read_usd_per_mtok
+        AND p_one.image_output_usd_per_mtok IS NOT DISTINCT FROM p_other.image_output_usd_per_mtok;
 COMMENT ON FUNCTION our_schema.same_price(our_schema.provider_pricing, our_schema.provider_pricing) IS 'Whether two prices of one model are the same tier and the same amounts.';
 
 -- A list speaks for the models that it names, each in a billing mode with all its tiers:
@@ -260,13 +312,11 @@ DECLARE
     past CONSTANT tstzmultirange := tstzmultirange(tstzrange(NULL, now()));
     future CONSTANT tstzmultirange := tstzmultirange(tstzrange(now(), NULL));
     wanted our_schema.provider_pricing[];
-    standing our_schema.provider_pricing[];
     row our_schema.provider_pricing;
     other our_schema.provider_pricing;
     span tstzmultirange;
-    declared tstzmultirange;
     removed tstzmultirange;
-    taken tstzmultirange;
+    item record;
     piece tstzrange;
     changed integer := 0;
 BEGIN
@@ -288,22 +338,30 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    FOR row IN
-        SELECT p.*
-        FROM our_schema.provider_pricing AS p
-        WHERE (p_origin = 'user' OR p.origin = 'seed')
-            AND (p.valid_to IS NULL OR p.valid_to > now())
-            AND EXISTS (
-                SELECT FROM unnest(wanted) AS w
-                WHERE (w.provider, w.model, w.billing_mode) = (p.provider, p.model, p.billing_mode)
-            )
+    FOR item IN
+        SELECT p AS price,
+            CASE WHEN p.origin = p_origin THEN d.span * future - d.declared ELSE d.span * future * d.declared END AS removed
+        FROM (
+            SELECT p.id, tstzmultirange(tstzrange(p.valid_from, p.valid_to)) AS span,
+                coalesce(
+                    range_agg(tstzrange(w.valid_from, w.valid_to)) FILTER (
+                        WHERE p.origin <> p_origin OR (
+                            w.above_input_tokens = p.above_input_tokens AND our_schema.same_price(p, w::our_schema.provider_pricing)
+                        )
+                    ),
+                    '{}'
+                ) AS declared
+            FROM our_schema.provider_pricing AS p
+            JOIN unnest(wanted) AS w ON (w.provider, w.model, w.billing_mode) = (p.provider, p.model, p.billing_mode)
+            WHERE (p_origin = 'user' OR p.origin = 'seed') AND (p.valid_to IS NULL OR p.valid_to > now())
+            GROUP BY p.id
+        ) AS d
+        JOIN our_schema.provider_pricing AS p ON p.id = d.id
     LOOP
+        removed := item.removed;
+        CONTINUE WHEN isempty(removed);
+        row := item.price;
         span := tstzmultirange(tstzrange(row.valid_from, row.valid_to));
-        SELECT coalesce(range_agg(tstzrange(w.valid_from, w.valid_to)), '{}') INTO declared
-        FROM unnest(wanted) AS w
-        WHERE (w.provider, w.model, w.billing_mode) = (row.provider, row.model, row.billing_mode)
-            AND (row.origin <> p_origin OR our_schema.same_price(row, w));
-        removed := CASE WHEN row.origin = p_origin THEN span * future - declared ELSE span * future * declared END;
         IF removed @> row.valid_from AND EXISTS (SELECT FROM our_schema.token_usage AS u WHERE u.price_id = row.id) THEN
             removed := removed - tstzmultirange(tstzrange(row.valid_from, row.valid_from + interval '1 microsecond'));
         END IF;
@@ -328,29 +386,33 @@ BEGIN
         END LOOP;
     END LOOP;
 
-    standing := ARRAY(SELECT p FROM our_schema.provider_pricing AS p);
-    FOREACH row IN ARRAY wanted LOOP
-        SELECT coalesce(range_agg(s.span), '{}') * past
-            + coalesce(
-                range_agg(s.span) FILTER (
-                    WHERE s.above_input_tokens = row.above_input_tokens OR (p_origin = 'seed' AND s.origin = 'user')
-                ),
-                '{}'
-            )
-        INTO taken
-        FROM (SELECT p.*, tstzrange(p.valid_from, p.valid_to) AS span FROM unnest(standing) AS p) AS s
-        WHERE (s.provider, s.model, s.billing_mode) = (row.provider, row.model, row.billing_mode);
-        FOR piece IN
-            SELECT g.gap
-            FROM unnest(tstzmultirange(tstzrange(row.valid_from, row.valid_to)) - taken) AS g (gap)
-        LOOP
-            row.id := gen_random_uuid();
-            row.created_at := now();
-            row.valid_from := lower(piece);
-            row.valid_to := upper(piece);
-            INSERT INTO our_schema.provider_pricing SELECT row.*;
-            changed := changed + 1;
-        END LOOP;
+    -- Both sides as they were before the first of these rows is inserted.
+    FOR item IN
+        SELECT t.number, g.gap
+        FROM (
+            SELECT w.ordinality AS number, tstzmultirange(tstzrange(w.valid_from, w.valid_to)) AS declared,
+                coalesce(range_agg(tstzrange(p.valid_from, p.valid_to)) FILTER (WHERE p.id IS NOT NULL), '{}') * past
+                + coalesce(
+                    range_agg(tstzrange(p.valid_from, p.valid_to)) FILTER (
+                        WHERE p.above_input_tokens = w.above_input_tokens OR (p_origin = 'seed' AND p.origin = 'user')
+                    ),
+                    '{}'
+                ) AS taken
+            FROM unnest(wanted) WITH ORDINALITY AS w
+            LEFT JOIN our_schema.provider_pricing AS p
+                ON (p.provider, p.model, p.billing_mode) = (w.provider, w.model, w.billing_mode)
+            GROUP BY w.ordinality, w.valid_from, w.valid_to
+        ) AS t
+        CROSS JOIN LATERAL unnest(t.declared - t.taken) AS g (gap)
+        ORDER BY t.number
+    LOOP
+        row := wanted[item.number];
+        row.id := gen_random_uuid();
+        row.created_at := now();
+        row.valid_from := lower(item.gap);
+        row.valid_to := upper(item.gap);
+        INSERT INTO our_schema.provider_pricing SELECT row.*;
+        changed := changed + 1;
     END LOOP;
     RETURN changed;
 END
@@ -369,12 +431,14 @@ BEGIN
         SELECT u.id, p.id AS price_id, p.is_local,
             our_schema.token_cost_usd(
                 p, u.input_tokens, u.output_tokens, u.cache_read_tokens, u.cache_write_5m_tokens,
-                u.cache_write_1h_tokens, u.reasoning_tokens
+                u.cache_write_1h_tokens, u.reasoning_tokens, u.audio_input_tokens, u.audio_cache_read_tokens, u.audio_output_tokens,
+                u.image_input_tokens, u.image_cache_read_tokens, u.image_output_tokens
             ) AS cost
         FROM our_schema.token_usage AS u
         CROSS JOIN LATERAL our_schema.provider_price_at(
             u.provider, u.model, u.billing_mode,
-            u.input_tokens + u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens,
+            u.input_tokens + u.cache_read_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens + u.audio_input_tokens
+                + u.audio_cache_read_tokens + u.image_input_tokens + u.image_cache_read_tokens,
             u.occurred_at
         ) AS p
         WHERE u.cost_source = 'unpriced'

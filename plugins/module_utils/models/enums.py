@@ -31,10 +31,13 @@ ArtifactKind = Literal["file", "output", "link"]
 # The providers with seed prices. The column takes any further name in lower case, so inputs say `ProviderName`.
 Provider = Literal["ollama", "gemini", "claude", "openai", "github-models"]
 ProviderName = Union[Provider, str]
-BillingMode = Literal["standard", "batch", "free"]
+BillingMode = Literal["standard", "batch", "flex", "priority", "fast", "free"]
 BodyStorage = Literal["none", "truncated", "full"]
 CostSource = Literal["computed", "provider", "local", "subscription", "unpriced"]
 PriceOrigin = Literal["seed", "user"]
+BudgetOrigin = Literal["role", "user"]
+# What llm_budget_status says of a budget.
+BudgetLevel = Literal["ok", "near", "spent"]
 
 RiskLevel = Literal["READ_ONLY", "SAFE_MUTATE", "DESTRUCTIVE"]
 ToolCallStatus = Literal["pending", "approved", "denied", "running", "succeeded", "failed", "timed_out"]

@@ -6,23 +6,28 @@
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import ClassVar, Optional
 from uuid import UUID
 
 from .base import NOT_GIVEN, Create, Given, Model
-from .enums import BillingMode, BodyStorage, CostSource, JsonObject, JsonValue, PriceOrigin, ProviderName
+from .enums import BillingMode, BodyStorage, BudgetOrigin, CostSource, JsonObject, JsonValue, PriceOrigin, ProviderName
 
 __all__ = [
+    "CreateLlmBudget",
     "CreateLlmRequest",
     "CreateLlmResponse",
     "CreateProviderPrice",
     "CreateTokenUsage",
+    "CreateUsageImportFile",
+    "LlmBudget",
     "LlmRequest",
     "LlmResponse",
+    "PriceList",
     "ProviderPrice",
     "TokenUsage",
+    "UsageImportFile",
 ]
 
 
@@ -48,6 +53,13 @@ class ProviderPrice(Model):
     origin: PriceOrigin
     source: str
     created_at: datetime
+    audio_input_usd_per_mtok: Optional[Decimal]
+    audio_cache_read_usd_per_mtok: Optional[Decimal]
+    audio_output_usd_per_mtok: Optional[Decimal]
+    image_input_usd_per_mtok: Optional[Decimal]
+    image_cache_read_usd_per_mtok: Optional[Decimal]
+    image_output_usd_per_mtok: Optional[Decimal]
+    dated: bool
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,13 @@ class CreateProviderPrice(Create[ProviderPrice]):
     valid_from: Given[datetime] = NOT_GIVEN
     valid_to: Given[Optional[datetime]] = NOT_GIVEN
     source: Given[str] = NOT_GIVEN
+    audio_input_usd_per_mtok: Given[Optional[Decimal]] = NOT_GIVEN
+    audio_cache_read_usd_per_mtok: Given[Optional[Decimal]] = NOT_GIVEN
+    audio_output_usd_per_mtok: Given[Optional[Decimal]] = NOT_GIVEN
+    image_input_usd_per_mtok: Given[Optional[Decimal]] = NOT_GIVEN
+    image_cache_read_usd_per_mtok: Given[Optional[Decimal]] = NOT_GIVEN
+    image_output_usd_per_mtok: Given[Optional[Decimal]] = NOT_GIVEN
+    dated: Given[bool] = NOT_GIVEN
 
 
 @dataclass(frozen=True)
@@ -161,6 +180,12 @@ class TokenUsage(Model):
     external_id: Optional[str]
     occurred_at: datetime
     recorded_at: datetime
+    audio_input_tokens: int
+    audio_cache_read_tokens: int
+    audio_output_tokens: int
+    image_input_tokens: int
+    image_cache_read_tokens: int
+    image_output_tokens: int
 
 
 @dataclass(frozen=True)
@@ -185,3 +210,77 @@ class CreateTokenUsage(Create[TokenUsage]):
     source: Given[str] = NOT_GIVEN
     external_id: Given[Optional[str]] = NOT_GIVEN
     occurred_at: Given[datetime] = NOT_GIVEN
+    audio_input_tokens: Given[int] = NOT_GIVEN
+    audio_cache_read_tokens: Given[int] = NOT_GIVEN
+    audio_output_tokens: Given[int] = NOT_GIVEN
+    image_input_tokens: Given[int] = NOT_GIVEN
+    image_cache_read_tokens: Given[int] = NOT_GIVEN
+    image_output_tokens: Given[int] = NOT_GIVEN
+
+
+@dataclass(frozen=True)
+class PriceList(Model):
+    """Which list of prices of an origin is in force."""
+
+    __table__: ClassVar[str] = "price_lists"
+    origin: PriceOrigin
+    source: str
+    read_on: date
+    applied_at: datetime
+
+
+@dataclass(frozen=True)
+class LlmBudget(Model):
+    """What language models may cost in a month, in USD. It counts calls of any provider, model, project or agent that is None."""
+
+    __table__: ClassVar[str] = "llm_budgets"
+    id: UUID
+    name: str
+    amount_usd: Decimal
+    provider: Optional[ProviderName]
+    model: Optional[str]
+    project: Optional[str]
+    agent: Optional[str]
+    origin: BudgetOrigin
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class CreateLlmBudget(Create[LlmBudget]):
+    """Input for a budget of the user."""
+
+    name: str
+    amount_usd: Decimal
+    provider: Given[Optional[ProviderName]] = NOT_GIVEN
+    model: Given[Optional[str]] = NOT_GIVEN
+    project: Given[Optional[str]] = NOT_GIVEN
+    agent: Given[Optional[str]] = NOT_GIVEN
+
+
+@dataclass(frozen=True)
+class UsageImportFile(Model):
+    """How far an import has read a file: `position` in bytes, and in `state` what it has to know of that part."""
+
+    __table__: ClassVar[str] = "usage_import_files"
+    source: str
+    host: str
+    path: str
+    fingerprint: str
+    position: int
+    state: JsonObject
+    calls: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class CreateUsageImportFile(Create[UsageImportFile]):
+    """Input for a file that an import begins to read."""
+
+    source: str
+    host: str
+    path: str
+    fingerprint: str
+    position: Given[int] = NOT_GIVEN
+    state: Given[JsonObject] = NOT_GIVEN
+    calls: Given[int] = NOT_GIVEN

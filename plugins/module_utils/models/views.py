@@ -3,21 +3,33 @@
 """Models of the views; there is nothing to insert."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar, Optional
 from uuid import UUID
 
 from .base import Model
-from .enums import InventoryConnector, JsonValue, ProviderName, RiskLevel, TaskRunStatus
+from .enums import (
+    BudgetLevel,
+    BudgetOrigin,
+    CostSource,
+    InventoryConnector,
+    JsonValue,
+    ProviderName,
+    RiskLevel,
+    TaskRunStatus,
+)
 
 __all__ = [
     "ActiveTaskRun",
+    "DailyTokenUsage",
     "InventorySourceStatus",
+    "LlmBudgetStatus",
     "PlaybookRunOverview",
     "PlaybookRunStep",
     "PlaybookStatus",
     "RecentTokenUsage",
+    "TaskRunCost",
     "ToolCallSuccess",
 ]
 
@@ -57,6 +69,76 @@ class RecentTokenUsage(Model):
     subscription_value_usd: Optional[Decimal]
     unpriced_requests: int
     last_used_at: datetime
+    audio_input_tokens: int
+    audio_cache_read_tokens: int
+    audio_output_tokens: int
+    image_input_tokens: int
+    image_cache_read_tokens: int
+    image_output_tokens: int
+
+
+@dataclass(frozen=True)
+class DailyTokenUsage(Model):
+    """Use and cost of a day of the reporting time zone, by model, labels and cost source. Its cost is None where it is not known."""
+
+    __table__: ClassVar[str] = "daily_token_usage"
+    day: date
+    provider: ProviderName
+    model: str
+    project: Optional[str]
+    agent: Optional[str]
+    cost_source: CostSource
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    reasoning_tokens: int
+    audio_input_tokens: int
+    audio_cache_read_tokens: int
+    audio_output_tokens: int
+    image_input_tokens: int
+    image_cache_read_tokens: int
+    image_output_tokens: int
+    cost_usd: Optional[Decimal]
+    subscription_value_usd: Optional[Decimal]
+    last_used_at: datetime
+
+
+@dataclass(frozen=True)
+class LlmBudgetStatus(Model):
+    """A budget, and what was spent of it this month, in USD and as a share of the amount, where 1 is all of it."""
+
+    __table__: ClassVar[str] = "llm_budget_status"
+    name: str
+    provider: Optional[ProviderName]
+    model: Optional[str]
+    project: Optional[str]
+    agent: Optional[str]
+    origin: BudgetOrigin
+    amount_usd: Decimal
+    month: date
+    spent_usd: Decimal
+    spent_share: Decimal
+    projected_usd: Decimal
+    projected_share: Decimal
+    unpriced_calls: int
+    level: BudgetLevel
+
+
+@dataclass(frozen=True)
+class TaskRunCost(Model):
+    """What a run of a task used and cost, all buckets of input together, and of output. The cost leaves out the unpriced calls."""
+
+    __table__: ClassVar[str] = "task_run_costs"
+    task_run_id: UUID
+    calls: int
+    unpriced_calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Optional[Decimal]
+    subscription_value_usd: Optional[Decimal]
 
 
 @dataclass(frozen=True)

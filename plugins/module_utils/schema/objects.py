@@ -10,8 +10,17 @@ from __future__ import annotations
 GROUPS: dict[str, tuple[str, ...]] = {
     "Inventory": ("services", "hosts", "workloads", "inventory_sources"),
     "Tasks": ("tasks", "task_runs", "task_events", "artifacts", "playbook_runs", "playbook_run_hosts"),
-    "Language models": ("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
+    "Language models": (
+        "llm_requests",
+        "llm_responses",
+        "token_usage",
+        "provider_pricing",
+        "price_lists",
+        "llm_budgets",
+        "usage_import_files",
+    ),
     "Tools and policies": ("tool_definitions", "tool_call_records", "policies"),
+    "Sums of the usage by day": ("token_usage_rollup", "token_usage_days", "token_usage_changes"),
     "Audit": ("audit_entries", "audit_links", "audit_head"),
     "Bookkeeping of the migrations": ("schema_migrations", "schema_repeatables", "schema_objects"),
     "Backups": ("backup_runs",),
@@ -19,7 +28,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 TABLES: tuple[str, ...] = tuple(table for tables in GROUPS.values() for table in tables)
 VIEWS: tuple[str, ...] = (
     "active_task_runs",
+    "daily_token_usage",
     "recent_token_usage_summary",
+    "llm_budget_status",
+    "task_run_costs",
     "tool_call_success_rate",
     "inventory_source_status",
     "playbook_run_steps",
@@ -56,7 +68,14 @@ TRIGGERS: tuple[tuple[str, str], ...] = (
     ("provider_pricing", "tr_provider_pricing_not_edited"),
     ("token_usage", "tr_token_usage_price"),
     ("token_usage", "tr_token_usage_frozen"),
+    ("token_usage", "tr_token_usage_added"),
+    ("token_usage", "tr_token_usage_changed"),
+    ("token_usage", "tr_token_usage_removed"),
+    ("token_usage", "tr_token_usage_emptied"),
+    ("llm_budgets", "tr_llm_budgets_updated_at"),
+    ("llm_budgets", "tr_llm_budgets_of_role"),
+    ("usage_import_files", "tr_usage_import_files_updated_at"),
     # These limit what a row holds, in every table that is written by others than the server.
-    *((table, f"tr_{table}_limits") for table in TABLES[: TABLES.index("audit_entries")]),
+    *((table, f"tr_{table}_limits") for table in TABLES[: TABLES.index("token_usage_rollup")]),
     *ALWAYS_TRIGGERS,
 )
