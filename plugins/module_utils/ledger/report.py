@@ -113,7 +113,7 @@ class Period:
     starts_at: datetime.datetime
     ends_at: datetime.datetime
     today: datetime.date
-    is_rolled_up: bool
+    is_rolled_up: bool = False
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class Usage:
         return self.today - datetime.timedelta(days=DAYS_SHOWN - 1)
 
     def with_deprecated_budget(self, budgets: Budgets, amount_usd: Decimal | None) -> tuple[Row, ...]:
-        """The budgets, and after them what the service's own setting says, where no budget is that of everything, or has its name."""
+        """The budgets, with what the service's own setting says where no budget is that of everything, or has its name."""
         rows = budgets.rows
         everything = (row for row in rows if all(row[name] is None for name in SCOPE))
         if amount_usd is None or any(everything) or DEPRECATED_BUDGET in (row["name"] for row in rows):
@@ -164,7 +164,7 @@ class Usage:
             "unpriced_calls": sum(row["unpriced_requests"] for row in self.since(self.month_start)),
             "level": "spent" if share >= SPENT else "near" if share >= NEAR else "ok",
         }
-        return (*rows, budget)
+        return tuple(sorted((*rows, budget), key=lambda row: -row["spent_share"]))
 
 
 @dataclass(frozen=True)
