@@ -57,7 +57,6 @@ def reader(shared_database):
     application.insert("task_events", task_run_id=run["id"], sequence=2, type="error")
     application.insert("tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status="denied")
     application.insert("token_usage", provider="openai", model="nobody knows", input_tokens=7)
-    application.insert("llm_budgets", name="all", amount_usd=25)
     add_playbook_run(application)
     application.insert("audit_entries", actor="bob", action="task.delete", outcome="denied")
     return shared_database.session("readonly")

@@ -34,7 +34,6 @@ TARGET_LABELS = {"instance", "job"}
 def client(shared_database):
     session = shared_database.session("application")
     fill_every_table(session)
-    session.insert("llm_budgets", name="homelab", amount_usd=1000)
     shared_database.session("admin").run("SELECT note_price_list('seed', 'a list', '2026-11-01')")
     add_playbook_run(session)
     with Client(

@@ -22,7 +22,6 @@ def rows(shared_database):
     host = {rows["hosts"]["name"]: {"host_id": rows["hosts"]["id"]}}
     steps = [play("Web"), task("Copy it"), result("Copy it", "web1")]
     run = add_playbook_run(session, hosts=host, steps=steps)
-    session.insert("llm_budgets", name="all", amount_usd=25)
     return {**rows, "playbook_run_overview": {"id": run}}
 
 
