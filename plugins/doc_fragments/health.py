@@ -54,6 +54,7 @@ notes:
     such a source.
   - >-
     C(prices): warns when the price list of the collection is old, or when calls of the last 30 days have no price.
+    C(budgets): warns when much of a budget for language models is spent this month, or all of it; C(not checked) without a budget.
 options:
   thresholds:
     description: Thresholds at which a check warns or fails. An infinite number (C(.inf)) switches one off.
@@ -149,5 +150,10 @@ options:
           Calls of the last 30 days that have no price.
         type: float
         default: 1.0
+      budget_warn:
+        description: >-
+          Share of a budget for language models that is spent this month; 1 is all of it.
+        type: float
+        default: 0.8
 # END HEALTH FRAGMENT
 """

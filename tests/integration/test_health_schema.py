@@ -133,7 +133,7 @@ def test_a_schema_that_the_login_may_not_use_is_not_visible(moved):
     moved.session("admin").run("REVOKE ALL ON SCHEMA lab FROM mission_control_readonly, PUBLIC")
     report = health(moved, "readonly", options="-c search_path=lab")
     hidden = ("tables", "migrations", "repeatables", "schema_objects", "audit_chain", "stale_task_runs", "backups")
-    hidden += ("inventory_sources", "prices")
+    hidden += ("inventory_sources", "prices", "budgets")
     assert statuses(report, *SESSIONS) == dict.fromkeys(hidden, "not visible")
     assert report.status == "pass"
 

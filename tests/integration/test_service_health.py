@@ -104,7 +104,7 @@ def test_without_a_database_only_live_is_well_and_no_answer_tells_more_than_that
 
 def test_what_a_login_may_not_see_is_told_as_that(serve):
     checks = checks_of(serve().get("/health"))
-    for name in ("backups", "inventory_sources"):
+    for name in ("backups", "inventory_sources", "budgets"):
         assert checks.pop(name)["status"] == "not checked"  # none is set up
     assert {check["status"] for check in checks.values()} <= {"pass", "warn", "not visible"}
 
