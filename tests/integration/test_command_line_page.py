@@ -120,7 +120,19 @@ def test_the_page_has_an_example_of_every_command():
         "budgets set",
         "budgets remove",
     )
-    for command in ("health", "status", "hosts", "workloads", "runs", "query", "usage", "import", "budgets", *several):
+    for command in (
+        "health",
+        "status",
+        "hosts",
+        "workloads",
+        "runs",
+        "query",
+        "usage",
+        "prices",
+        "import",
+        "budgets",
+        *several,
+    ):
         assert any(f"mission-control {command}" in line for line in EXAMPLES)
     assert any("pip install" in line for line in LINES)
 
