@@ -56,9 +56,13 @@ if TYPE_CHECKING:
     from .health.thresholds import Thresholds as Thresholds
     from .ledger.calls import LedgerError as LedgerError
     from .ledger.calls import LlmCall as LlmCall
+    from .ledger.usage import FurtherUsage as FurtherUsage
+    from .ledger.usage import ReportedUsage as ReportedUsage
     from .ledger.usage import TokenBuckets as TokenBuckets
     from .ledger.usage import UsageError as UsageError
     from .ledger.usage import normalise_usage as normalise_usage
+    from .ledger.usage import read_usage as read_usage
+    from .ledger.usage import stream_usage as stream_usage
     from .models import *
     from .schema.manifest import ExpectedFile as ExpectedFile
     from .schema.manifest import ExpectedMigration as ExpectedMigration
@@ -98,7 +102,15 @@ _EXPORTS = {
     "health.report": ("Check", "HealthReport"),
     "health.thresholds": ("Thresholds",),
     "ledger.calls": ("LedgerError", "LlmCall"),
-    "ledger.usage": ("TokenBuckets", "UsageError", "normalise_usage"),
+    "ledger.usage": (
+        "FurtherUsage",
+        "ReportedUsage",
+        "TokenBuckets",
+        "UsageError",
+        "normalise_usage",
+        "read_usage",
+        "stream_usage",
+    ),
     "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}

@@ -1,21 +1,27 @@
 """Usage as the providers report it becomes disjoint buckets that add up to the providers' own totals."""
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import (
     MOST_TOKENS,
+    FurtherUsage,
+    ReportedUsage,
     TokenBuckets,
     UsageError,
     normalise_usage,
+    read_usage,
+    stream_usage,
 )
 from genai_prices.data_snapshot import get_snapshot
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 tokens = st.integers(min_value=0, max_value=2_000_000)
-buckets = st.builds(TokenBuckets, tokens, tokens, tokens, tokens, tokens, tokens)
+ALL = [field.name for field in dataclasses.fields(TokenBuckets)]
+buckets = st.builds(TokenBuckets, *[tokens] * len(ALL))
 
 
 def camel(name):
@@ -28,9 +34,11 @@ def snake(name):
 
 def as_object(value):
     """The attributes of an SDK's object instead of the keys of a dict."""
-    return (
-        SimpleNamespace(**{key: as_object(item) for key, item in value.items()}) if isinstance(value, dict) else value
-    )
+    if isinstance(value, list):
+        return [as_object(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return SimpleNamespace(**{key: as_object(item) for key, item in value.items()})
 
 
 # What each provider would report for the buckets, written from its reference and not from the code under test.
@@ -146,15 +154,269 @@ def ollama(b):
     }
 
 
-# With each form the buckets that it cannot report.
+def bedrock(b):
+    return {
+        "inputTokens": b.input_tokens,
+        "outputTokens": b.output_tokens,
+        "totalTokens": b.total,
+        "cacheReadInputTokens": b.cache_read_tokens,
+        "cacheWriteInputTokens": b.cache_write_5m_tokens + b.cache_write_1h_tokens,
+        "cacheDetails": [
+            {"ttl": "1h", "inputTokens": b.cache_write_1h_tokens},
+            {"ttl": "5m", "inputTokens": b.cache_write_5m_tokens},
+        ],
+    }
+
+
+def codex(b):
+    return {
+        "input_tokens": b.total_input,
+        "cached_input_tokens": b.cache_read_tokens,
+        "cache_write_input_tokens": b.cache_write_5m_tokens,
+        "output_tokens": b.total_output,
+        "reasoning_output_tokens": b.reasoning_tokens,
+        "total_tokens": b.total,
+    }
+
+
+def openai_cache_lives(b):
+    """Responses of models with two lives of the cache, 30 minutes and 12 hours."""
+    return {
+        "input_tokens": b.total_input,
+        "input_tokens_details": {
+            "cached_tokens": b.cache_read_tokens,
+            "cache_write_tokens": b.cache_write_5m_tokens + b.cache_write_1h_tokens,
+            "cache_write_tokens_details": {
+                "ttl_30m_tokens": b.cache_write_5m_tokens,
+                "ttl_12h_tokens": b.cache_write_1h_tokens,
+            },
+        },
+        "output_tokens": b.total_output,
+        "output_tokens_details": {"reasoning_tokens": b.reasoning_tokens},
+        "total_tokens": b.total,
+    }
+
+
+def openai_audio(b):
+    """Chat Completions whose prompt is not cached."""
+    return {
+        "prompt_tokens": b.total_input,
+        "completion_tokens": b.total_output,
+        "total_tokens": b.total,
+        "prompt_tokens_details": {"audio_tokens": b.audio_input_tokens, "image_tokens": b.image_input_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": b.reasoning_tokens,
+            "audio_tokens": b.audio_output_tokens,
+        },
+    }
+
+
+def openai_images(b):
+    return {
+        "input_tokens": b.total_input,
+        "input_tokens_details": {"image_tokens": b.image_input_tokens, "text_tokens": b.input_tokens},
+        "output_tokens": b.total_output,
+        "output_tokens_details": {"image_tokens": b.image_output_tokens, "text_tokens": b.output_tokens},
+        "total_tokens": b.total,
+    }
+
+
+def openai_images_streamed(b):
+    usage = openai_images(b)
+    del usage["output_tokens_details"]
+    return usage
+
+
+def openai_realtime(b):
+    return {
+        "total_tokens": b.total,
+        "input_tokens": b.total_input,
+        "output_tokens": b.total_output,
+        "input_token_details": {
+            "text_tokens": b.input_tokens + b.cache_read_tokens,
+            "audio_tokens": b.audio_input_tokens + b.audio_cache_read_tokens,
+            "image_tokens": b.image_input_tokens + b.image_cache_read_tokens,
+            "cached_tokens": b.cache_read_tokens + b.audio_cache_read_tokens + b.image_cache_read_tokens,
+            "cached_tokens_details": {
+                "text_tokens": b.cache_read_tokens,
+                "audio_tokens": b.audio_cache_read_tokens,
+                "image_tokens": b.image_cache_read_tokens,
+            },
+        },
+        "output_token_details": {"text_tokens": b.output_tokens, "audio_tokens": b.audio_output_tokens},
+    }
+
+
+def transcription(b):
+    return {
+        "type": "tokens",
+        "input_tokens": b.total_input,
+        "input_token_details": {"audio_tokens": b.audio_input_tokens, "text_tokens": b.input_tokens},
+        "output_tokens": b.output_tokens,
+        "total_tokens": b.total,
+    }
+
+
+def litellm_claude(b):
+    written = b.cache_write_5m_tokens + b.cache_write_1h_tokens
+    return {
+        "prompt_tokens": b.total_input,
+        "completion_tokens": b.total_output,
+        "total_tokens": b.total,
+        "prompt_tokens_details": {
+            "cached_tokens": b.cache_read_tokens,
+            "cache_creation_tokens": written,
+            "cache_write_tokens": written,
+            "cache_creation_token_details": {
+                "ephemeral_5m_input_tokens": b.cache_write_5m_tokens,
+                "ephemeral_1h_input_tokens": b.cache_write_1h_tokens,
+            },
+        },
+        "completion_tokens_details": {"reasoning_tokens": b.reasoning_tokens},
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": b.cache_read_tokens,
+    }
+
+
+def by_modality(modalities, name="tokenCount", word=str.upper):
+    return [{"modality": word(modality), name: count} for modality, count in modalities.items()]
+
+
+def gemini_modalities(b):
+    of_tools = b.audio_input_tokens // 2
+    return {
+        "promptTokenCount": b.total_input - of_tools,
+        "toolUsePromptTokenCount": of_tools,
+        "cachedContentTokenCount": b.cache_read_tokens + b.audio_cache_read_tokens + b.image_cache_read_tokens,
+        "candidatesTokenCount": b.total_output - b.reasoning_tokens,
+        "thoughtsTokenCount": b.reasoning_tokens,
+        "totalTokenCount": b.total,
+        "promptTokensDetails": by_modality(
+            {
+                "text": b.input_tokens + b.cache_read_tokens,
+                "audio": b.audio_input_tokens + b.audio_cache_read_tokens - of_tools,
+                "image": b.image_input_tokens + b.image_cache_read_tokens,
+                "video": 0,
+            }
+        ),
+        "toolUsePromptTokensDetails": by_modality({"audio": of_tools}),
+        "cacheTokensDetails": by_modality(
+            {"document": b.cache_read_tokens, "audio": b.audio_cache_read_tokens, "image": b.image_cache_read_tokens}
+        ),
+        "candidatesTokensDetails": by_modality(
+            {"text": b.output_tokens, "audio": b.audio_output_tokens, "image": b.image_output_tokens}
+        ),
+    }
+
+
+def gemini_interactions_modalities(b):
+    return {
+        "total_input_tokens": b.total_input,
+        "total_cached_tokens": b.cache_read_tokens + b.audio_cache_read_tokens + b.image_cache_read_tokens,
+        "total_output_tokens": b.total_output - b.reasoning_tokens,
+        "total_thought_tokens": b.reasoning_tokens,
+        "total_tokens": b.total,
+        "input_tokens_by_modality": by_modality(
+            {
+                "audio": b.audio_input_tokens + b.audio_cache_read_tokens,
+                "image": b.image_input_tokens + b.image_cache_read_tokens,
+            },
+            "tokens",
+            str.lower,
+        ),
+        "cached_tokens_by_modality": by_modality(
+            {"audio": b.audio_cache_read_tokens, "image": b.image_cache_read_tokens}, "tokens", str.lower
+        ),
+        "output_tokens_by_modality": by_modality(
+            {"audio": b.audio_output_tokens, "image": b.image_output_tokens}, "tokens", str.lower
+        ),
+    }
+
+
+def pydantic_ai(b):
+    return {
+        "input_tokens": b.total_input,
+        "cache_write_tokens": b.cache_write_5m_tokens + b.cache_write_1h_tokens,
+        "cache_write_1h_tokens": b.cache_write_1h_tokens,
+        "cache_read_tokens": b.cache_read_tokens,
+        "output_tokens": b.total_output,
+        "output_reasoning_tokens": b.reasoning_tokens,
+        "output_audio_tokens": b.audio_output_tokens,
+        "details": {"any_tokens": 5},
+        "requests": 1,
+    }
+
+
+def open_telemetry(b):
+    return {
+        "gen_ai.request.max_tokens": 4096,
+        "gen_ai.usage.input_tokens": b.total_input,
+        "gen_ai.usage.cache_read.input_tokens": b.cache_read_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": b.cache_write_5m_tokens + b.cache_write_1h_tokens,
+        "anthropic.usage.cache_creation.ephemeral_5m_input_tokens": b.cache_write_5m_tokens,
+        "anthropic.usage.cache_creation.ephemeral_1h_input_tokens": b.cache_write_1h_tokens,
+        "gen_ai.usage.output_tokens": b.total_output,
+        "gen_ai.usage.reasoning.output_tokens": b.reasoning_tokens,
+        "gen_ai.usage.audio.output_tokens": b.audio_output_tokens,
+    }
+
+
+def open_telemetry_of_old(b):
+    """As OpenLLMetry wrote it."""
+    return {
+        "gen_ai.usage.prompt_tokens": b.total_input,
+        "gen_ai.usage.cache_read_input_tokens": b.cache_read_tokens,
+        "gen_ai.usage.cache_creation_input_tokens": b.cache_write_5m_tokens,
+        "gen_ai.usage.completion_tokens": b.total_output,
+        "gen_ai.usage.reasoning_tokens": b.reasoning_tokens,
+        "llm.usage.total_tokens": b.total,
+    }
+
+
+def open_inference(b):
+    return {
+        "llm.model_name": "gemini-2.5-pro",
+        "llm.token_count.prompt": b.total_input,
+        "llm.token_count.prompt_details.cache_read": b.cache_read_tokens,
+        "llm.token_count.prompt_details.cache_write": b.cache_write_5m_tokens,
+        "llm.token_count.completion": b.total_output,
+        "llm.token_count.completion_details.reasoning": b.reasoning_tokens,
+        "llm.token_count.completion_details.audio": b.audio_output_tokens,
+        "llm.token_count.total": b.total,
+    }
+
+
+PLAIN = ("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
+WRITES = (*PLAIN, "cache_write_5m_tokens")
+LIVES = (*WRITES, "cache_write_1h_tokens")
+CACHED_MODALITIES = ("audio_input_tokens", "audio_cache_read_tokens", "image_input_tokens", "image_cache_read_tokens")
+# With each form the buckets that it can tell.
 FORMS = [
-    (anthropic, ()),
-    (openai_chat, ("cache_write_1h_tokens",)),
-    (openai_responses, ("cache_write_1h_tokens",)),
-    (openai_without_total, ("cache_write_1h_tokens",)),
-    (openai_with_reasoning_beside, ("cache_write_1h_tokens",)),
+    (anthropic, LIVES),
+    (bedrock, ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")),
+    (openai_chat, WRITES),
+    (openai_responses, WRITES),
+    (openai_without_total, WRITES),
+    (openai_with_reasoning_beside, WRITES),
+    (openai_cache_lives, LIVES),
+    (
+        openai_audio,
+        (
+            *("input_tokens", "output_tokens", "reasoning_tokens"),
+            *("audio_input_tokens", "image_input_tokens", "audio_output_tokens"),
+        ),
+    ),
+    (openai_images, ("input_tokens", "output_tokens", "image_input_tokens", "image_output_tokens")),
+    (openai_images_streamed, ("input_tokens", "image_input_tokens", "image_output_tokens")),
+    (
+        openai_realtime,
+        ("input_tokens", "output_tokens", "cache_read_tokens", "audio_output_tokens", *CACHED_MODALITIES),
+    ),
+    (transcription, ("input_tokens", "output_tokens", "audio_input_tokens")),
+    (litellm_claude, LIVES),
+    (codex, WRITES),
     *(
-        (form, ("cache_write_5m_tokens", "cache_write_1h_tokens"))
+        (form, PLAIN)
         for form in (
             gemini,
             gemini_without_total,
@@ -165,33 +427,55 @@ FORMS = [
             gemini_interactions,
         )
     ),
-    (ollama, ("cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens")),
+    *(
+        (form, (*PLAIN, "audio_output_tokens", "image_output_tokens", *CACHED_MODALITIES))
+        for form in (gemini_modalities, gemini_interactions_modalities)
+    ),
+    (ollama, ("input_tokens", "output_tokens", "cache_read_tokens")),
+    (pydantic_ai, (*LIVES, "audio_output_tokens")),
+    (open_telemetry, (*LIVES, "audio_output_tokens")),
+    (open_telemetry_of_old, WRITES),
+    (open_inference, (*WRITES, "audio_output_tokens")),
 ]
-forms = pytest.mark.parametrize(("form", "unknown"), FORMS, ids=[form.__name__ for form, _unknown in FORMS])
+# Fewer examples of each than usual, since there are so many forms.
+few = settings(max_examples=30)
+forms = pytest.mark.parametrize(("form", "told"), FORMS, ids=[form.__name__ for form, _told in FORMS])
 
 
-def without(b, unknown):
-    return TokenBuckets(**{**vars(b), **dict.fromkeys(unknown, 0)})
+# Usage that no program has as an object.
+SPANS = (open_telemetry, open_telemetry_of_old, open_inference)
+DICTS_ALONE = (bedrock, *SPANS)
+
+
+def only(b, told):
+    return TokenBuckets(**{name: getattr(b, name) for name in told})
+
+
+# Numbers in the examples that are none of a usage.
+OF_OTHER_THINGS = ("done", "eval_duration", "gen_ai.request.max_tokens")
 
 
 @forms
+@few
 @given(b=buckets)
-def test_the_buckets_come_back_disjoint(form, unknown, b):
-    b = without(b, unknown)
+def test_the_buckets_come_back_disjoint(form, told, b):
+    b = only(b, told)
     usage = form(b)
     found = normalise_usage(usage)
     assert found == b
     assert min(vars(found).values()) >= 0
-    assert normalise_usage(as_object(usage)) == b
+    if form not in DICTS_ALONE:
+        assert normalise_usage(as_object(usage)) == b
     for name in ("total_tokens", "total_token_count", "totalTokenCount"):
         assert usage.get(name, found.total) == found.total
 
 
 @forms
+@few
 @given(b=buckets, data=st.data())
-def test_a_count_that_is_none_gets_one_sentence(form, unknown, b, data):
-    usage = form(without(b, unknown))
-    counts = [key for key, value in usage.items() if isinstance(value, int) and key not in ("done", "eval_duration")]
+def test_a_count_that_is_none_gets_one_sentence(form, told, b, data):
+    usage = form(only(b, told))
+    counts = [key for key, value in usage.items() if isinstance(value, int) and key not in OF_OTHER_THINGS]
     name = data.draw(st.sampled_from(counts))
     usage[name] = data.draw(st.sampled_from([-1, 1.5, True, "12", MOST_TOKENS + 1]))
     with pytest.raises(UsageError) as error:
@@ -204,7 +488,7 @@ def test_a_count_that_is_none_gets_one_sentence(form, unknown, b, data):
 )
 @given(b=buckets, excess=st.integers(min_value=1, max_value=1000))
 def test_a_total_that_does_not_add_up_gets_one_sentence(form, b, excess):
-    usage = form(without(b, ("cache_write_5m_tokens", "cache_write_1h_tokens")))
+    usage = form(only(b, PLAIN))
     (name,) = [key for key in usage if re.search("^total.?token(s$|.?count)", key, re.I)]
     # Reasoning tokens may lie inside or beside, so it takes more than them.
     usage[name] += b.reasoning_tokens + excess
@@ -217,33 +501,148 @@ def test_a_total_that_does_not_add_up_gets_one_sentence(form, b, excess):
     ("provider", "flavor", "form"),
     [
         ("anthropic", "default", anthropic),
+        ("aws", "default", bedrock),
         ("openai", "chat", openai_chat),
+        ("openai", "chat", openai_audio),
+        ("openai", "images", openai_images),
+        ("openai", "realtime", openai_realtime),
         ("openai", "responses", openai_responses),
         ("google", "default", gemini_rest),
+        ("google", "default", gemini_modalities),
     ],
 )
+@few
 @given(b=buckets)
 def test_another_program_reads_the_same(provider, flavor, form, b):
     """genai-prices counts sums and parts; the buckets must add up to its sums and equal its parts."""
-    usage = form(without(b, dict(FORMS)[form]))
+    usage = form(only(b, dict(FORMS)[form]))
     root = {"google": "usageMetadata"}.get(provider, "usage")
+    response = {root: usage, "model": "any", "modelVersion": "any", "response": {root: usage, "model": "any"}}
     source = next(entry for entry in get_snapshot().providers if entry.id == provider)
-    _model, theirs = source.extract_usage({root: usage, "model": "any", "modelVersion": "any"}, api_flavor=flavor)
+    _model, theirs = source.extract_usage(response, api_flavor=flavor)
     ours = normalise_usage(usage)
-    assert ours.total_input == theirs.input_tokens
-    assert ours.total_output == theirs.output_tokens
-    assert ours.cache_read_tokens == theirs.reported_value("cache_read_tokens")
-    assert ours.reasoning_tokens == theirs.reported_value("output_reasoning_tokens")
-    assert ours.cache_write_5m_tokens + ours.cache_write_1h_tokens == theirs.reported_value("cache_write_tokens")
+    said = {name: theirs.reported_value(name) or 0 for name in READ_BY_ANOTHER}
+    assert said == {name: of(ours) for name, of in READ_BY_ANOTHER.items()}
 
 
-@given(one=buckets, other=buckets)
-def test_a_compaction_is_billed_beside_the_message(one, other):
+READ_BY_ANOTHER = {
+    "input_tokens": lambda b: b.total_input,
+    "output_tokens": lambda b: b.total_output,
+    "cache_read_tokens": lambda b: b.cache_read_tokens + b.audio_cache_read_tokens + b.image_cache_read_tokens,
+    "cache_write_tokens": lambda b: b.cache_write_5m_tokens + b.cache_write_1h_tokens,
+    "output_reasoning_tokens": lambda b: b.reasoning_tokens,
+    "input_audio_tokens": lambda b: b.audio_input_tokens + b.audio_cache_read_tokens,
+    "cache_audio_read_tokens": lambda b: b.audio_cache_read_tokens,
+    "output_audio_tokens": lambda b: b.audio_output_tokens,
+    "output_image_tokens": lambda b: b.image_output_tokens,
+}
+
+
+def turn(kind, b, model=None):
+    return {**anthropic(b), "type": kind, "model": model}
+
+
+turns = st.builds(lambda b: only(b, ("input_tokens", "output_tokens", *LIVES[2:3], *LIVES[4:])), buckets)
+
+
+@given(one=turns, two=turns, other=turns)
+def test_a_compaction_is_billed_beside_the_turns_of_a_message(one, two, other):
+    usage = anthropic(one + two)
+    usage["iterations"] = [turn("message", one), turn("compaction", other), turn("message", two)]
+    assert normalise_usage(usage) == one + two + other
+    # Turns are what is billed: they count where the message has the counts of its first one, or not their lives in the cache.
+    first = {**usage, **{key: value for key, value in anthropic(one).items() if key != "cache_creation"}}
+    assert normalise_usage({**first, "cache_creation": None}) == one + two + other
+
+
+@given(one=turns, two=turns)
+def test_turns_cannot_be_less_than_their_message(one, two):
+    usage = {**anthropic(one + two), "iterations": [turn("message", one)]}
+    if two.total:
+        with pytest.raises(UsageError, match=r"contradict each other \(the message "):
+            normalise_usage(usage)
+
+
+@given(own=turns, other=turns)
+def test_an_advisor_is_billed_at_the_price_of_its_own_model(own, other):
+    usage = anthropic(own)
+    usage["iterations"] = [turn("message", own), turn("advisor_message", other, "claude-opus-5")]
+    reported = read_usage({**usage, "service_tier": "batch"})
+    assert (reported.buckets, reported.billing_mode, reported.model) == (own, "batch", None)
+    if not other.total:
+        assert reported.further == ()
+        return
+    assert reported.further == (FurtherUsage("advisor", "claude-opus-5", other, "batch"),)
+    with pytest.raises(UsageError, match=r"at the price of another model .claude-opus-5.: read it with read_usage\.$"):
+        normalise_usage(usage)
+
+
+@given(served=turns, declined=turns, again=turns)
+def test_a_model_that_begins_an_answer_and_refuses_is_billed_too(served, declined, again):
+    """The message has the counts of the model that answered, which need not be the one that was asked."""
+    usage = anthropic(served + again)
+    usage["iterations"] = [
+        turn("message", declined, "claude-fable-5"),
+        turn("message", again, "claude-opus-4-8"),
+        turn("fallback_message", served, "claude-opus-4-8"),
+    ]
+    reported = read_usage(usage)
+    assert (reported.buckets, reported.model) == (served + again, "claude-opus-4-8")
+    billed = (FurtherUsage("declined", "claude-fable-5", declined),) if declined.output_tokens else ()
+    assert reported.further == billed
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (
+            "of_later",
+            "The usage has an iteration of the type 'of_later', whose price is not known: give the counts as TokenBuckets.",
+        ),
+        (
+            "advisor_message",
+            "The usage does not say of which model the 3 tokens of a turn are (kind advisor): give the counts as TokenBuckets.",
+        ),
+    ],
+)
+def test_a_turn_of_no_known_price_is_refused(kind, sentence):
     usage = {
-        **anthropic(one),
-        "iterations": [{"type": "message", **anthropic(one)}, {"type": "compaction", **anthropic(other)}],
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "iterations": [{"type": kind, "input_tokens": 1, "output_tokens": 2}],
     }
-    assert normalise_usage(usage) == one + other
+    with pytest.raises(UsageError) as error:
+        read_usage(usage)
+    assert str(error.value) == sentence
+    usage["iterations"][0].update(input_tokens=0, output_tokens=0)
+    assert read_usage(usage).buckets == TokenBuckets(1, 2)
+
+
+@given(b=turns, output=tokens)
+def test_a_stream_has_the_lives_in_the_cache_at_its_start_and_the_counts_at_its_end(b, output):
+    start = {**anthropic(b), "output_tokens": 1, "service_tier": "batch"}
+    last = {key: value for key, value in anthropic(b).items() if key not in ("cache_creation", "service_tier")}
+    reported = read_usage(stream_usage(as_object(start), {**last, "output_tokens": output, "input_tokens": None}))
+    assert reported == ReportedUsage(dataclasses.replace(b, output_tokens=output), "batch")
+
+
+def test_a_stream_that_writes_to_the_cache_once_more():
+    start = {"input_tokens": 1, "cache_creation_input_tokens": 5, "output_tokens": 1}
+    last = {"input_tokens": 1, "cache_creation_input_tokens": 8, "output_tokens": 2}
+    long = {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 5}}
+    both = {"cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 4}}
+    assert read_usage(stream_usage({**start, **long}, last)).buckets == TokenBuckets(1, 2, 0, 0, 8)
+    with pytest.raises(UsageError, match="does not say for how long its 8 tokens were written to the cache"):
+        stream_usage({**start, **both}, last)
+    turns = [
+        {**start, **both, "type": "message"},
+        {**last, **long, "type": "message", "cache_creation_input_tokens": 3},
+    ]
+    turns[1]["cache_creation"] = {"ephemeral_5m_input_tokens": 3}
+    turns[0].update(input_tokens=0, output_tokens=0)
+    assert read_usage(stream_usage({**start, **both}, {**last, "iterations": turns})).buckets == TokenBuckets(
+        1, 2, 0, 4, 4
+    )
 
 
 def test_cache_writes_without_a_breakdown_are_of_the_default_life():
@@ -279,7 +678,11 @@ def test_buckets_pass_as_they_are():
     ("usage", "sentence"),
     [
         ({}, "The usage is of no known form: it has no keys."),
-        ({"usage": {"input_tokens": 1}}, "The usage is of no known form: it has usage."),
+        ({"usage": {"input_tokens": 1}}, "The usage is not complete: output_tokens is missing, it has input_tokens."),
+        (
+            {"id": "chatcmpl-1", "usage": None},
+            "The response holds no usage: a stream has it only at its end, and of some providers only if it is asked for.",
+        ),
         (7, "usage must be a dict or an object with attributes, not int."),
         (None, "usage must be a dict or an object with attributes, not NoneType."),
         (
@@ -336,38 +739,18 @@ def test_buckets_are_counts():
 
 # Usage of programs and servers whose keys are not those of the form that they resemble, and the key that says so.
 FOREIGN = {
-    "openai realtime": (
-        {
-            "total_tokens": 253,
-            "input_tokens": 132,
-            "output_tokens": 121,
-            "input_token_details": {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 64},
-            "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
-        },
-        "input_token_details.text_tokens",
-    ),
-    "codex": (
-        {
-            "input_tokens": 100,
-            "cached_input_tokens": 80,
-            "output_tokens": 5,
-            "reasoning_output_tokens": 2,
-            "total_tokens": 105,
-        },
-        "cached_input_tokens",
-    ),
-    "pydantic-ai": (
-        {"input_tokens": 100, "cache_write_tokens": 0, "cache_read_tokens": 80, "output_tokens": 5, "requests": 1},
+    "disjoint counts under names that elsewhere hold each other": (
+        {"input_tokens": 100, "cache_read_tokens": 80, "output_tokens": 5},
         "cache_read_tokens",
     ),
-    "litellm, a call of claude": (
-        {
-            "prompt_tokens": 100,
-            "completion_tokens": 5,
-            "total_tokens": 105,
-            "prompt_tokens_details": {"cached_tokens": 10, "cache_creation_tokens": 80},
-        },
-        "prompt_tokens_details.cache_creation_tokens",
+    "perplexity": ({"prompt_tokens": 1, "completion_tokens": 2, "citation_tokens": 7}, "citation_tokens"),
+    "a later codex": (
+        {"input_tokens": 1, "cached_input_tokens": 0, "output_tokens": 2, "tool_tokens": 3},
+        "tool_tokens",
+    ),
+    "a later span": (
+        {"gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 2, "gen_ai.usage.video.input_tokens": 3},
+        "gen_ai.usage.video.input_tokens",
     ),
     "a later anthropic": (
         {"input_tokens": 1, "output_tokens": 2, "cache_creation": {"ephemeral_24h_input_tokens": 9}},
@@ -398,7 +781,7 @@ FOREIGN = {
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_key_of_no_form_with_a_count_is_refused_and_named(name):
     usage, key = FOREIGN[name]
-    for form in (usage, as_object(usage)):
+    for form in (usage,) if "." in min(usage) else (usage, as_object(usage)):
         with pytest.raises(UsageError, match=f"^The usage has the key {re.escape(key)} with [0-9]+, which the form "):
             normalise_usage(form)
 
@@ -419,17 +802,20 @@ def with_other_keys(value):
 
 
 @forms
+@few
 @given(b=buckets)
-def test_a_key_of_no_form_without_a_count_changes_nothing(form, unknown, b):
-    b = without(b, unknown)
+def test_a_key_of_no_form_without_a_count_changes_nothing(form, told, b):
+    b = only(b, told)
     assert normalise_usage(with_other_keys(form(b))) == b
 
 
 @forms
+@few
 @given(b=buckets, count=st.integers(min_value=1, max_value=MOST_TOKENS))
-def test_one_more_count_is_refused_in_every_form(form, unknown, b, count):
-    with pytest.raises(UsageError, match=f"the key draft_tokens with {count}, "):
-        normalise_usage({**form(without(b, unknown)), "draft_tokens": count})
+def test_one_more_count_is_refused_in_every_form(form, told, b, count):
+    key = "gen_ai.usage.draft_tokens" if form in SPANS else "draft_tokens"
+    with pytest.raises(UsageError, match=f"the key {re.escape(key)} with {count}, "):
+        normalise_usage({**form(only(b, told)), key: count})
 
 
 @pytest.mark.parametrize("key", ["prompt_cache_hit_tokens", "cached_tokens"])
@@ -441,18 +827,6 @@ def test_cached_tokens_have_other_names_in_compatible_servers(key):
     for wrong in ({"prompt_cache_miss_tokens": 21}, {"prompt_tokens_details": {"cached_tokens": 79}}):
         with pytest.raises(UsageError, match="its counts of cached tokens contradict each other"):
             normalise_usage({**usage, **wrong})
-
-
-@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message", "of_later"])
-def test_an_iteration_of_another_model_is_a_call_of_its_own(kind):
-    part = {"type": kind, "model": "claude-opus-5", "input_tokens": 10, "output_tokens": 20}
-    usage = {"input_tokens": 1, "output_tokens": 2, "iterations": [part]}
-    with pytest.raises(
-        UsageError, match=f"an iteration of the type '{kind}', which is billed at the price of another model"
-    ):
-        normalise_usage(usage)
-    nothing = {**part, "input_tokens": 0, "output_tokens": 0}
-    assert normalise_usage({**usage, "iterations": [nothing]}) == TokenBuckets(1, 2)
 
 
 def test_the_whole_answer_of_ollama_is_its_usage():
@@ -477,3 +851,222 @@ def test_the_details_of_gemini_by_modality_repeat_its_counts():
         "trafficType": "ON_DEMAND",
     }
     assert normalise_usage(usage) == TokenBuckets(5, 7)
+
+
+def counts_of(usage, path=()):
+    """Where the counts of a usage stand."""
+    items = usage.items() if isinstance(usage, dict) else enumerate(usage)
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            yield from counts_of(value, (*path, key))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield (*path, key)
+
+
+def changed(usage, path, by):
+    """A copy with another count at a place."""
+    key, *rest = path
+    copy = dict(usage) if isinstance(usage, dict) else list(usage)
+    copy[key] = changed(copy[key], rest, by) if rest else copy[key] + by
+    return copy
+
+
+# What repeats other counts, in words that differ by server, and what is no usage.
+EXPLAINS = {"text_tokens", "details", "eval_duration", "gen_ai.request.max_tokens", "accepted_prediction_tokens"}
+
+
+def result(usage):
+    try:
+        return read_usage(usage)
+    except UsageError as error:
+        return str(error)
+
+
+@forms
+@few
+@given(b=buckets, by=st.integers(min_value=1, max_value=1000))
+def test_every_count_matters(form, told, b, by):
+    """No key is passed over: another count makes another result, or is refused."""
+    # As much more of the answer as there is reasoning is the same usage, with reasoning inside instead of beside it.
+    assume(by != b.reasoning_tokens)
+    usage = form(only(b, told))
+    for path in counts_of(usage):
+        place = usage[path[0]][path[1]] if len(path) > 2 and isinstance(path[1], int) else {}
+        if str(place.get("modality")).lower() in ("text", "document", "video"):
+            continue
+        if not EXPLAINS.intersection(path) or form in (openai_images, openai_realtime, transcription):
+            assert result(changed(usage, path, by)) != result(usage), path
+
+
+TIERS = {
+    None: "standard",
+    "auto": "standard",
+    "default": "standard",
+    "standard": "standard",
+    "batch": "batch",
+    "flex": "flex",
+    "FLEX": "flex",
+    "priority": "priority",
+    "fast": "priority",
+}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_the_tier_of_the_response_says_how_it_is_billed(tier):
+    usage, expected = openai_chat(TokenBuckets(5, 7)), ReportedUsage(TokenBuckets(5, 7), TIERS[tier])
+    response = {"id": "chatcmpl-1", "choices": [], "usage": usage, "service_tier": tier}
+    assert read_usage(response) == expected
+    assert read_usage(as_object({**response, "choices": None})) == expected
+    assert read_usage({**usage, "service_tier": tier}) == expected
+    assert read_usage(response, billing_mode="batch").billing_mode == "batch"
+
+
+@pytest.mark.parametrize(
+    ("usage", "mode"),
+    [
+        ({**anthropic(TokenBuckets(5, 7)), "speed": "fast"}, "fast"),
+        ({**anthropic(TokenBuckets(5, 7)), "speed": "standard", "service_tier": "priority"}, "priority"),
+        ({"usageMetadata": {**gemini_rest(TokenBuckets(5, 7)), "trafficType": "ON_DEMAND_PRIORITY"}}, "priority"),
+        ({"usage_metadata": {**gemini_live(TokenBuckets(5, 7)), "service_tier": "flex"}}, "flex"),
+        (
+            as_object(
+                {
+                    "usage_metadata": gemini(TokenBuckets(5, 7)),
+                    "sdk_http_response": SimpleNamespace(headers={"x-gemini-service-tier": "priority"}),
+                }
+            ),
+            "priority",
+        ),
+        ({"usage": bedrock(TokenBuckets(5, 7)), "serviceTier": {"type": "flex"}}, "flex"),
+        ({"type": "response.done", "response": {"usage": openai_realtime(TokenBuckets(5, 7))}}, "standard"),
+        ({**open_telemetry(TokenBuckets(5, 7)), "anthropic.response.service_tier": "batch"}, "batch"),
+        ({**open_telemetry(TokenBuckets(5, 7)), "openai.response.service_tier": "flex"}, "flex"),
+        (TokenBuckets(5, 7), "standard"),
+    ],
+)
+def test_each_provider_has_its_place_for_the_tier(usage, mode):
+    assert read_usage(usage) == ReportedUsage(TokenBuckets(5, 7), mode)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            {"service_tier": "scale"},
+            "The service_tier 'scale' has no price by the token: say as which billing_mode the request is recorded.",
+        ),
+        (
+            {"traffic_type": "PROVISIONED_THROUGHPUT"},
+            "The traffic_type 'provisioned_throughput' has no price by the token: "
+            "say as which billing_mode the request is recorded.",
+        ),
+        (
+            {"service_tier": "batch", "speed": "fast"},
+            "The usage says that it is billed as batch and fast: say which as billing_mode.",
+        ),
+    ],
+)
+def test_a_tier_without_a_price_is_refused_unless_the_call_names_another(more, sentence):
+    usage = {**anthropic(TokenBuckets(5, 7)), **more}
+    with pytest.raises(UsageError) as error:
+        read_usage(usage)
+    assert str(error.value) == sentence
+    assert read_usage(usage, billing_mode="standard") == ReportedUsage(TokenBuckets(5, 7))
+
+
+IMAGE_TOOL = {
+    "input_tokens": 30,
+    "input_tokens_details": {"image_tokens": 20, "text_tokens": 10},
+    "cached_tokens": 12,
+    "cached_tokens_details": {"cached_image_tokens": 8, "cached_text_tokens": 4},
+    "output_tokens": 6,
+    "output_tokens_details": {"image_tokens": 5, "text_tokens": 1},
+    "total_tokens": 36,
+}
+
+
+def test_images_that_a_response_generated_are_of_another_model():
+    response = {
+        "usage": openai_responses(TokenBuckets(5, 7)),
+        "service_tier": "default",
+        "tools": [{"type": "web_search"}, {"type": "image_generation", "model": "gpt-image-2"}],
+        "tool_usage": {"image_gen": IMAGE_TOOL, "web_search": {"num_requests": 2}},
+    }
+    image = TokenBuckets(6, 1, 4, image_input_tokens=12, image_cache_read_tokens=8, image_output_tokens=5)
+    reported = ReportedUsage(TokenBuckets(5, 7), further=(FurtherUsage("image", "gpt-image-2", image),))
+    assert read_usage(response) == read_usage(as_object(response)) == reported
+    for tools in ([], [{"type": "image_generation"}]):
+        with pytest.raises(UsageError, match="does not name the one model that generated its images"):
+            read_usage({**response, "tools": tools})
+    assert read_usage(response["usage"]) == ReportedUsage(TokenBuckets(5, 7))
+
+
+def test_drawings_are_of_the_model_that_wrote_them():
+    drawing = {"model": "gpt-5.6", "input_tokens": 9, "output_tokens": 4, "reasoning_tokens": 1, "total_tokens": 13}
+    response = {"usage": openai_images(TokenBuckets(5, 7)), "svg_usage": drawing}
+    further = (FurtherUsage("svg", "gpt-5.6", TokenBuckets(9, 3, reasoning_tokens=1)),)
+    assert read_usage(response) == ReportedUsage(TokenBuckets(5, 7), further=further)
+
+
+@pytest.mark.parametrize(
+    ("usage", "sentence"),
+    [
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"audio_tokens": 40, "cached_tokens": 64},
+            },
+            "The usage does not say how many of its 64 cached tokens are audio, which has another price: "
+            "give the counts as TokenBuckets.",
+        ),
+        (
+            {**pydantic_ai(TokenBuckets(5, 7)), "requests": 3},
+            "The usage is that of 3 requests, and the price of a request depends on its own tokens: record each by itself.",
+        ),
+        (
+            {**pydantic_ai(TokenBuckets(5, 7)), "unmeasured_requests": 1},
+            "The usage is not complete: it counts no tokens of a request whose provider reported none.",
+        ),
+        (
+            {"type": "duration", "seconds": 12.5},
+            "The usage is billed by its duration, not by tokens: give usage=TokenBuckets() and, as cost_usd, what it cost.",
+        ),
+        (
+            {**open_telemetry(TokenBuckets(5, 7)), "anthropic.usage.compaction.input_tokens": 9},
+            "The span has a compaction, whose cached tokens its attributes do not tell apart: give the usage of the message.",
+        ),
+        (
+            {**bedrock(TokenBuckets(5, 7)), "cacheDetails": [{"ttl": "1d", "inputTokens": 2}]},
+            "The usage has tokens written to the cache for '1d', a life whose price is not known: "
+            "give the counts as TokenBuckets.",
+        ),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 7,
+                "iterations": [{"type": "advisor_message", "input_tokens": 1, "output_tokens": 1}],
+            },
+            "The usage holds tokens of another model (an iteration of the type 'advisor_message'), which has another price: "
+            "give the counts as TokenBuckets.",
+        ),
+    ],
+)
+def test_what_may_cost_this_or_that_is_refused(usage, sentence):
+    with pytest.raises(UsageError) as error:
+        read_usage(usage)
+    assert str(error.value) == sentence
+
+
+def test_cached_audio_needs_no_split_where_all_is_audio():
+    usage = {"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": 9, "cached_tokens": 4}}
+    assert normalise_usage(usage) == TokenBuckets(audio_input_tokens=5, audio_cache_read_tokens=4)
+
+
+def test_images_among_cached_tokens_count_as_text_where_nobody_says_which_are_cached():
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 1,
+        "prompt_tokens_details": {"image_tokens": 5, "cached_tokens": 4},
+    }
+    assert normalise_usage(usage) == TokenBuckets(5, 1, 4)

@@ -8,8 +8,10 @@ knows a price. See docs/ledger.md.
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
@@ -20,10 +22,10 @@ from ..models.base import Model, column_names, parameter, row_maker
 from ..models.enums import BillingMode, BodyStorage, CostSource
 from ..models.llm import LlmRequest, LlmResponse, TokenUsage
 from .content import json_object, stored_json, stored_text
-from .usage import TokenBuckets, normalise_usage, reported_billing_mode
+from .usage import FurtherUsage, ReportedUsage, TokenBuckets, read_usage
 
 if TYPE_CHECKING:
-    from ..database.executor import Executor
+    from ..database.executor import Executor, Reader
 
 M = TypeVar("M", bound=Model)
 
@@ -34,21 +36,34 @@ class LedgerError(MissionControlError, ValueError):
 
 @dataclass(frozen=True)
 class LlmCall:
-    """A call as it is stored. `newly_recorded` is False if it had been recorded before; it then counts once all the same."""
+    """A call as it is stored.
+
+    Attributes:
+        newly_recorded: False if it had been recorded before; it then counts once all the same.
+        further_usage: what other models used for it, such as an advisor, in rows of their own.
+    """
 
     request: LlmRequest
     response: LlmResponse | None
     usage: TokenUsage | None
     newly_recorded: bool
+    further_usage: tuple[TokenUsage, ...] = ()
 
     @property
     def cost_usd(self) -> Decimal | None:
-        """The frozen cost; None if the model had no price, or the call no usage."""
-        return self.usage.estimated_cost_usd if self.usage else None
+        """The frozen cost, with that of further usage; None if a model had no price, or the call no usage."""
+        if self.usage is None:
+            return None
+        total = Decimal(0)
+        for row in (self.usage, *self.further_usage):
+            if row.estimated_cost_usd is None:
+                return None
+            total += row.estimated_cost_usd
+        return total
 
 
 def record_llm_call(
-    executor: Executor,
+    executor: Reader,
     *,
     provider: str,
     model: str,
@@ -73,18 +88,19 @@ def record_llm_call(
 ) -> LlmCall:
     """Record a call of a language model, all of it or nothing, and return what is stored with its frozen cost.
 
-    usage: what the provider reported, or TokenBuckets; without it nothing is counted (a call that failed).
+    usage: what the provider reported, or its whole response, which may say in which tier it was served, or TokenBuckets; without it
+        nothing is counted (a call that failed). What other models used for the request gets rows of its own.
     messages, content, raw: prompt and reply, stored as body_storage says, else as the client's setting, else truncated.
     parameters: temperature and the like; they are always stored, so no bodies in them.
     occurred_at: when the request was sent; else now less latency_ms. Its price is the one valid then.
-    billing_mode: else what the usage reports, else "standard".
-    cost_source: "subscription" or "local" for use that is not paid by the token. cost_usd: what the provider says it cost.
+    billing_mode: else what usage or response report, else "standard".
+    cost_source: "subscription" or "local" for use that is not paid by the token. cost_usd: what the provider says it cost, in all.
     source, external_id: recording the same pair again changes nothing and returns what was stored the first time.
     """
     bodies = str(body_storage or getattr(executor, "llm_bodies", "truncated"))
     if bodies not in get_args(BodyStorage):
         raise LedgerError(f"Bodies are stored as one of {', '.join(get_args(BodyStorage))}, not {bodies!r}.")
-    buckets = None if usage is None else normalise_usage(usage, provider)
+    reported = None if usage is None else read_usage(usage, provider, billing_mode)
     values = {
         "provider": provider,
         "model": model,
@@ -99,24 +115,34 @@ def record_llm_call(
         "latency_ms": None if latency_ms is None else round(latency_ms),
         "occurred_at": parameter(occurred_at),
         "task_run_id": parameter(task_run_id),
-        "billing_mode": billing_mode or reported_billing_mode(usage),
+        "billing_mode": reported.billing_mode if reported else billing_mode or "standard",
         "project": project,
         "agent": agent,
         "source": source,
         "external_id": external_id,
-        "has_usage": buckets is not None,
-        **dict(zip(_BUCKETS, astuple(buckets or TokenBuckets()))),
-        **_cost(cost_source, cost_usd, buckets),
+        "has_usage": reported is not None,
+        "billed_as": reported.model if reported else None,
+        **asdict(reported.buckets if reported else TokenBuckets()),
+        **_cost(cost_source, cost_usd, reported),
     }
-    row = executor.query_one(_RECORD, values)
-    if row is not None and (row[_USAGE.id] is not None or buckets is None):
-        return _call(row, newly_recorded=True)
-    # The pair is there: the request, or usage that was imported without one.
-    newly_recorded = row is not None
-    row = executor.query_one(_STORED, {"source": source, "external_id": external_id})
-    if row is None:
+    further = _further(reported.further if reported else (), external_id)
+    if further:
+        values["further"] = parameter(further, json=True)
+    row = executor.query_one(_RECORD_WITH_FURTHER if further else _RECORD, values)
+    recorded = row is not None and (row[_USAGE.id] is not None or reported is None)
+    # Else the pair is there: the request, or usage that was imported without one.
+    stored = row if recorded else executor.query_one(_STORED, {"source": source, "external_id": external_id})
+    if stored is None:
         raise LedgerError(f"The call {external_id} of {source} was neither recorded nor found.")
-    return _call(row, newly_recorded)
+    call = _call(stored, newly_recorded=row is not None)
+    if recorded and not further:
+        return call
+    names = [each["external_id"] for each in further if each["external_id"]]
+    found = executor.query_many(
+        _FURTHER,
+        {"request": call.request.id, "usage": call.usage.id if call.usage else 0, "source": source, "names": names},
+    )
+    return dataclasses.replace(call, further_usage=tuple(each for row in found if (each := _USAGE.read(row))))
 
 
 def fill_unpriced_usage(executor: Executor) -> int:
@@ -128,7 +154,20 @@ def fill_unpriced_usage(executor: Executor) -> int:
     return 0 if row is None else int(row["filled"])
 
 
-def _cost(source: str | None, cost_usd: Decimal | int | str | None, buckets: TokenBuckets | None) -> dict[str, Any]:
+def _further(further: tuple[FurtherUsage, ...], external_id: str | None) -> list[dict[str, Any]]:
+    """Usage of other models as rows, each with an external id of its own below that of the call."""
+    numbers: Counter[str] = Counter()
+    rows = []
+    for each in further:
+        numbers[each.kind] += 1
+        name = None if external_id is None else f"{external_id}/{each.kind}-{numbers[each.kind]}"
+        rows.append(
+            {"model": each.model, "billing_mode": each.billing_mode, "external_id": name, **asdict(each.buckets)}
+        )
+    return rows
+
+
+def _cost(source: str | None, cost_usd: Decimal | int | str | None, reported: ReportedUsage | None) -> dict[str, Any]:
     if cost_usd is None:
         if source == "provider":
             raise LedgerError("The cost source provider needs cost_usd, the cost that the provider says.")
@@ -141,7 +180,7 @@ def _cost(source: str | None, cost_usd: Decimal | int | str | None, buckets: Tok
         raise LedgerError(
             f"The cost is {source}, but cost_usd is given: only what the provider says is taken as it is."
         )
-    if buckets is None:
+    if reported is None:
         raise LedgerError(
             "A cost without usage cannot be recorded: give usage, TokenBuckets() if the counts are not known."
         )
@@ -181,17 +220,10 @@ _REQUEST = _Part("r", "request", LlmRequest)
 _RESPONSE = _Part("s", "response", LlmResponse)
 _USAGE = _Part("u", "usage", TokenUsage)
 _ALL_COLUMNS = f"{_REQUEST.select}, {_RESPONSE.select}, {_USAGE.select}"
-_BUCKETS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-)
+_BUCKETS = [field.name for field in dataclasses.fields(TokenBuckets)]
 # One statement: one round trip, and all or nothing also outside of a transaction. ON CONFLICT names no target, because a
 # partitioned token_usage could not have this one.
-_RECORD = f"""
+_INSERT = f"""
 WITH r AS (
     INSERT INTO llm_requests (
         task_run_id, provider, model, messages, parameters, body_storage, source, external_id, occurred_at
@@ -216,25 +248,51 @@ s AS (
 ),
 u AS (
     INSERT INTO token_usage (
-        request_id, task_run_id, provider, model, billing_mode, input_tokens, output_tokens, cache_read_tokens,
-        cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, estimated_cost_usd, cost_source, project, agent,
-        source, external_id, occurred_at
+        request_id, task_run_id, provider, model, billing_mode, {", ".join(_BUCKETS)}, estimated_cost_usd, cost_source, project,
+        agent, source, external_id, occurred_at
     )
     SELECT
-        r.id, r.task_run_id, r.provider, r.model, %(billing_mode)s, %(input_tokens)s, %(output_tokens)s,
-        %(cache_read_tokens)s, %(cache_write_5m_tokens)s, %(cache_write_1h_tokens)s, %(reasoning_tokens)s,
-        %(cost_usd)s::numeric, %(cost_source)s, %(project)s, %(agent)s, r.source, r.external_id, r.occurred_at
+        r.id, r.task_run_id, r.provider, coalesce(%(billed_as)s, r.model), %(billing_mode)s,
+        {", ".join(f"%({name})s" for name in _BUCKETS)}, %(cost_usd)s::numeric, %(cost_source)s, %(project)s, %(agent)s, r.source,
+        r.external_id, r.occurred_at
     FROM r
     WHERE %(has_usage)s
     ON CONFLICT DO NOTHING
     RETURNING *
 )
-SELECT {_ALL_COLUMNS} FROM r JOIN s ON true LEFT JOIN u ON true
 """  # noqa: S608 - the columns are those of the models
+# What a provider says that a call cost is the cost of all its usage, so that further usage costs nothing more.
+_INSERT_FURTHER = f"""
+, f AS (
+    INSERT INTO token_usage (
+        request_id, task_run_id, provider, model, billing_mode, {", ".join(_BUCKETS)}, estimated_cost_usd, cost_source, project,
+        agent, source, external_id, occurred_at
+    )
+    SELECT
+        r.id, r.task_run_id, r.provider, g.model, g.billing_mode, {", ".join(f"g.{name}" for name in _BUCKETS)},
+        %(cost_usd)s::numeric * 0, %(cost_source)s, %(project)s, %(agent)s, r.source, g.external_id, r.occurred_at
+    FROM r
+    CROSS JOIN jsonb_to_recordset(%(further)s::jsonb) AS g(
+        model text, billing_mode text, external_id text, {", ".join(f"{name} bigint" for name in _BUCKETS)}
+    )
+    ON CONFLICT DO NOTHING
+)
+"""  # noqa: S608 - and these
+_RETURN = f"SELECT {_ALL_COLUMNS} FROM r JOIN s ON true LEFT JOIN u ON true"  # noqa: S608
+_RECORD = _INSERT + _RETURN
+_RECORD_WITH_FURTHER = _INSERT + _INSERT_FURTHER + _RETURN
 _STORED = f"""
 SELECT {_ALL_COLUMNS}
 FROM llm_requests AS r
 LEFT JOIN llm_responses AS s ON s.request_id = r.id
 LEFT JOIN token_usage AS u ON u.source = r.source AND u.external_id = r.external_id
 WHERE r.source = %(source)s AND r.external_id = %(external_id)s
-"""  # noqa: S608 - so are these
+"""  # noqa: S608
+_FURTHER = f"""
+SELECT {_USAGE.select}
+FROM token_usage AS u
+WHERE
+    (u.request_id = %(request)s OR (u.source = %(source)s AND u.external_id = ANY(%(names)s::text[])))
+    AND u.id <> %(usage)s
+ORDER BY u.id
+"""  # noqa: S608 - and these
