@@ -30,6 +30,7 @@ def examples_of_help(parser):
 def shell(database, tmp_path, application):
     """Run a line with the command in place of an installed one, in a directory with one source, of the tests' own connector."""
     application.insert("hosts", name="nas", type="vm", status="online")
+    application.insert("llm_budgets", name="homelab", amount_usd=25)
     application.insert("audit_entries", actor="alice", action="count", outcome="success")
     task = application.insert("tasks", title="homelab/site.yml", created_by="test", playbook="homelab/site.yml")
     run = application.insert(
@@ -116,8 +117,22 @@ def test_the_page_has_an_example_of_every_command():
         *(f"inventory {word}" for word in ("sources", "preflight", "sync", "worker")),
         "runs show",
         "runs load",
+        "budgets set",
+        "budgets remove",
     )
-    for command in ("health", "status", "hosts", "workloads", "runs", "query", "usage", "import", *several):
+    for command in (
+        "health",
+        "status",
+        "hosts",
+        "workloads",
+        "runs",
+        "query",
+        "usage",
+        "prices",
+        "import",
+        "budgets",
+        *several,
+    ):
         assert any(f"mission-control {command}" in line for line in EXAMPLES)
     assert any("pip install" in line for line in LINES)
 
