@@ -152,6 +152,11 @@ def test_a_call_that_fell_back_to_another_counts_as_the_one_that_was_answered(ex
     failed = span({"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}, outer, error="failed")
     exporter.export([failed, outer])
     assert count(db, "llm_responses WHERE error LIKE '%failed'") == 1
+    # A failure that is told first does not hide what it cost.
+    outer = span({"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}, error="broken off")
+    exporter.export([outer])
+    exporter.export([span({"gen_ai.usage.input_tokens": 6}, outer)])
+    assert [row[1] for row in usage(db)] == [5, 6]
 
 
 def test_identifiers_that_are_too_short_count_within_their_trace(exporter, db):

@@ -108,7 +108,9 @@ def test_a_wheel_brings_the_command(sources, tmp_path):
         "(point,) = entry_points(group='opentelemetry_traces_exporter')\n"
         "try:\n    point.load()()\nexcept Exception as error:\n    print(point.name, error)"
     )
-    asked = subprocess.run([venv / "bin" / "python", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    asked = subprocess.run(
+        [venv / "bin" / "python", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
     assert asked.stdout == (
         "mission_control LedgerSpanExporter needs OpenTelemetry: install mission-control-database[otel].\n"
     )
