@@ -19,6 +19,8 @@ from service_lab import Service  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 MODELS = {"claude-opus-5": "claude", "gpt-5.5": "openai", "gemini-4-argon": "gemini", "llama3.3": "ollama"}
+PROJECTS = ("homelab", "media", None)
+BUDGETS = {"all": (60, {}), "media": (25, {"project": "media"})}
 HOSTS = ["pve1", "pve2", "nas", "k8s1", "k8s2", "k8s3", "docker1", "media1", "backup1", "router", "edge1"]
 RUNS = {"Update the media stack": "running", "Rotate backups": "queued", "Restart Plex": "waiting_approval"}
 SOURCES = {"k8s-main": "kubernetes", "pve": "proxmox"}
@@ -57,12 +59,15 @@ def fill(session):
             status=status,
             source="k8s-main",
         )
+    for name, (usd, scope) in BUDGETS.items():
+        session.insert("llm_budgets", name=name, amount_usd=usd, **scope)
     for days_ago in range(30):
-        for model, provider in MODELS.items():
+        for number, (model, provider) in enumerate(MODELS.items()):
             session.run(
-                "INSERT INTO token_usage (provider, model, input_tokens, output_tokens, occurred_at)"
-                " VALUES (%s, %s, %s, %s, greatest(reporting_day_start(%s), now() - make_interval(days => %s)))",
-                *(provider, model, dice.randrange(9_000, 190_000), dice.randrange(900, 19_000), days_ago, days_ago),
+                "INSERT INTO token_usage (provider, model, project, input_tokens, output_tokens, occurred_at)"
+                " VALUES (%s, %s, %s, %s, %s, greatest(reporting_day_start(%s), now() - make_interval(days => %s)))",
+                *(provider, model, PROJECTS[(number + days_ago) % 3]),
+                *(dice.randrange(9_000, 190_000), dice.randrange(900, 19_000), days_ago, days_ago),
             )
     runs = []
     for title, status in (*RUNS.items(), *[("Nightly check", "succeeded")] * 19, ("Nightly check", "failed")):
@@ -93,7 +98,7 @@ def main(width="1180", height="965", file=str(ROOT / "docs/service-page.png")):
         database = layer.create_database(cluster, "picture")
         layer.provision(database)
         fill(database.session("admin"))
-        with Service(directory, database, ENVIRONMENT="homelab", BUDGET_USD=60) as service:
+        with Service(directory, database, ENVIRONMENT="homelab") as service:
             service.wait_for("/api/v1/summary", 200)
             lab.look(browser, int(width), int(height))
             browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})

@@ -45,10 +45,12 @@ class ActionModule(ActionBase):
 
     def _rename_problem(self, variables: Mapping[str, Any]) -> str:
         old = [name for name in role_variables.RENAMED if name in variables]
-        for name in old:
-            Display().deprecated(
-                role_variables.rename_notice(name), version="0.3.0", collection_name="homelab.mission_control"
-            )
+        # The default of a role is empty, and is set wherever the role is.
+        replaced, _problem = self._values(role_variables.REPLACED.keys() & variables.keys())
+        notices = [role_variables.rename_notice(name) for name in old]
+        notices += [role_variables.replaced_notice(name) for name, value in replaced.items() if value not in ("", None)]
+        for notice in notices:
+            Display().deprecated(notice, version="0.3.0", collection_name="homelab.mission_control")
         values, problem = self._values({*old, *(role_variables.RENAMED[name] for name in old)} & variables.keys())
         return problem or role_variables.rename_problem(values)
 

@@ -12,7 +12,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests" / "integration")]
 
 import mission_control_database as layer  # noqa: E402
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.report import usage_report  # noqa: E402
 from large_data import load_runs, load_usage  # noqa: E402
+from library_client import client_of  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
 
 SIZES = {"runs": 50_000, "events": 1_000_000, "calls": 200_000}
@@ -42,8 +44,24 @@ def main():
             load_usage(admin.connection, usage=USAGE, days=days)
             print(f"\n== {USAGE:,} usage rows over the last {days} days")
             measure(session, OF_USAGE)
+            measure_reports(database)
         print(f"\n   the database takes {admin.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}")
         database.close()
+
+
+def measure_reports(database):
+    """`mission-control usage` of 30 days, from the sums by day and, in another time zone, from the calls."""
+    with client_of(database) as client:
+        for zone in ("UTC", "Asia/Tokyo"):
+            milliseconds = []
+            for _ in range(REPEATS):
+                started = time.perf_counter()
+                report = usage_report(client, ("day", "provider", "model"), time_zone=zone)
+                milliseconds.append((time.perf_counter() - started) * 1000)
+            source = "sums by day" if report.period.is_rolled_up else "calls"
+            print(
+                f"\n   {statistics.median(milliseconds):.1f} ms, report in {zone} of {source}, {len(report.rows)} rows"
+            )
 
 
 def measure(session, query):

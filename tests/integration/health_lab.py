@@ -54,8 +54,8 @@ def wait_until_alone(database):
 
 
 def statuses(report, *but):
-    """The checks that are not a pass, as a mapping; without those that are named. No test's database has a backup or a source."""
-    usual = {("backups", "not checked"), ("inventory_sources", "not checked")}
+    """The checks that are not a pass, as a mapping; without those that are named. No test's database has a backup, a source or a budget."""
+    usual = {("backups", "not checked"), ("inventory_sources", "not checked"), ("budgets", "not checked")}
     found = {each.name: each.status for each in report.checks if (each.name, each.status) not in usual}
     return {name: status for name, status in found.items() if status != "pass" and name not in but}
 

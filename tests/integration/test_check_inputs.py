@@ -70,6 +70,7 @@ def outcomes(play, login):
         "mission_control_database_login_port": login["mission_control_login_port"],
         "mission_control_schema_login_password": ADMINISTRATOR_PASSWORD,
         "mission_control_schema_database": "postgres",
+        "mission_control_service_budget_usd": "25",
     }
     own = {"mission_control_dashboard_url": "https://lab", "mission_control_backup_notes": "on the NAS"}
     secret = "hush-hush"
@@ -99,6 +100,8 @@ def test_old_names_are_in_force_and_each_is_said_to_be_renamed(outcomes):
         "mission_control_schema_database": "mission_control_database_name",
     }.items():
         assert f"[DEPRECATION WARNING]: The variable {old} is called {new} now." in output
+    budget = "The variable mission_control_service_budget_usd is replaced by mission_control_schema_budgets."
+    assert f"[DEPRECATION WARNING]: {budget}" in output
     assert "removed from collection 'homelab.mission_control' version 0.3.0" in output
 
 

@@ -102,6 +102,24 @@ def test_a_run_is_shown_by_the_beginning_of_its_identifier(database, runs):
     )
 
 
+def test_runs_that_called_language_models_say_what_that_cost(database, application, runs):
+    used = {"task_run_id": runs[0].run, "provider": "lab", "model": "m"}
+    application.insert("token_usage", **used, cost_source="provider", estimated_cost_usd="0.5")
+    application.insert("token_usage", **used, input_tokens=1)
+    application.insert("token_usage", **{**used, "task_run_id": runs[1].run}, input_tokens=1)
+    headings, *printed = run_command(database, "runs").stdout.splitlines()
+    assert headings.split()[-3:] == ["cost", "USD", "id"]
+    assert [line.split()[-2] for line in printed[:3]] == ["0", "unpriced", "0.5000"]
+    shown = run_command(database, "runs", "show", runs[0].run).stdout
+    assert "2 calls of language models for 0.5000 USD, 1 of them without a price.\n" in shown
+    listed = json.loads(run_command(database, "runs", "--json").stdout)
+    assert [(row["llm_calls"], row["unpriced_llm_calls"], row["cost_usd"]) for row in listed] == [
+        (0, 0, None),
+        (1, 1, None),
+        (2, 1, "0.500000000000"),
+    ]
+
+
 def test_what_names_no_run_or_several_is_a_sentence_and_1(database, spool):
     for digit in "12":
         finished(spool, run=f"aaaaaaaa-0000-4000-8000-00000000000{digit}")

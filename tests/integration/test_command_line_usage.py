@@ -5,10 +5,13 @@ import datetime
 import decimal
 import io
 import json
+import random
 import re
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.report import (
+    COUNTS,
+    GROUPS,
     ReportError,
     usage_parameters,
     usage_query,
@@ -73,7 +76,7 @@ def test_costs_are_exact_by_what_is_asked_for(march):
     assert (report["total"]["calls"], report["total"]["unpriced_calls"]) == (5, 1)
     assert [row["provider"] for row in report["rows"]] == ["alpha", "alpha", "beta"], "the dearest first"
     buckets = {name: report["total"][name] for name in report["total"] if name.endswith("_tokens")}
-    assert buckets == {
+    assert {name: count for name, count in buckets.items() if not name.startswith(("audio", "image"))} == {
         "input_tokens": 17,
         "cache_read_tokens": 3,
         "cache_write_5m_tokens": 1,
@@ -244,15 +247,77 @@ def test_what_only_the_server_can_refuse_is_wrong_usage_too(database, arguments,
     assert result.stderr.count("\n") == 1
 
 
-def test_who_may_not_see_usage_is_told(database):
-    result = run_command(database, "usage", role="monitor")
+def test_who_may_not_see_each_call_sees_the_sums_of_days_alone(database):
+    assert run_command(database, "usage", role="monitor").returncode == 0
+    result = run_command(database, "usage", "--time-zone", "Asia/Tokyo", role="monitor")
     assert result.returncode == 3
     assert "permission denied for table token_usage" in result.stderr
-    assert run_command(database, "usage", role="readonly").returncode == 0
+    assert run_command(database, "usage", "--time-zone", "Asia/Tokyo", role="readonly").returncode == 0
+
+
+BUCKETS = [name for name in COUNTS if name.endswith("_tokens")]
+
+
+@pytest.fixture
+def random_usage(database, application):
+    """Usage of a few days of each sort there is, some of it in the sums by day and some not, some labelled anew or removed since."""
+    dice = random.Random(11)
+    start = datetime.datetime(2026, 3, 27, tzinfo=datetime.timezone.utc)
+    for number in range(400):
+        source = dice.choice(["provider", "unpriced", "subscription", "local"])
+        columns = {name: dice.choice([0, 0, dice.randrange(10**6)]) for name in BUCKETS}
+        application.insert(
+            "token_usage",
+            provider=dice.choice(["alpha", "openai"]),
+            model=dice.choice(["m", "gpt-5.4"]),
+            project=dice.choice([None, "plex", "blog"]),
+            agent=dice.choice([None, "me"]),
+            cost_source=source,
+            estimated_cost_usd=f"{dice.random():.12f}" if source == "provider" else None,
+            occurred_at=start + datetime.timedelta(seconds=dice.randrange(4 * 86400)),
+            **columns,
+        )
+        if number in (150, 300):
+            application.run("SELECT roll_up_token_usage()")
+    application.run("UPDATE token_usage SET project = 'moved' WHERE id % 7 = 0")
+    database.session("admin").run("DELETE FROM token_usage WHERE id % 11 = 0")
+    return database
+
+
+@pytest.mark.parametrize("by", [GROUPS, ("day",), ("agent", "month"), ("project",)])
+def test_the_sums_of_days_are_those_of_the_calls(random_usage, by):
+    with client_of(random_usage) as client:
+        report = usage_report(client, by, datetime.date(2026, 3, 28), datetime.date(2026, 3, 30))
+        assert report.period.is_rolled_up
+        found = [
+            client.query_many(usage_query(by, rolled_up), usage_parameters(report.period))
+            for rolled_up in (True, False)
+        ]
+    rolled_up, raw = (sorted(rows, key=lambda row: str([row[name] for name in by])) for rows in found)
+    assert rolled_up == raw
+    assert len(raw) >= 2
+    assert sum(row["calls"] for row in raw) == report.total.counts["calls"] > 200
+    assert any(row["subscription_value_usd"] for row in raw)
+    assert any(row["audio_output_tokens"] for row in raw)
+
+
+def test_days_of_another_time_zone_are_read_of_the_calls(random_usage):
+    with client_of(random_usage) as client:
+        report = usage_report(
+            client, ("day",), datetime.date(2026, 3, 28), datetime.date(2026, 3, 29), time_zone="Europe/Amsterdam"
+        )
+    assert not report.period.is_rolled_up
+    day = "(occurred_at AT TIME ZONE 'Europe/Amsterdam')::date"
+    counted = random_usage.session("admin").rows(
+        f"SELECT {day} AS day, count(*) FROM token_usage WHERE {day} IN ('2026-03-28', '2026-03-29') GROUP BY 1 ORDER BY 1"
+    )
+    assert [(row.group["day"], row.counts["calls"]) for row in report.rows] == [
+        (row["day"], row["count"]) for row in counted
+    ]
 
 
 @pytest.mark.parametrize("by", [("provider", "model"), ("day",), ("project", "month")])
-def test_the_rows_are_found_by_the_index_on_their_time(database, application, admin, by):
+def test_few_rows_are_read_however_many_calls_there_are(database, application, admin, by):
     application.run(
         "INSERT INTO token_usage (provider, model, cost_source, estimated_cost_usd, occurred_at) "
         "SELECT 'lab', 'm', 'provider', 1, now() - n * interval '10 minutes' FROM generate_series(1, 50000) AS n"
@@ -260,11 +325,20 @@ def test_the_rows_are_found_by_the_index_on_their_time(database, application, ad
     admin.run("ANALYZE token_usage")
     with client_of(database) as client:
         report = usage_report(client, by, days=7)
-        plan = client.query_many(f"EXPLAIN {usage_query(by)}", usage_parameters(report.period))
+        plans = [
+            "\n".join(
+                row["QUERY PLAN"]
+                for row in client.query_many(
+                    f"EXPLAIN (ANALYZE, TIMING OFF) {usage_query(by, rolled_up)}", usage_parameters(report.period)
+                )
+            )
+            for rolled_up in (True, False)
+        ]
     assert 860 < report.total.counts["calls"] <= 1008
-    text = "\n".join(row["QUERY PLAN"] for row in plan)
-    assert "ix_token_usage_occurred_at" in text
-    assert "Seq Scan" not in text
+    assert "on token_usage_days" in plans[0]
+    assert re.findall(r" on token_usage (?!.*never executed)", plans[0]) == []
+    assert "ix_token_usage_occurred_at" in plans[1]
+    assert "Seq Scan" not in plans[1]
 
 
 def test_a_sum_of_many_groups_loses_no_digit(database, application):

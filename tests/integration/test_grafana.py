@@ -31,6 +31,7 @@ def for_postgresql(sql, provider="any", period="day"):
     sql = re.sub(
         r"\$__timeFilter\(([\w.]+)\)", r"\1 BETWEEN now() - interval '30 days' AND now() + interval '1 minute'", sql
     )
+    sql = sql.replace("$__timeFrom()", "now() - interval '30 days'").replace("$__timeTo()", "now()")
     assert "$" not in sql
     return sql
 

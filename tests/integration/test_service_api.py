@@ -15,6 +15,7 @@ LISTS = (
     "/tasks",
     "/task-runs",
     "/usage/tokens",
+    "/budgets",
 )
 
 
@@ -78,7 +79,7 @@ def is_problem(answer, status):
     return answer.json["detail"]
 
 
-@pytest.mark.parametrize("path", [*LISTS, "/summary"])
+@pytest.mark.parametrize("path", [*LISTS, "/summary", "/usage"])
 def test_only_a_known_token_opens_the_api(app, path):
     client = app.test_client()
     for headers in (
@@ -176,6 +177,32 @@ def test_objects_have_the_values_of_their_rows(get, rows):
     assert (service["name"], service["slo_availability_percent"]) == ("plex", 99.9)
 
 
+def test_runs_and_tasks_say_what_the_language_models_cost_on_their_behalf(get, rows, admin_of_shared):
+    used = {"task_run_id": rows["task_runs"]["id"], "provider": "openai", "model": "nobody knows"}
+    admin_of_shared.insert("token_usage", **used, input_tokens=1)
+    admin_of_shared.insert("token_usage", **used, cost_source="provider", estimated_cost_usd="1.25")
+    # With the call of the sample.
+    expected = {"llm_calls": 3, "unpriced_llm_calls": 1, "cost_usd": "1.252000000000"}
+    run = get(f"/task-runs/{rows['task_runs']['id']}").json
+    assert {name: run[name] for name in expected} == expected
+    listed = {each["id"]: each for each in pages(get, "/task-runs", 10)}
+    assert {name: listed[rows["task_runs"]["id"]][name] for name in expected} == expected
+    others = [each for each in listed.values() if each["id"] != rows["task_runs"]["id"]]
+    assert {(each["llm_calls"], each["unpriced_llm_calls"], each["cost_usd"]) for each in others} == {(0, 0, None)}
+    task = get(f"/tasks/{rows['tasks']['id']}").json
+    assert (task["runs_30d"], task["llm_calls_30d"], task["cost_30d_usd"]) == (len(listed), 3, "1.252000000000")
+
+
+def test_budgets_say_what_is_spent_of_them(get, admin_of_shared):
+    admin_of_shared.insert("llm_budgets", name="all", amount_usd=1)
+    admin_of_shared.insert("llm_budgets", name="claude", amount_usd=5, provider="claude")
+    [first, second] = [each for each in get("/budgets").json["items"] if each["name"] in ("all", "claude")]
+    assert (first["name"], first["level"], first["amount_usd"], first["project"]) == ("all", "spent", "1.000000", None)
+    assert (second["provider"], second["spent_share"], second["level"]) == ("claude", 0, "ok")
+    assert [each["name"] for each in get("/budgets", level="spent").json["items"]] == ["all"]
+    assert get("/budgets", project="none").json["items"] == []
+
+
 def test_events_of_a_run_come_in_order_and_without_their_payload(get, rows):
     path = f"/task-runs/{rows['task_runs']['id']}/events"
     events = pages(get, path, 7)
@@ -219,6 +246,11 @@ def test_what_is_not_there_is_a_404_problem(get, path):
         ("/usage/tokens", {"from": "2026-02-30"}, "from"),
         ("/usage/tokens", {"from": "2026-02-02", "to": "2026-02-01"}, "from"),
         ("/usage/tokens", {"from": "2020-01-01", "to": "2026-02-01"}, "from"),
+        ("/usage", {"by": "colour"}, "by"),
+        ("/usage", {"by": "day,day"}, "by"),
+        ("/usage", {"by": ""}, "by"),
+        ("/usage", {"from": "2020-01-01", "to": "2026-02-01"}, "from"),
+        ("/budgets", {"level": "high"}, "level"),
         ("/summary", {"limit": "5"}, "limit"),
         ("/openapi.json", {"limit": "5"}, "limit"),
     ],

@@ -85,6 +85,15 @@ def fill(session):
             1.5 + days_ago,
             days_ago,
         )
+    # Today, so that the order of the days by their cost stays.
+    session.run(
+        "INSERT INTO token_usage (provider, model, project, estimated_cost_usd, cost_source) SELECT 'openai', 'm' || n, "
+        "'a-project-with-a-rather-long-name-' || n, 0.1 / n, 'provider' FROM generate_series(1, 7) AS n"
+    )
+    session.insert("token_usage", provider="openai", model="nobody knows", input_tokens=1)
+    session.insert(
+        "llm_budgets", name="a-budget-with-a-rather-long-name", amount_usd=1000, provider="openai", model="m1"
+    )
 
 
 def fill_playbooks(session):
@@ -170,7 +179,8 @@ def test_a_person_logs_in_sees_the_state_and_logs_out(browser):
     assert "Connected" in browser.find_element(By.ID, "database").text
     assert browser.find_element(By.ID, "hosts").text.split("\n")[1] == "4 of 13 online"
     assert "3 open" in browser.find_element(By.ID, "runs").text
-    assert "of the budget of $5.00" in browser.find_element(By.ID, "budget").text
+    # The deprecated setting, as no budget of the database is one of everything.
+    assert "of the budget all of $5.00; 1 other budget" in browser.find_element(By.ID, "budget").text
     rows = browser.find_elements(By.CSS_SELECTOR, "#active-runs tbody tr")
     assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["Restart Plex & friends"] * 3
     assert "restart_deployment" in browser.find_element(By.ID, "tools").text
@@ -249,20 +259,45 @@ def site_of_somebody_else(content):
         server.shutdown()
 
 
-def test_the_chart_has_a_bar_for_each_day_and_says_its_numbers(browser):
+def test_the_chart_stacks_the_models_of_each_day_and_says_its_numbers(browser):
     log_in(browser)
     wait_for_page(browser)
-    bars = browser.find_elements(By.CSS_SELECTOR, ".chart rect")
-    assert len(bars) == 30
-    heights = [bar.size["height"] for bar in bars]
-    assert all(height == 0 for height in heights[:27])
-    assert heights[27] > heights[28] > heights[29] > 0
+    days = [each.find_elements(By.TAG_NAME, "rect") for each in browser.find_elements(By.CSS_SELECTOR, ".chart g")]
+    # The day before yesterday, yesterday, and today with five models and the others.
+    assert [len(day) for day in days] == [1, 1, 6]
+    heights = [sum(part.size["height"] for part in day) for day in days]
+    assert heights[0] > heights[1] > heights[2] > 0
+    colours = [part.value_of_css_property("fill") for part in days[2]]
+    assert len(set(colours)) == 6
+    assert days[0][0].value_of_css_property("fill") == colours[0]
+    legend = browser.find_element(By.CSS_SELECTOR, "#costs .legend").text.split("\n")
+    assert legend[0] == "a-model-with-a-rather-long-name-2026-11-23: $7.50"
+    assert legend[1] == "m1: $0.1000"
+    assert legend[-1].startswith("4 others: $0.0")
     chart = browser.find_element(By.CSS_SELECTOR, ".chart")
     assert chart.accessible_name == "Cost of each of the last 30 days" or chart.aria_role == "image"
     browser.find_element(By.CSS_SELECTOR, "#costs summary").click()
-    newest = browser.find_element(By.CSS_SELECTOR, "#costs details tbody tr").text
-    assert newest.endswith("$1.50")
-    datetime.date.fromisoformat(newest.split()[0])
+    rows = browser.find_elements(By.CSS_SELECTOR, "#costs details tbody tr")
+    assert len(rows) == 30
+    newest = rows[0].text.split()
+    datetime.date.fromisoformat(newest[0])
+    assert newest[1:3] == ["$1.50", "$0.1000"]
+    assert newest[-1] == "$1.76"
+
+
+def test_costs_by_project_what_has_no_price_and_budgets_are_shown(browser):
+    log_in(browser)
+    wait_for_page(browser)
+    costs = browser.find_element(By.ID, "costs").text
+    assert "(no project)" in costs
+    assert "a-project-with-a-rather-long-name-1 1 $0.1000" in costs
+    assert "The cost of 1 request is not known" in costs
+    budgets = browser.find_elements(By.CSS_SELECTOR, "#budgets tbody tr")
+    assert [row.find_element(By.TAG_NAME, "th").text for row in budgets] == ["all", "a-budget-with-a-rather-long-name"]
+    assert "provider openai, model m1" in budgets[1].text
+    assert budgets[0].text.endswith("spent")
+    meter = budgets[0].find_element(By.TAG_NAME, "meter")
+    assert (meter.get_attribute("value"), meter.accessible_name) == ("1", "Part of the budget all that is spent")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (320, "dark")])

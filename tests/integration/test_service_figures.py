@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 from inventory_rows import add_source
-from mission_control_service.figures import AuditReader, read_usage
+from mission_control_service.figures import PROJECTS_TOLD, AuditReader, read_budgets, read_usage
 from prometheus_client.parser import text_string_to_metric_families
 from service_lab import AUTHORIZATION, application, close_application
 
@@ -93,6 +93,35 @@ def test_usage_is_added_up_by_day_provider_and_model(client, session):
     assert len(get(client, "/usage/tokens", model="b")["items"]) == 1
 
 
+def test_usage_is_reported_by_what_is_asked_for_with_its_total(client, session):
+    use(session, project="plex", agent="me", cost="1.5")
+    use(session, project="plex", days_ago=1, cost="2", audio_output_tokens=7)
+    use(session, project="blog", cost=None, cost_source="unpriced")
+    use(session, provider="claude", cost="0.25", days_ago=40)
+    use(session, provider="claude", cost="0.25")
+    today = session.value("SELECT (now() AT TIME ZONE reporting_time_zone())::date")
+    by_project = get(client, "/usage", by="project")
+    assert [(row["project"], row["calls"], row["cost_usd"]) for row in by_project["items"]] == [
+        ("plex", 2, "3.500000000000"),
+        (None, 1, "0.250000000000"),
+        ("blog", 1, None),
+    ]
+    assert (by_project["by"], by_project["groups"], by_project["time_zone"]) == (["project"], 3, "UTC")
+    assert (by_project["from"], by_project["to"]) == (str(today - datetime.timedelta(days=29)), str(today))
+    total = by_project["total"]
+    assert (total["calls"], total["unpriced_calls"], total["cost_usd"]) == (4, 1, "3.750000000000")
+    assert (total["audio_output_tokens"], total["input_tokens"]) == (7, 400)
+    by_day = get(client, "/usage", by="day,agent", project="plex", limit=1)
+    assert [(row["day"], row["agent"], row["cost_usd"]) for row in by_day["items"]] == [
+        (str(today), "me", "1.500000000000")
+    ]
+    assert (by_day["groups"], by_day["total"]["cost_usd"]) == (2, "3.500000000000")
+    old = get(client, "/usage", by="month", provider="claude", **{"from": str(today - datetime.timedelta(days=60))})
+    assert sum(row["calls"] for row in old["items"]) == old["total"]["calls"] == 2
+    nothing = get(client, "/usage", model="none")
+    assert (nothing["items"], nothing["groups"], nothing["total"]["cost_usd"]) == ([], 0, None)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5])
 def test_pages_of_usage_hold_every_sum_once(client, session, limit):
     for days_ago in range(4):
@@ -161,8 +190,10 @@ def fill(session):
         session.insert(
             "tool_call_records", task_run_id=runs[1]["id"], tool_id=tool["id"], status=status, finished_at=finished
         )
-    use(session, cost="2.5")
+    use(session, cost="2.5", project="homelab")
     use(session, cost=None, cost_source="unpriced")
+    session.insert("llm_budgets", name="homelab", amount_usd=3, project="homelab")
+    session.run("SELECT note_price_list('seed', 'a list', (now() AT TIME ZONE 'UTC')::date - 40)")
     session.insert("audit_entries", actor="me", action="test", outcome="success")
 
 
@@ -183,7 +214,10 @@ def test_the_summary_is_flat_and_right(client, session):
         "runs_failed_24h": 1,
         "cost_today_usd": 2.5,
         "cost_month_usd": 2.5,
+        "budget_usd": 10,
         "budget_used_percent": 25.0,
+        "budgets_near": 1,
+        "budgets_spent": 0,
         "unpriced_requests_30d": 1,
         "tokens_30d": 220,
         "tool_calls": 6,
@@ -228,6 +262,14 @@ def test_the_metrics_are_right(client, session):
         ("mission_control_llm_unpriced_requests_total", ("model", "sample"), ("provider", "openai")): 1,
         ("mission_control_month_cost_usd",): 2.5,
         ("mission_control_budget_usd",): 10,
+        ("mission_control_llm_project_month_cost_usd", ("project", "homelab")): 2.5,
+        ("mission_control_llm_budget_usd", ("budget", "homelab")): 3,
+        ("mission_control_llm_budget_spent_usd", ("budget", "homelab")): 2.5,
+        ("mission_control_llm_budget_share", ("budget", "homelab")): pytest.approx(0.833333),
+        # The setting of the service, since no budget is one of everything.
+        ("mission_control_llm_budget_usd", ("budget", "all")): 10,
+        ("mission_control_llm_budget_share", ("budget", "all")): 0.25,
+        ("mission_control_prices_age_days", ("origin", "seed")): 40,
         ("mission_control_tool_calls_total", ("outcome", "succeeded"), ("tool", "restart")): 3,
         ("mission_control_tool_calls_total", ("outcome", "denied"), ("tool", "restart")): 1,
         ("mission_control_tool_calls_open", ("status", "pending")): 1,
@@ -239,6 +281,8 @@ def test_the_metrics_are_right(client, session):
     }
     assert {key: found.get(key) for key in expected} == expected
     assert found["mission_control_table_size_bytes", ("table", "hosts")] > 0
+    # Few models use audio and images: no series for the others.
+    assert not any(("bucket", "audio_input") in key for key in found)
     ages = {
         key[2][1]: value for key, value in found.items() if key[0] == "mission_control_inventory_source_age_seconds"
     }
@@ -250,6 +294,38 @@ def test_the_metrics_are_right(client, session):
     assert found["mission_control_queries_total", ("outcome", "succeeded")] >= 5
     assert found["mission_control_pool_connections_limit",] == 10
     assert found["process_resident_memory_bytes",] > 0
+
+
+def test_the_deprecated_setting_is_a_budget_as_the_database_would_have_it(client, session):
+    read = client.application.extensions["mission_control_database"].read
+    for days_ago in range(9):
+        use(session, days_ago=days_ago, cost="0.7")
+    use(session, cost=None, cost_source="unpriced")
+    [deprecated] = read(read_usage, snapshot=True).with_deprecated_budget(read(read_budgets), BUDGET)
+    session.insert("llm_budgets", name="everything", amount_usd=BUDGET)
+    usage, budgets = read(read_usage), read(read_budgets)
+    # Now the database has one of that scope.
+    [own] = usage.with_deprecated_budget(budgets, BUDGET)
+    for name in ("amount_usd", "spent_usd", "month", "unpriced_calls", "level", "provider", "project"):
+        assert deprecated[name] == own[name], name
+    for name in ("spent_share", "projected_usd", "projected_share"):
+        # The rest of the month has become a little shorter meanwhile.
+        assert float(deprecated[name]) == pytest.approx(float(own[name]), rel=1e-3)
+    session.run("UPDATE llm_budgets SET name = 'all', project = 'x'")
+    assert [row["project"] for row in usage.with_deprecated_budget(read(read_budgets), BUDGET)] == ["x"]
+    assert usage.with_deprecated_budget(read(read_budgets), None) == read(read_budgets).rows
+
+
+def test_the_number_of_projects_in_metrics_is_bounded(client, session):
+    session.run(
+        "INSERT INTO token_usage (provider, model, project, estimated_cost_usd, cost_source) "
+        "SELECT 'lab', 'm', 'p' || n, n, 'provider' FROM generate_series(1, %s) AS n",
+        PROJECTS_TOLD + 5,
+    )
+    projects = [key[1][1] for key in metrics(client) if key[0] == "mission_control_llm_project_month_cost_usd"]
+    assert len(projects) == PROJECTS_TOLD
+    assert f"p{PROJECTS_TOLD + 5}" in projects
+    assert "p1" not in projects
 
 
 def test_use_that_is_recorded_late_counts_with_the_next_reading(client, session):

@@ -104,7 +104,7 @@ def test_without_a_database_only_live_is_well_and_no_answer_tells_more_than_that
 
 def test_what_a_login_may_not_see_is_told_as_that(serve):
     checks = checks_of(serve().get("/health"))
-    for name in ("backups", "inventory_sources"):
+    for name in ("backups", "inventory_sources", "budgets"):
         assert checks.pop(name)["status"] == "not checked"  # none is set up
     assert {check["status"] for check in checks.values()} <= {"pass", "warn", "not visible"}
 
@@ -155,3 +155,11 @@ def test_many_callers_are_answered_from_one_check(serve, shared_database):
     client = serve(health_cache_seconds=60)
     bodies = [client.get("/health").json for _ in range(5)]
     assert len({body["checked_at"] for body in bodies}) == 1
+
+
+def test_calls_without_a_price_are_told_without_their_models(serve, database):
+    database.session("application").insert("token_usage", provider="openai", model="ft:of-the-family", input_tokens=1)
+    check = checks_of(serve(database).get("/health"))["prices"]
+    assert check["status"] == "warn"
+    assert check["message"].endswith(" days ago; 1 call of the last 30 days without a price.")
+    assert set(check["data"]) == {"age_days", "unpriced_calls"}

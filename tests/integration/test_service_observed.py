@@ -34,6 +34,7 @@ TARGET_LABELS = {"instance", "job"}
 def client(shared_database):
     session = shared_database.session("application")
     fill_every_table(session)
+    shared_database.session("admin").run("SELECT note_price_list('seed', 'a list', '2026-11-01')")
     add_playbook_run(session)
     with Client(
         host=shared_database.cluster.socket_directory,

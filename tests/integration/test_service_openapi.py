@@ -44,7 +44,7 @@ def test_answers_are_what_the_document_says(app, subtests, mode):
 
 def ask_in_every_way(operation, mode):
     # A range of days may be refused although each of the days is one, and a source that is not there: no schema can say that.
-    excluded = [positive_data_acceptance] if operation.path in ("/usage/tokens", "/inventory/refresh") else []
+    excluded = [positive_data_acceptance] if operation.path in ("/usage", "/usage/tokens", "/inventory/refresh") else []
     authorization = REFRESH_AUTHORIZATION if operation.method == "post" else AUTHORIZATION
 
     @given(case=operation.as_strategy(generation_mode=mode))

@@ -134,7 +134,7 @@ def test_the_page_shows_the_state_and_escapes_what_others_wrote(client):
     page = client.get("/")
     assert re.search("<title>Database: .+ · Mission Control</title>", page.text)
     # How old each figure is, and not a promise.
-    for name in ("inventory", "sources", "runs", "playbooks", "usage", "tools", "audit", "health checks"):
+    for name in ("inventory", "sources", "runs", "playbooks", "usage", "budgets", "tools", "audit", "health checks"):
         assert re.search(rf"\d s ago: {name}\b", page.text)
     assert ">homelab<" in page.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text

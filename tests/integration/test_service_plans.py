@@ -7,7 +7,7 @@ import pytest
 from large_data import load_playbook_runs, load_runs, load_usage
 from mission_control_service import figures, inventory, usage_api
 from mission_control_service.database import Reader
-from mission_control_service.lists import list_parameters, read_page
+from mission_control_service.lists import list_parameters, read_one, read_page
 from mission_control_service.pagination import LIMIT
 from mission_control_service.resources import HOST_RUNS, HOSTS, PLAYBOOK_RUNS, TASK_EVENTS, TASK_RUNS, TASKS, WORKLOADS
 
@@ -42,6 +42,9 @@ class Explainer(Reader):
         self.plans = []
 
     def rows(self, sql, parameters=None):
+        if isinstance(parameters, dict):
+            names = re.findall(r"%\((\w+)\)s", sql)
+            sql, parameters = re.sub(r"%\(\w+\)s", "%s", sql), [parameters[name] for name in names]
         plan = self._asked.value(
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) " + sql, *(_plain(each) for each in parameters or [])
         )
@@ -113,12 +116,29 @@ def test_the_runs_of_a_host_are_not_looked_for_in_those_of_others(plans):
     assert blocks < 2500
 
 
-def test_usage_reads_its_days_alone(plans):
-    tables, _blocks = plans.scanned(lambda reader: usage_api._read_usage(reader, {"limit": 100}))
+def test_the_costs_of_a_task_are_those_of_its_runs_alone(plans):
+    task = plans.rows("SELECT task_id AS id FROM task_runs ORDER BY created_at DESC LIMIT 1")[0]["id"]
+    tables, blocks = plans.scanned(lambda reader: read_one(reader, TASKS, task))
     assert not tables & set(LOGS)
+    assert blocks < 2500
+
+
+def test_usage_reads_its_days_alone(plans):
+    for read, values in (
+        (usage_api._read_usage, {"limit": 100}),
+        (usage_api._read_report, {"limit": 100, "by": ("project", "month"), "provider": "openai"}),
+    ):
+        tables, _blocks = plans.scanned(lambda reader, read=read, values=values: read(reader, values))
+        assert not tables & set(LOGS)
 
 
 def test_the_figures_scan_no_log(plans):
-    for read in (figures.read_runs, figures.read_playbooks, figures.read_tools, figures.read_usage):
+    for read in (
+        figures.read_runs,
+        figures.read_playbooks,
+        figures.read_tools,
+        figures.read_usage,
+        figures.read_budgets,
+    ):
         tables, _blocks = plans.scanned(read)
         assert not tables & set(LOGS), read

@@ -50,6 +50,9 @@ def lab(tmp_path_factory, shared_database):
         running = add_playbook_run(session, NEW, "running", seconds_ago=2, run_by=SCRIPT)
         add_playbook_run(session, AGAIN, "failed", seconds_ago=15)
         add_playbook_run(session, AGAIN, "running", seconds_ago=14)
+        used = {"task_run_id": failed, "provider": "lab", "model": "m"}
+        session.insert("token_usage", **used, cost_source="provider", estimated_cost_usd="0.5")
+        session.insert("token_usage", **used, input_tokens=1)
         for number in range(25):
             add_playbook_run(session, f"homelab/{number}.yml", "cancelled", seconds_ago=20 + number / 100)
     app = application(tmp_path_factory.mktemp("service"), shared_database, health_cache_seconds=60)
@@ -113,7 +116,8 @@ def test_runs_of_playbooks_come_with_the_newest_first_and_are_found_by_what_they
         "web*",
     )
     assert (run["hosts"], run["changed_hosts"], run["failed_hosts"], run["dropped_events"]) == (3, 0, 2, 3)
-    assert newest[0]["seconds"] is None
+    assert (run["llm_calls"], run["unpriced_llm_calls"], run["cost_usd"]) == (2, 1, "0.500000000000")
+    assert (newest[0]["seconds"], newest[0]["llm_calls"], newest[0]["cost_usd"]) == (None, 0, None)
     for query, expected in (
         ({"playbook": SITE}, [lab.dry, lab.failed, lab.first]),
         ({"playbook": SITE, "status": "failed"}, [lab.failed]),
@@ -197,6 +201,15 @@ def test_the_page_of_a_run_begins_with_what_is_not_well_and_shows_its_steps_in_p
     of_one = section(page(f"/runs/{lab.failed}", host="web2", outcome="failed"), "steps")
     assert "Steps of web2: failed" in of_one
     assert of_one.count("<tr>") == 2
+
+
+def test_pages_say_what_language_models_cost_where_a_run_called_some(page, lab):
+    said = "2 calls of language models, $0.5000, 1 without a known price"
+    assert said in page(f"/runs/{lab.failed}")
+    assert "language models" not in page(f"/runs/{lab.first}")
+    rows = page("/runs", playbook=SITE).split("<tbody>")[1].split("</tr>")
+    assert ["$0.5000" in row for row in rows[:3]] == [False, True, False]
+    assert "Models" not in page("/runs", playbook=NEW)
 
 
 def test_the_page_of_a_host_has_its_facts_and_its_last_runs(page, lab):

@@ -56,12 +56,14 @@ def test_there_are_the_commands():
         " workloads",
         " query",
         " usage",
+        " prices",
+        " import",
         " audit",
         " audit verify",
         " audit head",
     )
     words += (" inventory", " inventory sources", " inventory preflight", " inventory sync", " inventory worker")
-    words += (" runs", " runs show", " runs load")
+    words += (" runs", " runs show", " runs load", " budgets", " budgets set", " budgets remove")
     assert set(ALL) == {f"mission-control{word}" for word in words}
 
 

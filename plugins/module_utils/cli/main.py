@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError, place_of
 from ..schema.manifest import Manifest
-from . import audit, health, inventory, lists, query, runs, status, usage
+from . import audit, budgets, health, import_usage, inventory, lists, prices, query, runs, status, usage
 from .output import Output
 from .parser import (
     EXIT_NO,
@@ -98,6 +98,8 @@ _COMMANDS = {
     ),
     "query": _command(query),
     "usage": _command(usage),
+    "prices": _command(prices),
+    "import": _command(import_usage),
 }
 _AUDIT_COMMANDS = {
     "verify": _Command(
@@ -172,14 +174,33 @@ _RUNS_COMMANDS = {
         runs.run_load,
     ),
 }
+_BUDGETS_COMMANDS = {
+    "set": _Command(
+        budgets.SET_SUMMARY,
+        budgets.SET_DESCRIPTION,
+        budgets.SET_EXAMPLES,
+        budgets.add_set_options,
+        budgets.prepare_change,
+        budgets.run_set,
+    ),
+    "remove": _Command(
+        budgets.REMOVE_SUMMARY,
+        budgets.REMOVE_DESCRIPTION,
+        budgets.REMOVE_EXAMPLES,
+        budgets.add_remove_options,
+        budgets.prepare_change,
+        budgets.run_remove,
+    ),
+}
 # Commands of commands: what is said of them, and the commands.
 _GROUPS: dict[str, tuple[Any, dict[str, _Command]]] = {
     "inventory": (inventory, _INVENTORY_COMMANDS),
     "runs": (runs, _RUNS_COMMANDS),
+    "budgets": (budgets, _BUDGETS_COMMANDS),
     "audit": (audit, _AUDIT_COMMANDS),
 }
 # Of a group that does something without a command of its own.
-_BY_ITSELF = {"runs": _command(runs)}
+_BY_ITSELF = {"runs": _command(runs), "budgets": _command(budgets)}
 # Commands of the TypeScript client, with what does their work here.
 _ELSEWHERE = {
     "init": "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database",

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import decimal
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
 from ..health.text import duration, number
-from ..recorder.load import SCHEMA_TOO_OLD, TOO_OLD, LoadResult, load_spool
+from ..recorder.load import TOO_OLD, LoadResult, load_spool
 from ..recorder.reader import COUNTS
 from ..recorder.report import COLUMNS, GOING_ON, find_runs, list_runs, read_hosts, read_run, read_steps
 from ..recorder.spool import DEFAULT_DIRECTORY
@@ -21,17 +19,17 @@ from .output import csv_line, printable, table
 from .parser import (
     EXIT_NO,
     EXIT_OK,
-    EXIT_UNKNOWN,
     CommandError,
     UsageError,
     add_format_options,
     make_client,
     positive_option,
 )
+from .usage import money, schema_needed
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
     from ..client.client import Client
     from .output import Output
@@ -136,7 +134,7 @@ def prepare_load(options: argparse.Namespace) -> Client:
 
 
 def run(options: argparse.Namespace, client: Client, output: Output) -> int:
-    with _schema_needed():
+    with schema_needed(TOO_OLD):
         rows = list_runs(
             client, playbook=options.playbook, host=options.on, statuses=options.status, limit=options.limit
         )
@@ -154,20 +152,6 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     return EXIT_OK
 
 
-@contextlib.contextmanager
-def _schema_needed() -> Generator[None, None, None]:
-    """Say of a database without the tables of playbook runs what it lacks."""
-    try:
-        yield
-    except QueryError as error:
-        if error.sqlstate not in SCHEMA_TOO_OLD:
-            raise
-        too_old = CommandError(TOO_OLD, EXIT_UNKNOWN)
-    else:
-        return
-    raise too_old
-
-
 def _csv_cell(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
@@ -179,7 +163,9 @@ def _csv_cell(value: object) -> str | None:
 
 
 def _print_list(rows: list[dict[str, Any]], output: Output) -> None:
-    headings = ["started", "playbook", "status", "took", "by", "hosts", "changed", "failed", "id"]
+    with_cost = any(row["llm_calls"] for row in rows)
+    cost = ["cost USD"] if with_cost else []
+    headings = ["started", "playbook", "status", "took", "by", "hosts", "changed", "failed", *cost, "id"]
     cells = [
         [
             short_time(row["started_at"]),
@@ -188,11 +174,12 @@ def _print_list(rows: list[dict[str, Any]], output: Output) -> None:
             _took(row),
             f"{row['run_by']}@{row['controller']}",
             *(f"{row[name]:,}" for name in ("hosts", "changed_hosts", "failed_hosts")),
+            *([_cost(row)] if with_cost else []),
             str(row["id"])[:_SHORT_IDENTIFIER],
         ]
         for row in rows
     ]
-    texts = table(headings, cells, right=(5, 6, 7), width=output.width, whole=(0, 2, 3, 8))
+    texts = table(headings, cells, right=range(5, 8 + with_cost), width=output.width, whole=(0, 2, 3, 8 + with_cost))
     output.line(texts[0])
     for row, text in zip(rows, texts[1:]):
         output.line(_with_colour(text, row["status"], output))
@@ -205,6 +192,13 @@ def _with_colour(text: str, status: str, output: Output) -> str:
 
 def _took(row: dict[str, Any]) -> str:
     return "-" if row["seconds"] is None else duration(float(row["seconds"]))
+
+
+def _cost(row: dict[str, Any]) -> str:
+    """What the language models cost that a run called; empty where it called none."""
+    if not row["llm_calls"]:
+        return ""
+    return "unpriced" if row["cost_usd"] is None else money(row["cost_usd"])
 
 
 def run_show(options: argparse.Namespace, client: Client, output: Output) -> int:
@@ -232,7 +226,7 @@ def run_show(options: argparse.Namespace, client: Client, output: Output) -> int
 
 
 def _find(client: Client, beginning: str) -> dict[str, Any]:
-    with _schema_needed():
+    with schema_needed(TOO_OLD):
         found = find_runs(client, beginning)
     if len(found) > 1:
         raise CommandError(
@@ -275,6 +269,10 @@ def _print_end(run: dict[str, Any], hosts: list[dict[str, Any]], output: Output)
         output.line()
     if run["dropped_events"]:
         output.sentence(f"{number(run['dropped_events'], 'event')} could not be recorded.")
+    if run["llm_calls"]:
+        cost = "a cost that is not known" if run["cost_usd"] is None else f"{money(run['cost_usd'])} USD"
+        part = f", {run['unpriced_llm_calls']} of them without a price" if run["unpriced_llm_calls"] else ""
+        output.sentence(f"{number(run['llm_calls'], 'call')} of language models for {cost}{part}.")
     status = output.colour(run["status"], _COLOURS.get(run["status"], "dim"))
     if run["status"] in GOING_ON:
         output.line(f"{status} since {short_time(run['started_at'])}")

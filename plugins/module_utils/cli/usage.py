@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import decimal
 from typing import TYPE_CHECKING
 
+from ..errors import QueryError
 from ..ledger.report import COUNTS, GROUPS, ReportError, UsageReport, UsageRow, usage_report
 from .output import column_widths, csv_line, fitted, printable, share_bar, table
 from .parser import (
     EXIT_OK,
+    EXIT_UNKNOWN,
+    CommandError,
     UsageError,
     add_format_options,
     complete_with,
@@ -21,6 +25,8 @@ from .parser import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from ..client.client import Client
     from .output import Output
 
@@ -37,6 +43,9 @@ examples:
   mission-control usage --by project,model --since 2026-03-01 --until 2026-03-31
   mission-control usage --by day --time-zone Europe/Amsterdam --csv > usage.csv"""
 
+_TOO_OLD = "The database's schema is too old for this command: apply its pending migrations with playbooks/migrate.yml."
+# undefined_table, undefined_column and undefined_function.
+_NOT_THERE = ("42P01", "42703", "42883")
 _LEAST_BAR = 10
 _LONGEST_BAR = 40
 _NARROW = 80
@@ -88,10 +97,11 @@ def prepare(options: argparse.Namespace) -> Client:
 
 
 def run(options: argparse.Namespace, client: Client, output: Output) -> int:
-    try:
-        report = usage_report(client, options.by, options.since, options.until, options.days, options.time_zone)
-    except ReportError as error:
-        raise UsageError(str(error)) from None
+    with schema_needed():
+        try:
+            report = usage_report(client, options.by, options.since, options.until, options.days, options.time_zone)
+        except ReportError as error:
+            raise UsageError(str(error)) from None
     if options.format == "json":
         output.json(_as_json(report))
     elif options.format == "csv":
@@ -99,6 +109,20 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     else:
         _print_table(report, output)
     return EXIT_OK
+
+
+@contextlib.contextmanager
+def schema_needed(sentence: str = _TOO_OLD) -> Generator[None, None, None]:
+    """Say of a database without the tables that a command reads what it lacks."""
+    try:
+        yield
+    except QueryError as error:
+        if error.sqlstate not in _NOT_THERE:
+            raise
+        too_old = CommandError(sentence, EXIT_UNKNOWN)
+    else:
+        return
+    raise too_old
 
 
 def _as_json(report: UsageReport) -> object:

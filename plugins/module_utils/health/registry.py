@@ -14,10 +14,12 @@ from .activity import (
     check_oldest_transaction,
 )
 from .backups import check_backups
+from .budgets import check_budgets
 from .certificate import check_certificate
 from .contents import check_audit_chain, check_stale_task_runs
 from .inventory import check_inventory_sources
 from .migrations import check_migrations, check_repeatables
+from .prices import check_prices
 from .schema import check_schema_objects, check_tables
 from .server import check_connection, check_database_size, check_replication_slots, check_server, check_transaction_ids
 
@@ -162,6 +164,20 @@ CHECKS = (
         thresholds=("inventory_warn_intervals",),
         reads=("inventory_sources",),
         needs="`SELECT` on `inventory_sources`, and on `task_runs` for why its last sync failed",
+    ),
+    HealthCheck(
+        "prices",
+        check_prices,
+        "warns when the price list of the collection is old, or when calls of the last 30 days have no price",
+        thresholds=("prices_warn_days", "unpriced_warn_calls"),
+        reads=("price_lists", "token_usage"),
+    ),
+    HealthCheck(
+        "budgets",
+        check_budgets,
+        "warns when much of a budget for language models is spent this month, or all of it; `not checked` without a budget",
+        thresholds=("budget_warn",),
+        reads=("llm_budgets", "token_usage_days", "token_usage_changes", "token_usage_rollup"),
     ),
 )
 NAMES = tuple(check.name for check in CHECKS)

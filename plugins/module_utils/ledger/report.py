@@ -3,7 +3,8 @@
 """Use and cost of language models over a period, by provider, model, project, agent, day or month.
 
 Days are cut by the server, in the reporting time zone or another one that it knows: a day on which the clocks change
-has 23 or 25 hours.
+has 23 or 25 hours. In the reporting time zone a report reads the sums of days that the database keeps, and costs the same
+however many calls there were; in another one it reads the calls themselves.
 """
 
 from __future__ import annotations
@@ -29,11 +30,19 @@ COUNTS = (
     "cache_read_tokens",
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
+    "audio_input_tokens",
+    "audio_cache_read_tokens",
+    "image_input_tokens",
+    "image_cache_read_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "audio_output_tokens",
+    "image_output_tokens",
 )
-_DAY = "(u.occurred_at AT TIME ZONE %(zone)s)::date"
-_EXPRESSIONS = {"day": _DAY, "month": f"to_char({_DAY}, 'YYYY-MM')"}
+_OUTPUTS = ("output_tokens", "reasoning_tokens", "audio_output_tokens", "image_output_tokens")
+TOKENS = tuple(name for name in COUNTS if name.endswith("_tokens"))
+_INPUTS = tuple(name for name in TOKENS if name not in _OUTPUTS)
+FILTERS = ("provider", "model", "project", "agent")
 
 _PERIOD = """
 WITH zone AS (
@@ -48,30 +57,38 @@ WITH zone AS (
 )
 SELECT p.name AS time_zone, p.today, p.first_day, p.last_day,
     p.first_day::timestamp AT TIME ZONE p.name AS starts_at,
-    (p.last_day + 1)::timestamp AT TIME ZONE p.name AS ends_at
+    (p.last_day + 1)::timestamp AT TIME ZONE p.name AS ends_at,
+    p.name = reporting_time_zone() AND EXISTS (SELECT FROM token_usage_rollup AS r WHERE r.time_zone = p.name) AS is_rolled_up
 FROM period AS p
 """
 
-# The index on occurred_at finds the rows, and the calendar day decides: where the clocks change at midnight the two differ, as
-# an hour that comes twice belongs to a day both times.
+# Of days that are summed already, and of calls. The index on occurred_at finds those, and the calendar day decides: where the
+# clocks change at midnight the two differ, as an hour that comes twice belongs to a day both times.
+_ROLLED_UP = {
+    "calls": "u.calls",
+    "cost": "u.cost_usd",
+    "day": "u.day",
+    "rows": "daily_token_usage AS u WHERE u.day BETWEEN %(first_day)s AND %(last_day)s",
+}
+_RAW_DAY = "(u.occurred_at AT TIME ZONE %(zone)s)::date"
+_RAW = {
+    "calls": "1",
+    "cost": "u.estimated_cost_usd",
+    "day": _RAW_DAY,
+    "rows": "token_usage AS u WHERE u.occurred_at >= %(starts_at)s - interval '3 hours' "
+    f"AND u.occurred_at < %(ends_at)s + interval '3 hours' AND {_RAW_DAY} BETWEEN %(first_day)s AND %(last_day)s",
+}
 _USAGE = """
 SELECT {columns}
-    count(*) AS calls,
-    count(*) FILTER (WHERE u.cost_source = 'unpriced') AS unpriced_calls,
-    coalesce(sum(u.input_tokens), 0)::bigint AS input_tokens,
-    coalesce(sum(u.cache_read_tokens), 0)::bigint AS cache_read_tokens,
-    coalesce(sum(u.cache_write_5m_tokens), 0)::bigint AS cache_write_5m_tokens,
-    coalesce(sum(u.cache_write_1h_tokens), 0)::bigint AS cache_write_1h_tokens,
-    coalesce(sum(u.output_tokens), 0)::bigint AS output_tokens,
-    coalesce(sum(u.reasoning_tokens), 0)::bigint AS reasoning_tokens,
-    sum(u.estimated_cost_usd) AS cost_usd,
+    coalesce(sum({calls}), 0)::bigint AS calls,
+    coalesce(sum({calls}) FILTER (WHERE u.cost_source = 'unpriced'), 0)::bigint AS unpriced_calls,
+    {tokens},
+    sum({cost}) AS cost_usd,
     sum(u.subscription_value_usd) AS subscription_value_usd
-FROM token_usage AS u
-WHERE u.occurred_at >= %(starts_at)s - interval '3 hours'
-    AND u.occurred_at < %(ends_at)s + interval '3 hours'
-    AND {day} BETWEEN %(first_day)s AND %(last_day)s
+FROM {rows}{conditions}
 GROUP BY {groups}
 """
+_TOKENS = ",\n    ".join(f"coalesce(sum(u.{name}), 0)::bigint AS {name}" for name in TOKENS)
 
 
 class ReportError(MissionControlError, ValueError):
@@ -87,6 +104,7 @@ class Period:
         first_day, last_day: both included.
         starts_at, ends_at: when the first one begins, and the one after the last.
         today: the day that it is there now.
+        is_rolled_up: whether the database keeps sums of these days.
     """
 
     time_zone: str
@@ -95,6 +113,7 @@ class Period:
     starts_at: datetime.datetime
     ends_at: datetime.datetime
     today: datetime.date
+    is_rolled_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,14 +134,13 @@ class UsageRow:
 
     @property
     def input_tokens(self) -> int:
-        """All input, cached or not."""
-        names = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
-        return sum(self.counts[name] for name in names)
+        """All input, cached or not, audio and images included."""
+        return sum(self.counts[name] for name in _INPUTS)
 
     @property
     def output_tokens(self) -> int:
-        """All output, reasoning or not."""
-        return self.counts["output_tokens"] + self.counts["reasoning_tokens"]
+        """All output, reasoning or not, audio and images included."""
+        return sum(self.counts[name] for name in _OUTPUTS)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -176,7 +194,7 @@ def usage_report(
     period = Period(**row)
     if period.first_day > period.last_day:
         raise ReportError(f"The period begins on {period.first_day}, after its end on {period.last_day}.")
-    found = client.query_many(usage_query(by), usage_parameters(period))
+    found = client.query_many(usage_query(by, period.is_rolled_up), usage_parameters(period))
     rows = [_usage_row(each, by) for each in found]
     total = _total(rows)
     if tuple(by) == ("day",):
@@ -185,11 +203,25 @@ def usage_report(
     return UsageReport(period, tuple(by), tuple(rows), total)
 
 
-def usage_query(by: Sequence[str]) -> str:
-    """The statement for these groups; its parameters are those of `usage_parameters`."""
-    columns = "".join(f"{_EXPRESSIONS.get(name, f'u.{name}')} AS {name}, " for name in by)
-    groups = ", ".join(str(number) for number in range(1, len(by) + 1))
-    return _USAGE.format(columns=columns, day=_DAY, groups=groups)
+def usage_query(by: Sequence[str], rolled_up: bool, only: Sequence[str] = ()) -> str:
+    """The statement for these groups, all usage in one row where there is none.
+
+    Its parameters are those of `usage_parameters`, and a value for each of `only`.
+
+    Args:
+        by: what to group by, of GROUPS.
+        rolled_up: whether to read the sums of days, which are those of the reporting time zone, instead of the calls.
+        only: of FILTERS; usage whose label is another is left out.
+    """
+    source = _ROLLED_UP if rolled_up else _RAW
+    expressions = {"day": source["day"], "month": f"to_char({source['day']}, 'YYYY-MM')"}
+    return _USAGE.format(
+        **source,
+        columns="".join(f"{expressions.get(name, f'u.{name}')} AS {name}, " for name in by),
+        tokens=_TOKENS,
+        conditions="".join(f" AND u.{name} = %({name})s" for name in only),
+        groups=", ".join(str(number) for number in range(1, len(by) + 1)) or "()",
+    )
 
 
 def usage_parameters(period: Period) -> dict[str, Any]:

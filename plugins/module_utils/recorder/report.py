@@ -35,6 +35,9 @@ COLUMNS = (
     "hosts",
     "changed_hosts",
     "failed_hosts",
+    "llm_calls",
+    "unpriced_llm_calls",
+    "cost_usd",
 )
 GOING_ON = ("queued", "running", "waiting_approval")
 _IDENTIFIER = re.compile(r"[0-9a-f-]+", re.ASCII)
@@ -43,7 +46,15 @@ _HEX_DIGITS = 32
 _BY_BEGINNING = """
 SELECT p.task_run_id AS id FROM playbook_runs AS p WHERE p.task_run_id BETWEEN %s::uuid AND %s::uuid ORDER BY p.task_run_id LIMIT 2
 """
-_RUNS = f"SELECT {', '.join(f'r.{name}' for name in COLUMNS)} FROM playbook_run_overview AS r"  # noqa: S608 - constants
+# LIMIT 1: asked for the runs that are listed, not joined with the costs of all.
+_RUNS = f"""
+SELECT {", ".join(f"r.{name}" for name in COLUMNS[:-3])}, coalesce(c.calls, 0) AS llm_calls,
+    coalesce(c.unpriced_calls, 0) AS unpriced_llm_calls, c.cost_usd
+FROM playbook_run_overview AS r
+LEFT JOIN LATERAL (
+    SELECT t.calls, t.unpriced_calls, t.cost_usd FROM task_run_costs AS t WHERE t.task_run_id = r.id LIMIT 1
+) AS c ON true
+"""  # noqa: S608 - constants of this file
 _HOSTS = f"""
 SELECT c.host_name, c.host_id, {", ".join(f"c.{name}" for name in COUNTS)}
 FROM playbook_run_hosts AS c

@@ -69,6 +69,8 @@ RENAMED = {
     "mission_control_service_database_user": "mission_control_database_service_role",
     "mission_control_service_site_directory": "mission_control_schema_site_directory",
 }
+# Variables that are in force for one more release, and those that say now what they do, in another form.
+REPLACED = {"mission_control_service_budget_usd": "mission_control_schema_budgets"}
 # From which share of common letters on two words are one that is misspelt.
 _NEAR, _NEAR_SHORT, _SHORT = 0.75, 0.66, 3
 
@@ -107,6 +109,11 @@ def misspelling_problem(names: Iterable[str], known: Collection[str]) -> str:
 def rename_notice(name: str) -> str:
     """What is said about an old name that is in use."""
     return f"The variable {name} is called {RENAMED[name]} now"
+
+
+def replaced_notice(name: str) -> str:
+    """What is said about a variable that is set and has been replaced."""
+    return f"The variable {name} is replaced by {REPLACED[name]}"
 
 
 def rename_problem(values: Mapping[str, Any]) -> str:

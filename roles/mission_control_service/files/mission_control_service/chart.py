@@ -1,6 +1,6 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A bar chart as the numbers that a template puts into SVG."""
+"""A chart of stacked bars as the numbers that a template puts into SVG."""
 
 from __future__ import annotations
 
@@ -27,15 +27,27 @@ _ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
+class Segment:
+    """The part of a day's bar that one series takes, and what it says."""
+
+    y: float
+    height: float
+    series: int
+    value: Decimal
+
+
+@dataclass(frozen=True)
 class Bar:
-    """A day: where its bar stands, and what it says."""
+    """A day: where its bar stands, its parts from the bottom up, and all of them together."""
 
     x: float
-    y: float
     width: float
-    height: float
     day: datetime.date
     value: Decimal
+    segments: tuple[Segment, ...]
+
+    def of(self, series: int) -> Decimal:
+        return next((each.value for each in self.segments if each.series == series), _ZERO)
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,12 @@ class Chart:
     base: int = HEIGHT - BOTTOM
 
 
-def cost_chart(costs: Mapping[datetime.date, Decimal], first: datetime.date, days: int) -> Chart:
-    """Costs of so many days from the first on; a day that is missing cost nothing."""
-    values = [costs.get(first + datetime.timedelta(days=number)) for number in range(days)]
-    step = _step(float(max((value for value in values if value), default=0)))
-    top_value = step * max(1, math.ceil(float(max((value for value in values if value), default=0)) / step))
+def cost_chart(costs: Mapping[datetime.date, Mapping[int, Decimal]], first: datetime.date, days: int) -> Chart:
+    """Costs of so many days from the first on, stacked by the numbers of their series; a day that is missing cost nothing."""
+    every = [first + datetime.timedelta(days=number) for number in range(days)]
+    values = [sum(costs.get(day, {}).values(), _ZERO) for day in every]
+    step = _step(float(max(values)))
+    top_value = step * max(1, math.ceil(float(max(values)) / step))
     scale = (HEIGHT - TOP - BOTTOM) / top_value
     lines = []
     for number in range(round(top_value / step) + 1):
@@ -70,24 +83,26 @@ def cost_chart(costs: Mapping[datetime.date, Decimal], first: datetime.date, day
     slot = (WIDTH - left - RIGHT) / days
     bars = []
     labels = []
-    for number, value in enumerate(values):
-        day = first + datetime.timedelta(days=number)
-        height = max(_LEAST_HEIGHT, float(value) * scale) if value else 0.0
+    for number, (day, value) in enumerate(zip(every, values)):
         x = left + number * slot + _GAP / 2
-        bars.append(
-            Bar(
-                round(x, 1),
-                round(HEIGHT - BOTTOM - height, 1),
-                round(slot - _GAP, 1),
-                round(height, 1),
-                day,
-                value or _ZERO,
-            )
-        )
+        segments = _stacked(costs.get(day, {}), value, max(_LEAST_HEIGHT, float(value) * scale))
+        bars.append(Bar(round(x, 1), round(slot - _GAP, 1), day, value, segments))
         # Every seventh, counted back from the last one.
         if (days - 1 - number) % 7 == 0:
             labels.append((round(x + (slot - _GAP) / 2, 1), f"{day.day} {day:%b}"))
     return Chart(tuple(bars), tuple(lines), tuple(labels), left)
+
+
+def _stacked(costs: Mapping[int, Decimal], total: Decimal, height: float) -> tuple[Segment, ...]:
+    """The parts of a bar of this height."""
+    segments = []
+    base = float(HEIGHT - BOTTOM)
+    for series, value in sorted(costs.items()):
+        if value:
+            part = float(value / total) * height
+            base -= part
+            segments.append(Segment(round(base, 2), round(part, 2), series, value))
+    return tuple(segments)
 
 
 def _step(most: float) -> float:

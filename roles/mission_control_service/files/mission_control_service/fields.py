@@ -62,8 +62,8 @@ def time(name: str, description: str = "", null: bool = False, sql: str = "") ->
     return _field(name, {"type": "string", "format": "date-time"}, description, null, sql)
 
 
-def date(name: str, description: str = "", sql: str = "") -> Field:
-    return _field(name, {"type": "string", "format": "date"}, description, False, sql)
+def date(name: str, description: str = "", null: bool = False, sql: str = "") -> Field:
+    return _field(name, {"type": "string", "format": "date"}, description, null, sql)
 
 
 def json_object(name: str, description: str = "", sql: str = "") -> Field:

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Figures about what is in the database, shared by metrics, summary and page.
 
-No figure is the result of a scan over a log that grows without end. Open runs and calls stand in partial indexes, runs and
-usage are counted from the beginning of the month over indexes on their time. Only the calls of the tools are counted whole,
+No figure is the result of a scan over a log that grows without end. Open runs and calls stand in partial indexes, runs are
+counted from the beginning of the month over an index on their time, and use is summed by days already. Only the calls of the tools are counted whole,
 by a scan of an index; like everything here the seldomer the longer it takes.
 """
 
@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from mission_control.audit.head import AuditHead
 from mission_control.audit.log import verify_audit_chain
 from mission_control.inventory.snapshot import KINDS
+from mission_control.ledger.budgets import COLUMNS as BUDGET_COLUMNS
+from mission_control.ledger.budgets import DAYS_OF_PROJECTION, NEAR, SCOPE, SPENT, projection
 
 from .resources import COMPLETE_SECONDS
-from .usage_api import DAY, SINCE, SUMS, TODAY
+from .usage_api import SUMS, USAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .database import Reader
 
     Row = dict[str, Any]
@@ -41,6 +46,10 @@ _UNWELL = (
 )
 # Each is a label of metrics: what somebody names playbooks must not become series without end.
 PLAYBOOKS_TOLD = 200
+PROJECTS_TOLD = 50
+BUDGETS_TOLD = 100
+# Of the budget that the deprecated setting of the service is.
+DEPRECATED_BUDGET = "all"
 PLAYBOOK_RUNS_SHOWN = 10
 
 
@@ -105,11 +114,16 @@ class Usage:
 
     Attributes:
         today: in the reporting time zone.
+        days_left: of the month there, the rest of today included.
         rows: with `day`, `provider`, `model` and the sums.
+        projects: with `project` (None for none), `requests`, `cost_usd` and `unpriced_requests` of the 30 days, and `month_cost_usd`; the
+            PROJECTS_TOLD that were dearest this month and then in these days.
     """
 
     today: datetime.date
+    days_left: Decimal
     rows: tuple[Row, ...]
+    projects: tuple[Row, ...]
 
     def since(self, day: datetime.date) -> list[Row]:
         return [row for row in self.rows if row["day"] >= day]
@@ -119,8 +133,51 @@ class Usage:
         return self.today.replace(day=1)
 
     @property
+    def month_cost(self) -> Decimal:
+        return _cost(self.since(self.month_start))
+
+    @property
     def first_shown(self) -> datetime.date:
         return self.today - datetime.timedelta(days=DAYS_SHOWN - 1)
+
+    def with_deprecated_budget(self, budgets: Budgets, amount_usd: Decimal | None) -> tuple[Row, ...]:
+        """The budgets, with what the service's own setting says where no budget is that of everything, or has its name."""
+        rows = budgets.rows
+        everything = (row for row in rows if all(row[name] is None for name in SCOPE))
+        if amount_usd is None or any(everything) or DEPRECATED_BUDGET in (row["name"] for row in rows):
+            return rows
+        spent = self.month_cost
+        first = self.today - datetime.timedelta(days=DAYS_OF_PROJECTION)
+        last_days = _cost(row for row in self.since(first) if row["day"] < self.today)
+        projected = projection(spent, last_days, self.days_left)
+        share = spent / amount_usd
+        budget = {
+            **dict.fromkeys(SCOPE),
+            "name": DEPRECATED_BUDGET,
+            "origin": "role",
+            "month": self.month_start,
+            "amount_usd": amount_usd,
+            "spent_usd": spent,
+            "spent_share": share,
+            "projected_usd": projected,
+            "projected_share": projected / amount_usd,
+            "unpriced_calls": sum(row["unpriced_requests"] for row in self.since(self.month_start)),
+            "level": "spent" if share >= SPENT else "near" if share >= NEAR else "ok",
+        }
+        return tuple(sorted((*rows, budget), key=lambda row: -row["spent_share"]))
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Budgets of this month, and how old the prices are.
+
+    Attributes:
+        rows: of the view llm_budget_status, the BUDGETS_TOLD that are spent most.
+        prices_age_days: days since the prices in force were read at their source, by the origin of the list (seed, user).
+    """
+
+    rows: tuple[Row, ...]
+    prices_age_days: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -240,17 +297,42 @@ class AuditReader:
 
 def read_usage(reader: Reader) -> Usage:
     """All days anew, since use of any of them may be recorded late, imported, or priced later."""
-    today = reader.row(TODAY)["today"]
-    first = min(today.replace(day=1), today - datetime.timedelta(days=DAYS_SHOWN - 1))
-    return Usage(today, tuple(_usage_since(reader, first)))
-
-
-def _usage_since(reader: Reader, first: datetime.date) -> list[Row]:
-    return reader.rows(
-        f"SELECT {DAY} AS day, provider, model, {SUMS} FROM token_usage WHERE {SINCE} "  # noqa: S608 - constants
-        f"GROUP BY {DAY}, provider, model ORDER BY day, provider, model",
-        [first],
+    month = reader.row(
+        "SELECT z.now::date AS today, "
+        "(extract(epoch FROM date_trunc('month', z.now) + interval '1 month' - z.now) / 86400)::numeric AS days_left "
+        "FROM (SELECT now() AT TIME ZONE reporting_time_zone() AS now) AS z"
     )
+    today = month["today"]
+    shown = today - datetime.timedelta(days=DAYS_SHOWN - 1)
+    days = reader.rows(
+        f"SELECT day, provider, model, {SUMS} FROM {USAGE} WHERE day >= %s "  # noqa: S608 - constants
+        "GROUP BY day, provider, model ORDER BY day, provider, model",
+        [min(today.replace(day=1), shown)],
+    )
+    projects = reader.rows(
+        "SELECT project, sum(calls) FILTER (WHERE day >= %(shown)s)::bigint AS requests, "  # noqa: S608 - constants
+        "sum(cost_usd) FILTER (WHERE day >= %(shown)s) AS cost_usd, "
+        "sum(cost_usd) FILTER (WHERE day >= %(month)s) AS month_cost_usd, "
+        "coalesce(sum(calls) FILTER (WHERE day >= %(shown)s AND cost_source = 'unpriced'), 0)::bigint AS unpriced_requests "
+        f"FROM {USAGE} WHERE day >= least(%(month)s, %(shown)s) GROUP BY project "
+        "ORDER BY month_cost_usd DESC NULLS LAST, cost_usd DESC NULLS LAST, project LIMIT %(most)s",
+        {"shown": shown, "month": today.replace(day=1), "most": PROJECTS_TOLD},
+    )
+    return Usage(today, month["days_left"], tuple(days), tuple(projects))
+
+
+def read_budgets(reader: Reader) -> Budgets:
+    rows = reader.rows(
+        f"SELECT {', '.join(BUDGET_COLUMNS)} FROM llm_budget_status ORDER BY spent_share DESC, name LIMIT %s",  # noqa: S608 - constants
+        [BUDGETS_TOLD],
+    )
+    prices = reader.rows("SELECT origin, (now() AT TIME ZONE 'UTC')::date - read_on AS days FROM price_lists")
+    return Budgets(tuple(rows), {row["origin"]: row["days"] for row in prices})
+
+
+def _cost(rows: Iterable[Row]) -> Decimal:
+    """The sum of what is known of the costs."""
+    return sum((row["cost_usd"] or Decimal(0) for row in rows), Decimal(0))
 
 
 def _by_status(reader: Reader, sql: str, statuses: tuple[str, ...]) -> dict[str, int]:

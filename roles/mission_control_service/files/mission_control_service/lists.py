@@ -57,7 +57,8 @@ def read_page(reader: Reader, resource: Resource, values: dict[str, Any], identi
     where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
     order = ", ".join(f"{column}{direction}" for column in columns)
     selected = ", ".join(field.selected for field in resource.fields)
-    statement = f"SELECT {selected} FROM {resource.source} {where}ORDER BY {order} LIMIT %s"  # noqa: S608 - constants
+    source = f"{resource.source} {resource.joined}".rstrip()
+    statement = f"SELECT {selected} FROM {source} {where}ORDER BY {order} LIMIT %s"  # noqa: S608 - constants
     rows = reader.rows(statement, [*parameters, values[LIMIT.name] + 1])
     if resource.within and not rows:
         # That an object has none is not the same as that there is no such object.
@@ -84,6 +85,6 @@ def no_such_object(resource: Resource) -> ProblemError:
 def read_one(reader: Reader, resource: Resource, identifier: Any) -> dict[str, Any] | None:
     """The object of this id with all its fields; None if there is none."""
     selected = ", ".join(field.selected for field in (*resource.fields, *resource.more_fields))
-    statement = f"SELECT {selected} FROM {resource.source} WHERE id = %s"  # noqa: S608 - constants
+    statement = f"SELECT {selected} FROM {resource.source} {resource.joined} WHERE id = %s"  # noqa: S608 - constants
     rows = reader.rows(statement, [identifier])
     return rows[0] if rows else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mission_control.health.report import HealthReport
     from prometheus_client.metrics_core import Metric
 
-    from .figures import Audit, Inventory, Playbooks, Runs, Sources, Tools, Usage
+    from .figures import Audit, Budgets, Inventory, Playbooks, Runs, Sources, Tools, Usage
     from .health import Health
     from .statistics import Statistics
 
@@ -55,6 +55,7 @@ class ServiceCollector:
             "runs": statistics.runs,
             "playbooks": statistics.playbooks,
             "usage": statistics.usage,
+            "budgets": statistics.budgets,
             "tools": statistics.tools,
             "audit": statistics.audit,
         }
@@ -68,10 +69,11 @@ class ServiceCollector:
         for name, value in found.items():
             if value is not None:
                 yield from _FIGURES[name](value)
+        if found["budgets"] is not None:
+            usage, budgets = found["usage"], found["budgets"]
+            yield from _budgets(usage.with_deprecated_budget(budgets, self._budget_usd) if usage else budgets.rows)
         if self._budget_usd is not None:
-            yield _gauge(
-                "budget_usd", "Budget of a month for language models, in USD.", "", {"": float(self._budget_usd)}
-            )
+            yield _gauge("budget_usd", "Deprecated: of the setting of the service.", "", {"": float(self._budget_usd)})
 
 
 def _health(health: Health, report: HealthReport | None) -> Iterator[Metric]:
@@ -221,13 +223,36 @@ def _usage(figures: Usage) -> Iterator[Metric]:
     costs = CounterMetricFamily(f"{_PREFIX}llm_cost_usd", "Known cost of this month in USD.", labels=labels)
     for model, sums in sums_by_model(figures).items():
         for bucket in BUCKETS:
-            tokens.add_metric((*model, bucket), sums[f"{bucket}_tokens"])
+            # Few models use audio or images: no series for the others.
+            if sums[f"{bucket}_tokens"] or not bucket.startswith(("audio", "image")):
+                tokens.add_metric((*model, bucket), sums[f"{bucket}_tokens"])
         requests.add_metric(model, sums["requests"])
         unpriced.add_metric(model, sums["unpriced_requests"])
         costs.add_metric(model, float(sums["cost_usd"]))
     yield from (tokens, requests, unpriced, costs)
-    month = sum((row["cost_usd"] or 0) for row in figures.since(figures.month_start))
-    yield _gauge("month_cost_usd", "Known cost of the month until now in USD.", "", {"": float(month)})
+    month = float(figures.month_cost)
+    yield _gauge("month_cost_usd", "Known cost of the month until now in USD.", "", {"": month})
+    by_project = {row["project"] or "": float(row["month_cost_usd"] or 0) for row in figures.projects}
+    yield _gauge("llm_project_month_cost_usd", "The same of the projects that cost most.", "project", by_project)
+
+
+def _prices(figures: Budgets) -> Iterator[Metric]:
+    description = "Days since the prices in force were read at their source, by the origin of the list."
+    yield _gauge("prices_age_days", description, "origin", figures.prices_age_days)
+
+
+def _budgets(rows: Iterable[dict[str, Any]]) -> Iterator[Metric]:
+    for name, description, column in (
+        ("usd", "Budget of this month in USD.", "amount_usd"),
+        ("spent_usd", "What is spent of it.", "spent_usd"),
+        (
+            "projected_usd",
+            "What will have been spent at the end of the month, as the last 7 days were.",
+            "projected_usd",
+        ),
+        ("share", "Part of the budget that is spent; 1 is all.", "spent_share"),
+    ):
+        yield _gauge(f"llm_budget_{name}", description, "budget", {row["name"]: float(row[column]) for row in rows})
 
 
 def sums_by_model(figures: Usage) -> dict[tuple[str, str], dict[str, Any]]:
@@ -262,6 +287,7 @@ _FIGURES: Any = {
     "runs": _runs,
     "playbooks": _playbooks,
     "usage": _usage,
+    "budgets": _prices,
     "tools": _tools,
     "audit": _audit,
 }

@@ -46,6 +46,20 @@ _PROBLEM: dict[str, Any] = {
     "required": ["type", "title", "status", "detail"],
     "additionalProperties": False,
 }
+_USAGE_REPORT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "from": {"type": "string", "format": "date", "description": "First day."},
+        "to": {"type": "string", "format": "date", "description": "Last day."},
+        "time_zone": {"type": "string", "description": "The reporting time zone, which cuts the days."},
+        "by": {"type": "array", "items": {"type": "string"}},
+        "groups": {"type": "integer", "description": "How many there are; items has as many of them as limit says."},
+        "items": {"type": "array", "items": {"$ref": "#/components/schemas/UsageGroup"}},
+        "total": {"$ref": "#/components/schemas/UsageTotal"},
+    },
+    "required": ["from", "to", "time_zone", "by", "groups", "items", "total"],
+    "additionalProperties": False,
+}
 _ERRORS = {
     400: "A parameter is unknown, given twice or wrong.",
     401: "There is no known token.",
@@ -107,6 +121,15 @@ def openapi_document(prefix: str, version: str) -> Document:
         usage_api.PARAMETERS,
     )
     _add_page(schemas, "TokenUsage", usage_api.FIELDS)
+    paths[usage_api.REPORT_PATH] = _operation(
+        "reportUsage",
+        "Use and cost of language models in groups, the newest and then the dearest first, and their total.",
+        "UsageReport",
+        usage_api.REPORT_PARAMETERS,
+    )
+    schemas["UsageGroup"] = object_schema(usage_api.ROW_FIELDS)
+    schemas["UsageTotal"] = object_schema(usage_api.TOTAL_FIELDS)
+    schemas["UsageReport"] = _USAGE_REPORT
     schemas["RefreshRequest"] = refresh.BODY_SCHEMA
     schemas["RefreshedSource"] = refresh.ITEM_SCHEMA
     paths[refresh.PATH] = _refresh_operation()
@@ -202,6 +225,7 @@ def _query(parameter: Parameter) -> Document:
         "required": False,
         "description": parameter.description,
         "schema": parameter.schema(),
+        **({"style": "form", "explode": False} if parameter.kind == "choices" else {}),
     }
 
 

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import Blueprint, Response, render_template
 
-from .chart import cost_chart
+from .costs import budgets_shown, costs_shown
 from .database import UnavailableError
-from .figures import DAYS_SHOWN, HOST_STATUSES
+from .figures import HOST_STATUSES
 from .health import NO_REPORT, public_check
 from .problems import ProblemError
 from .refresh import PATH as REFRESH_PATH
@@ -25,12 +24,11 @@ if TYPE_CHECKING:
     from .access import Access
     from .configuration import Configuration
     from .database import Database, Reader
-    from .figures import Tools, Usage
+    from .figures import Tools
     from .health import Health
     from .statistics import Statistics
 
 RUNS_SHOWN = 20
-MODELS_SHOWN = 10
 TOOLS_SHOWN = 15
 PLAYBOOKS_SHOWN = 20
 _RUNS = (
@@ -87,7 +85,8 @@ def page_blueprint(
                 runs_shown=RUNS_SHOWN,
                 playbooks=statistics.playbooks,
                 playbooks_shown=PLAYBOOKS_SHOWN,
-                usage=_usage(usage, configuration.budget_usd) if usage else None,
+                usage=costs_shown(usage) if usage else None,
+                budgets=budgets_shown(statistics.budgets, usage, configuration.budget_usd),
                 tools=_most_called(tools) if tools else None,
                 tools_shown=TOOLS_SHOWN,
             )
@@ -148,32 +147,3 @@ def read_zone(reader: Reader) -> datetime.tzinfo:
 def _most_called(tools: Tools) -> list[dict[str, Any]]:
     called = [row for row in tools.rows if row["total_calls"]]
     return sorted(called, key=lambda row: (-row["total_calls"], row["tool_name"]))
-
-
-def _usage(usage: Usage, budget_usd: Decimal | None) -> dict[str, Any]:
-    shown = usage.since(usage.first_shown)
-    days: dict[datetime.date, Decimal] = {}
-    models: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in shown:
-        cost = row["cost_usd"] or Decimal(0)
-        days[row["day"]] = days.get(row["day"], Decimal(0)) + cost
-        model = models.setdefault(
-            (row["provider"], row["model"]), {"cost": Decimal(0), "requests": 0, "tokens": 0, "unpriced": 0}
-        )
-        model["cost"] += cost
-        model["requests"] += row["requests"]
-        model["tokens"] += sum(value for name, value in row.items() if name.endswith("_tokens"))
-        model["unpriced"] += row["unpriced_requests"]
-    month = sum((row["cost_usd"] or Decimal(0) for row in usage.since(usage.month_start)), Decimal(0))
-    ranked = sorted(models.items(), key=lambda each: (-each[1]["cost"], -each[1]["tokens"], each[0]))
-    return {
-        "chart": cost_chart(days, usage.first_shown, DAYS_SHOWN),
-        "total": sum(days.values(), Decimal(0)),
-        "today": days.get(usage.today, Decimal(0)),
-        "month": month,
-        "budget": budget_usd,
-        "share": float(month / budget_usd) if budget_usd else None,
-        "models": [{"provider": key[0], "model": key[1], **model} for key, model in ranked[:MODELS_SHOWN]],
-        "more_models": max(0, len(ranked) - MODELS_SHOWN),
-        "unpriced": sum(model["unpriced"] for model in models.values()),
-    }

@@ -15,7 +15,7 @@ from .problems import ProblemError
 if TYPE_CHECKING:
     from werkzeug.datastructures import MultiDict
 
-Kind = Literal["text", "uuid", "boolean", "date-time", "date", "integer", "choice"]
+Kind = Literal["text", "uuid", "boolean", "date-time", "date", "integer", "choice", "choices"]
 _LONGEST_TEXT = 200
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -30,7 +30,7 @@ class Parameter:
         name, description: as documented.
         kind: what its text has to be.
         condition: for a filter: the SQL condition with one placeholder.
-        choices: of the kind "choice".
+        choices: of the kinds "choice" and "choices", several of them with commas.
         least, most: of the kind "integer".
         default: what is taken if it is not given.
         longest: characters at most, of the kind "text".
@@ -56,9 +56,17 @@ class Parameter:
             "date": {"type": "string", "format": "date"},
             "integer": {"type": "integer", "minimum": self.least, "maximum": self.most},
             "choice": {"type": "string", "enum": list(self.choices)},
+            "choices": {
+                "type": "array",
+                "items": {"type": "string", "enum": list(self.choices)},
+                "minItems": 1,
+                "uniqueItems": True,
+            },
         }
         schema = schemas[self.kind]
-        return schema if self.default is None else {**schema, "default": self.default}
+        if self.default is None:
+            return schema
+        return {**schema, "default": list(self.default) if isinstance(self.default, tuple) else self.default}
 
     def parse(self, text: str) -> Any:
         """The value.
@@ -80,6 +88,7 @@ class Parameter:
             "date": "a date such as 2026-02-06",
             "integer": f"a whole number from {self.least} to {self.most}",
             "choice": f"one of {', '.join(self.choices)}",
+            "choices": f"some of {', '.join(self.choices)}, each once, with commas between them",
         }[self.kind]
 
 
@@ -151,6 +160,11 @@ def _choice(parameter: Parameter, text: str) -> str | None:
     return text if text in parameter.choices else None
 
 
+def _choices(parameter: Parameter, text: str) -> tuple[str, ...] | None:
+    chosen = tuple(text.split(","))
+    return chosen if set(chosen) <= set(parameter.choices) and len(set(chosen)) == len(chosen) else None
+
+
 _PARSERS: dict[Kind, Callable[[Parameter, str], Any]] = {
     "text": _text,
     "uuid": _uuid,
@@ -159,4 +173,5 @@ _PARSERS: dict[Kind, Callable[[Parameter, str], Any]] = {
     "date": _date,
     "integer": _integer,
     "choice": _choice,
+    "choices": _choices,
 }

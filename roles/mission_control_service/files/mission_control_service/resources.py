@@ -11,9 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from mission_control.ledger.budgets import SCOPE
 from mission_control.models import enums
 
-from .fields import Field, boolean, choice, integer, json_object, number, text, text_list, time, uuid_field
+from .fields import (
+    Field,
+    boolean,
+    choice,
+    date,
+    integer,
+    json_object,
+    money,
+    number,
+    text,
+    text_list,
+    time,
+    uuid_field,
+)
 from .parameters import Parameter
 
 if TYPE_CHECKING:
@@ -28,7 +42,7 @@ class Resource:
         name: of one object, in the OpenAPI document; title: of an object for messages.
         path: of the list, below /api/v1.
         description: a sentence.
-        source: what stands behind FROM.
+        source: what stands behind FROM. joined: what is looked up for each row of it; no column of it is called as one of the source.
         fields: of an object in the list; more_fields: further ones of an object that is asked for by its id.
         single: whether there is an address for each object, below the list's.
         order: sort columns with their kinds; the last one is unique. descending: the newest first.
@@ -52,6 +66,7 @@ class Resource:
     unless: Parameter | None = None
     single: bool = False
     within: tuple[Resource, str] | None = None
+    joined: str = ""
 
 
 def _one_of(name: str, words: object, description: str) -> Parameter:
@@ -83,6 +98,25 @@ def _last_seen(table: str) -> Field:
 _LONGEST_NAME = 2048
 _LABELS = json_object("labels", "Labels for selection.")
 _METADATA = (json_object("metadata", "Whatever else the source knows."),)
+
+
+def _costs_of(run: str) -> str:
+    """What the language models cost on behalf of a run. LIMIT 1: asked for the runs of a page, not joined with the costs of all."""
+    return (
+        "LEFT JOIN LATERAL (SELECT c.calls AS llm_calls, c.unpriced_calls AS unpriced_llm_calls, c.cost_usd "  # noqa: S608 - constants
+        f"FROM task_run_costs AS c WHERE c.task_run_id = {run} LIMIT 1) AS costs ON true"
+    )
+
+
+_COSTS = (
+    integer("llm_calls", "Calls of language models on its behalf.", sql="coalesce(llm_calls, 0)"),
+    integer(
+        "unpriced_llm_calls",
+        "Those of them whose model had no price; their cost is missing.",
+        sql="coalesce(unpriced_llm_calls, 0)",
+    ),
+    money("cost_usd", "Sum of the known costs; null if none is known.", null=True),
+)
 
 HOSTS = Resource(
     "Host",
@@ -218,6 +252,9 @@ SOURCES = Resource(
     ),
 )
 
+# Of one task, and not in the list: a page of tasks may have a million runs.
+_RUNS_OF_TASK = "task_runs AS r WHERE r.task_id = tasks.id AND r.created_at >= reporting_day_start(29)"
+_COSTS_OF_TASK = f"task_run_costs AS c WHERE c.task_run_id IN (SELECT r.id FROM {_RUNS_OF_TASK})"  # noqa: S608 - constants
 TASKS = Resource(
     "Task",
     "task",
@@ -242,6 +279,25 @@ TASKS = Resource(
         Parameter("template_id", "Only those made from this template.", "uuid", "template_id = %s"),
         Parameter("created_by", "Only those defined by this one.", condition="created_by = %s"),
     ),
+    more_fields=(
+        integer(
+            "runs_30d",
+            "Its runs that were queued in the last 30 days.",
+            sql=f"(SELECT count(*) FROM {_RUNS_OF_TASK})",  # noqa: S608 - constants
+        ),
+        integer(
+            "llm_calls_30d",
+            "Calls of language models on their behalf.",
+            sql=f"(SELECT coalesce(sum(c.calls), 0)::bigint FROM {_COSTS_OF_TASK})",  # noqa: S608 - constants
+        ),
+        money(
+            "cost_30d_usd",
+            "Sum of the known costs of these calls; null if none is known.",
+            null=True,
+            sql=f"(SELECT sum(c.cost_usd) FROM {_COSTS_OF_TASK})",  # noqa: S608 - constants
+        ),
+    ),
+    single=True,
 )
 
 TASK_RUNS = Resource(
@@ -266,6 +322,7 @@ TASK_RUNS = Resource(
         time("created_at", "When it was queued."),
         time("started_at", null=True),
         time("finished_at", null=True),
+        *_COSTS,
     ),
     (("created_at", "date-time"), ("id", "uuid")),
     descending=True,
@@ -288,6 +345,7 @@ TASK_RUNS = Resource(
         ),
     ),
     single=True,
+    joined=_costs_of("task_runs.id"),
 )
 
 # Without the payload, which may hold prompts, replies, and arguments and results of tools: the service's login cannot read it.
@@ -350,6 +408,7 @@ PLAYBOOK_RUNS = Resource(
         integer("hosts", "Hosts that took part; 0 also where they were removed with the run's events."),
         integer("changed_hosts", "Those of them on which something changed."),
         integer("failed_hosts", "Those of them that failed or could not be reached."),
+        *_COSTS,
     ),
     (("started_at", "date-time"), ("id", "uuid")),
     descending=True,
@@ -367,6 +426,7 @@ PLAYBOOK_RUNS = Resource(
         Parameter("started_before", "Only those begun before this time.", "date-time", "started_at < %s"),
     ),
     single=True,
+    joined=_costs_of("playbook_run_overview.id"),
 )
 
 PLAYBOOK_RUN_HOSTS = Resource(
@@ -423,6 +483,34 @@ HOST_RUNS = Resource(
     within=(HOSTS, "host_id"),
 )
 
+BudgetLevel = Literal["ok", "near", "spent"]
+BUDGETS = Resource(
+    "Budget",
+    "budget",
+    "/budgets",
+    "Budgets for language models and what is spent of them this month, by name.",
+    "llm_budget_status",
+    (
+        text("name"),
+        *(text(name, f"Only what this {name} costs counts; null for any.", null=True) for name in SCOPE),
+        choice("origin", Literal["role", "user"], "Whether the role's variable or somebody else has set it."),
+        date("month", "First day of the month, in the reporting time zone."),
+        money("amount_usd", "Of the month."),
+        money("spent_usd", "Known cost until now."),
+        number("spent_share", "Part of the amount; 1 is all of it.", sql="spent_share::float8"),
+        money("projected_usd", "At the end of the month, if its days cost what the last 7 complete ones did."),
+        number("projected_share", "Part of the amount.", sql="projected_share::float8"),
+        integer("unpriced_calls", "Calls whose model had no price; their cost is missing."),
+        choice("level", BudgetLevel, "near from 80 percent on, spent from 100 percent on."),
+    ),
+    (("name", "text"),),
+    filters=(
+        Parameter("name", "Only the one of this name.", condition="name = %s"),
+        Parameter("project", "Only those of this project.", condition="project = %s"),
+        _one_of("level", BudgetLevel, "Only those of this level."),
+    ),
+)
+
 RESOURCES = (
     HOSTS,
     WORKLOADS,
@@ -435,4 +523,5 @@ RESOURCES = (
     PLAYBOOK_RUN_HOSTS,
     PLAYBOOK_RUN_STEPS,
     HOST_RUNS,
+    BUDGETS,
 )

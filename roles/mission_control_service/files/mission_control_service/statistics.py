@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from .cached import Cached
 from .database import UnavailableError
-from .figures import AuditReader, read_inventory, read_playbooks, read_runs, read_sources, read_tools, read_usage
+from .figures import (
+    AuditReader,
+    read_budgets,
+    read_inventory,
+    read_playbooks,
+    read_runs,
+    read_sources,
+    read_tools,
+    read_usage,
+)
 
 if TYPE_CHECKING:
     from .database import Database, Reader
-    from .figures import Audit, Inventory, Playbooks, Runs, Sources, Tools, Usage
+    from .figures import Audit, Budgets, Inventory, Playbooks, Runs, Sources, Tools, Usage
 
 T = TypeVar("T")
 _FRESH_FOR = 10.0
@@ -34,6 +43,7 @@ class Statistics:
         self._runs = self._cached("runs", read_runs)
         self._playbooks = self._cached("playbooks", read_playbooks)
         self._usage = self._cached("usage", read_usage)
+        self._budgets = self._cached("budgets", read_budgets)
         self._tools = self._cached("tools", read_tools)
         self._audit = self._cached("audit", AuditReader().read)
         self._all: dict[str, Cached[Any]] = {
@@ -42,6 +52,7 @@ class Statistics:
             "runs": self._runs,
             "playbooks": self._playbooks,
             "usage": self._usage,
+            "budgets": self._budgets,
             "tools": self._tools,
             "audit": self._audit,
         }
@@ -81,6 +92,10 @@ class Statistics:
     @property
     def usage(self) -> Usage | None:
         return _current(self._usage)
+
+    @property
+    def budgets(self) -> Budgets | None:
+        return _current(self._budgets)
 
     @property
     def tools(self) -> Tools | None:

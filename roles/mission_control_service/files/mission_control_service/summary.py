@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify, request
+from mission_control.ledger.budgets import SCOPE
 
 from .database import UnavailableError
 from .fields import Field, date, integer, number, text
@@ -39,8 +40,14 @@ FIELDS: tuple[Field, ...] = (
     number("cost_today_usd", "Known cost, rounded to six decimals, like the other amounts here."),
     number("cost_month_usd"),
     number("cost_30d_usd"),
-    number("budget_usd", "Of a month; null if there is none.", null=True),
-    number("budget_used_percent", "Null without a budget.", null=True),
+    number("budget_usd", "The budget that covers everything, of a month; null if there is none.", null=True),
+    number("budget_used_percent", "Of that budget; null without one.", null=True),
+    integer(
+        "budgets_near",
+        "Budgets of which 80 percent or more are spent, and not all; null while they cannot be read.",
+        null=True,
+    ),
+    integer("budgets_spent", "Budgets that are spent; null while they cannot be read.", null=True),
     integer("tokens_30d"),
     integer("requests_30d", "Requests to language models."),
     integer("unpriced_requests_30d", "Those of them whose cost is not known."),
@@ -70,6 +77,7 @@ def read_summary(health: Health, statistics: Statistics, budget_usd: Decimal | N
     statistics.refresh()
     report = health.report()
     inventory, runs, usage, tools = statistics.inventory, statistics.runs, statistics.usage, statistics.tools
+    budgets = statistics.budgets
     if report is None or inventory is None or runs is None or usage is None:
         raise UnavailableError("The database has not given all figures lately.")
     return {
@@ -86,25 +94,34 @@ def read_summary(health: Health, statistics: Statistics, budget_usd: Decimal | N
         "runs_waiting_approval": runs.open["waiting_approval"],
         "runs_succeeded_24h": runs.last_24_hours["succeeded"],
         "runs_failed_24h": runs.last_24_hours["failed"],
-        **_cost(usage, budget_usd),
+        **_cost(usage),
+        **_budgets(usage.with_deprecated_budget(budgets, budget_usd) if budgets else None),
         **_calls(tools),
         "age_seconds": round(max(statistics.ages().values(), default=0.0), 1),
     }
 
 
-def _cost(usage: Usage, budget_usd: Decimal | None) -> dict[str, Any]:
-    month = sum(row["cost_usd"] or 0 for row in usage.since(usage.month_start))
+def _cost(usage: Usage) -> dict[str, Any]:
     shown = usage.since(usage.first_shown)
     return {
         "today": usage.today,
         "cost_today_usd": round(float(sum(row["cost_usd"] or 0 for row in usage.since(usage.today))), 6),
-        "cost_month_usd": round(float(month), 6),
+        "cost_month_usd": round(float(usage.month_cost), 6),
         "cost_30d_usd": round(float(sum(row["cost_usd"] or 0 for row in shown)), 6),
-        "budget_usd": None if budget_usd is None else float(budget_usd),
-        "budget_used_percent": None if budget_usd is None else round(float(month / budget_usd) * 100, 1),
         "tokens_30d": sum(value for row in shown for name, value in row.items() if name.endswith("_tokens")),
         "requests_30d": sum(row["requests"] for row in shown),
         "unpriced_requests_30d": sum(row["unpriced_requests"] for row in shown),
+    }
+
+
+def _budgets(rows: tuple[dict[str, Any], ...] | None) -> dict[str, Any]:
+    everything = next((row for row in rows or () if all(row[name] is None for name in SCOPE)), None)
+    levels = None if rows is None else [row["level"] for row in rows]
+    return {
+        "budget_usd": None if everything is None else float(everything["amount_usd"]),
+        "budget_used_percent": None if everything is None else round(float(everything["spent_share"]) * 100, 1),
+        "budgets_near": None if levels is None else levels.count("near"),
+        "budgets_spent": None if levels is None else levels.count("spent"),
     }
 
 
