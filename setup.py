@@ -24,8 +24,8 @@ if __name__ == "__main__":
 '''
 
 
-# What is exported, what the command needs, and nothing of what provisions hosts.
-FILES = needed_files(LIBRARY, ["", "cli.main"])
+# What is exported, what the command and the exporter of spans need, and nothing of what provisions hosts.
+FILES = needed_files(LIBRARY, ["", "cli.main", "ledger.span_exporter"])
 PACKAGES = sorted({os.path.dirname(f"{PACKAGE}/{path}").replace("/", ".") for path in FILES})
 
 

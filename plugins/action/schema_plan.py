@@ -20,6 +20,8 @@ _OPTIONS = {
     "connection": {"type": "dict", "required": True, "no_log": True},
     "site_directory": {"type": "str", "default": ""},
     "prices": {"type": "list", "elements": "dict", "default": []},
+    "seed_prices": {"type": "bool", "default": True},
+    "budgets": {"type": "list", "elements": "dict", "default": []},
     "schema": {"type": "str", "default": "public"},
     "owner_role": {"type": "str", "default": "mission_control_owner"},
     "audit_role": {"type": "str", "default": "mission_control_audit"},
@@ -43,7 +45,15 @@ class ActionModule(ActionBase):
         try:
             statements = read_history_statements(options["directory"], settings)
             history = self._history({**options["connection"], "query": statements}, task_vars or {})
-            plan = plan_schema(options["directory"], history, settings, options["site_directory"], options["prices"])
+            plan = plan_schema(
+                options["directory"],
+                history,
+                settings,
+                options["site_directory"],
+                options["prices"],
+                options["budgets"],
+                options["seed_prices"],
+            )
         except OSError as error:
             raise AnsibleActionFail(f"{error.filename} cannot be read: {error.strerror}.") from error
         result.update(

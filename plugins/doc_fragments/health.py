@@ -53,6 +53,7 @@ notes:
     C(inventory_sources): warns when a source that is asked by the clock had no complete sync for several of its intervals; C(not checked) without
     such a source.
   - >-
+    C(prices): warns when the price list of the collection is old, or when calls of the last 30 days have no price.
     C(budgets): warns when much of a budget for language models is spent this month, or all of it; C(not checked) without a budget.
 options:
   thresholds:
@@ -139,6 +140,16 @@ options:
           Age of the last complete sync of a source of the inventory, as a multiple of its interval.
         type: float
         default: 3.0
+      prices_warn_days:
+        description: >-
+          Days since the price list of the collection was read at its source.
+        type: float
+        default: 90.0
+      unpriced_warn_calls:
+        description: >-
+          Calls of the last 30 days that have no price.
+        type: float
+        default: 1.0
       budget_warn:
         description: >-
           Share of a budget for language models that is spent this month; 1 is all of it.

@@ -30,6 +30,15 @@ options:
     type: list
     elements: dict
     default: []
+  seed_prices:
+    description: Whether the price list that the collection brings is applied.
+    type: bool
+    default: true
+  budgets:
+    description: Budgets of the role, each with C(name), C(usd) and what it is limited to.
+    type: list
+    elements: dict
+    default: []
   schema:
     description: PostgreSQL schema of all objects.
     type: str
@@ -103,7 +112,7 @@ pending:
   elements: str
 pending_repeatables:
   description: Names of the repeatable files and price lists that are not recorded as they are now, and of the functions, views and triggers
-    that were changed since they were created.
+    that were changed since they were created. Further the budgets that are not as they should be.
   returned: success
   type: list
   elements: str
@@ -125,6 +134,12 @@ repeatable_script:
   description: One script that applies the repeatable files and price lists; empty when none is pending.
   returned: success
   type: str
+fill_statements:
+  description: Statements, to be executed after all but the last of C(history_statements), that compute costs of usage whose prices have become
+    known; the last returns their number in a column C(filled).
+  returned: success
+  type: list
+  elements: str
 status:
   description: The state of every migration, as lines of a table.
   returned: success

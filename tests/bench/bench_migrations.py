@@ -35,7 +35,7 @@ def write_files(directory: Path, count: int) -> None:
         text = f"CREATE TABLE table_{number} (id integer);\nCOMMENT ON TABLE table_{number} IS 'nothing';\n"
         (directory / "migrations" / f"{number:03d}_table.sql").write_text(text, encoding="utf-8")
     (directory / "repeatable/001_prices.sql").write_text(PRICES, encoding="utf-8")
-    (directory / "seed/provider_pricing.yml").write_text("[]\n", encoding="utf-8")
+    (directory / "seed/provider_pricing.yml").write_text("prices: []\n", encoding="utf-8")
     (directory / "privileges.yml").write_text("defaults: {}\nobjects: []\n", encoding="utf-8")
 
 

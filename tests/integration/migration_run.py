@@ -54,7 +54,7 @@ class MigrationRun:
     after: object = field(default=lambda: None)
     settings: RunnerSettings = layer.SETTINGS
     repeatables: list = field(default_factory=lambda: REPEATABLES)
-    seed_prices: list = field(default_factory=layer.seed_prices)
+    seed: PriceList = field(default_factory=layer.seed_list)
     privileges: str = PRIVILEGES
 
     def run(self) -> list[str]:
@@ -65,7 +65,7 @@ class MigrationRun:
         done = []
         for batch in migration_batches(SESSION, plan.pending, self.settings):
             done += [each["name"] for each in self._carry_out(batch, locked=True) if each.get("outcome") == "applied"]
-        prices = [PriceList("seed", self.seed_prices), PriceList("user", [])]
+        prices = [self.seed, PriceList("user", [])]
         run_id = str(uuid.uuid4())
         bundle = [file for file in self.files if file.origin == BUNDLE]
         pending = pending_repeatables(self.repeatables, prices, history["repeatables"])

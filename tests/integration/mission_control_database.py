@@ -9,12 +9,14 @@ import pathlib
 import psycopg2
 import psycopg2.extras
 import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.schema import (
+    read_price_list,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     read_migrations,
     read_repeatables,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import (
-    PriceList,
     RunnerSettings,
     migration_batches,
     repeatable_script,
@@ -53,8 +55,12 @@ def parsed(text):
     return copy.deepcopy(_parsed(text))
 
 
+def seed_list():
+    return read_price_list(read_sql("seed/provider_pricing.yml"))
+
+
 def seed_prices():
-    return parsed(read_sql("seed/provider_pricing.yml"))
+    return parsed(read_sql("seed/provider_pricing.yml"))["prices"]
 
 
 def wanted(name):
@@ -219,7 +225,7 @@ def apply_repeatables(database, migrations=None):
         read_sql("runner/session.sql"),
         read_migrations(str(SQL / "migrations")) if migrations is None else migrations,
         read_repeatables(str(SQL / "repeatable")),
-        [PriceList("seed", seed_prices())],
+        [seed_list()],
         SETTINGS,
         "00000000-0000-0000-0000-000000000000",
     )

@@ -141,7 +141,7 @@ def _held(session, row, role):
 
 
 def text(found):
-    return HEAD + yaml.safe_dump(found, sort_keys=False, width=140, allow_unicode=True)
+    return HEAD + yaml.safe_dump(found, sort_keys=False, width=120, allow_unicode=True)
 
 
 def expected_text(server_version):

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import mission_control_database as layer
-import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.schema import (
+    read_price_list,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
     SITE,
     read_migrations,
@@ -28,7 +30,7 @@ MINIMAL = {
         LANGUAGE sql SET search_path FROM CURRENT AS $$ SELECT jsonb_array_length(prices) $$;
         """,
     "repeatable/002_view.sql": "CREATE OR REPLACE VIEW answer AS SELECT 41 AS answer;",
-    "seed/provider_pricing.yml": "[]\n",
+    "seed/provider_pricing.yml": "prices: []\n",
     "privileges.yml": "defaults: {tables: {}, sequences: {}, functions: {}}\nobjects: []\n",
 }
 
@@ -95,7 +97,7 @@ class SchemaLab:
             user,
             settings=replace(layer.SETTINGS, lock_timeout_ms=lock_timeout_ms),
             repeatables=read_repeatables(str(self.sql / "repeatable")),
-            seed_prices=yaml.safe_load((self.sql / "seed/provider_pricing.yml").read_text(encoding="utf-8")),
+            seed=read_price_list((self.sql / "seed/provider_pricing.yml").read_text(encoding="utf-8")),
             privileges=(self.sql / "privileges.yml").read_text(encoding="utf-8"),
         )
 

@@ -68,9 +68,10 @@ def test_without_a_setting_that_is_right_it_is_3(database):
 def test_without_a_server_the_reason_is_said_once(database):
     result = run_command(database, "health", "--timeout", "5", POSTGRES_PORT="1")
     assert result.returncode == 2
-    assert " ".join(result.stdout.split()).count("There was no connection.") == 1
+    told = " ".join(result.stdout.split())
+    assert told.count("There was no connection.") == 1
     for name in ("migrations", "backups", "audit_chain"):
-        assert name in result.stdout.partition("Not checked: ")[2]
+        assert name in told.partition("Not checked: ")[2]
 
 
 def test_on_a_narrow_terminal_messages_are_folded(database):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import make_parser
 from command import LAB_COMMAND, ROOT, environment_of
+from transcripts import claude_line, codex_session, codex_total, write
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 # The run that the examples show.
@@ -53,7 +54,11 @@ def shell(database, tmp_path, application):
     (place / "lab.json").write_text(json.dumps(told), encoding="utf-8")
     source = {"name": "lab", "connector": "docker", "options": {"file": str(place / "lab.json")}}
     (place / "sources.json").write_text(json.dumps([source]), encoding="utf-8")
-    environment = environment_of(database)
+    write(place / "spend-logs.csv", [b"request_id,startTime"])
+    write(place / "calls.jsonl", [])
+    write(place / "claude/projects/home/session.jsonl", [claude_line()])
+    write(place / "codex/sessions/session.jsonl", [codex_session(), codex_total((100, 0, 5))])
+    environment = environment_of(database, CLAUDE_CONFIG_DIR=str(place / "claude"), CODEX_HOME=str(place / "codex"))
     environment["PATH"] = f"{program.parent}:{environment['PATH']}"
 
     def run(line):
@@ -115,7 +120,19 @@ def test_the_page_has_an_example_of_every_command():
         "budgets set",
         "budgets remove",
     )
-    for command in ("health", "status", "hosts", "workloads", "runs", "query", "usage", "budgets", *several):
+    for command in (
+        "health",
+        "status",
+        "hosts",
+        "workloads",
+        "runs",
+        "query",
+        "usage",
+        "prices",
+        "import",
+        "budgets",
+        *several,
+    ):
         assert any(f"mission-control {command}" in line for line in EXAMPLES)
     assert any("pip install" in line for line in LINES)
 

@@ -42,10 +42,18 @@ SHOWN = {
         *("created_at", "started_at", "finished_at", "duration_ms"),
     },
     "token_usage": {
-        *("provider", "model", "input_tokens", "output_tokens", "cache_read_tokens"),
+        *("provider", "model", "billing_mode", "input_tokens", "output_tokens", "cache_read_tokens"),
         *("cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens"),
         *("estimated_cost_usd", "cost_source", "subscription_value_usd", "occurred_at"),
+        *("audio_input_tokens", "audio_cache_read_tokens", "audio_output_tokens"),
+        *("image_input_tokens", "image_cache_read_tokens", "image_output_tokens"),
     },
+    "price_lists": ALL,
+    "token_usage_rollup": ALL,
+    "llm_budgets": ALL,
+    "daily_token_usage": ALL,
+    "llm_budget_status": ALL,
+    "task_run_costs": ALL,
     "schema_migrations": ALL,
     "schema_repeatables": ALL,
     "schema_objects": ALL,
@@ -62,6 +70,7 @@ SHOWN = {
 VIEWS = {
     *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
     *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
+    *("daily_token_usage", "llm_budget_status", "task_run_costs"),
 }
 # One of them writes: request_inventory_refresh() queues a sync.
 CALLED = {"reporting_time_zone", "request_inventory_refresh", "reporting_day_start", "verify_audit_chain"}

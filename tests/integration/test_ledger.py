@@ -168,8 +168,7 @@ def test_without_a_time_the_request_was_sent_before_its_answer(ledger):
         ({"cost_source": "subscription"}, ("subscription", 0, COST)),
         ({"cost_source": "subscription", "model": "unheard-of"}, ("subscription", 0, None)),
         ({"model": "unheard-of"}, ("unpriced", None, None)),
-        ({"billing_mode": "batch"}, ("unpriced", None, None)),
-        ({"usage": {**USAGE, "service_tier": "batch"}}, ("unpriced", None, None)),
+        ({"billing_mode": "free"}, ("unpriced", None, None)),
         ({"cost_usd": "0.000123456789"}, ("provider", Decimal("0.000123456789"), None)),
         ({"cost_usd": Decimal(3), "model": "unheard-of"}, ("provider", 3, None)),
         ({"provider": "github-models", "model": "gpt-4o", "billing_mode": "free"}, ("computed", 0, None)),
@@ -310,6 +309,87 @@ def test_a_snapshot_that_cannot_see_the_other_recording_says_so(client):
     assert counts(client) == [1, 1, 1]
 
 
+def test_audio_and_images_and_each_mode_have_prices_of_their_own(client):
+    prices = {"input_usd_per_mtok": Decimal(1), "output_usd_per_mtok": Decimal(2), "valid_from": AT}
+    apart = {"audio_input_usd_per_mtok": Decimal(8), "image_output_usd_per_mtok": Decimal(64)}
+    insert(client, CreateProviderPrice("openai", "sees-and-hears", **prices, **apart))
+    insert(
+        client,
+        CreateProviderPrice(
+            "openai", "sees-and-hears", **{**prices, "input_usd_per_mtok": Decimal(3)}, billing_mode="flex"
+        ),
+    )
+    buckets = TokenBuckets(*(10**number for number in range(12)))
+    usage = call(client, provider="openai", model="sees-and-hears", usage=buckets).usage
+    assert TokenBuckets(**{name: getattr(usage, name) for name in vars(buckets)}) == buckets
+    # Without a price of their own: cached audio and images as input, audio as output.
+    dear = 8 * buckets.audio_input_tokens + 64 * buckets.image_output_tokens
+    dear += 2 * (buckets.total_output - buckets.image_output_tokens)
+    assert usage.estimated_cost_usd == (dear + buckets.total_input - buckets.audio_input_tokens) / Decimal(1_000_000)
+    chat = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
+    response = {"id": "chatcmpl-1", "service_tier": "flex", "usage": chat}
+    for more, mode, cost in (({}, "flex", 3), ({"billing_mode": "standard"}, "standard", 1)):
+        recorded = call(client, provider="openai", model="sees-and-hears", usage=response, **more)
+        assert (recorded.usage.billing_mode, recorded.cost_usd) == (mode, Decimal(cost) / 1000)
+
+
+def turn(kind, model=None):
+    return {"type": kind, "model": model, "input_tokens": 1000, "output_tokens": 100}
+
+
+ADVISED = {
+    "input_tokens": 1000,
+    "output_tokens": 100,
+    "iterations": [
+        turn("message"),
+        *(turn("advisor_message", model) for model in ("claude-opus-5", "unheard-of", "claude-opus-5")),
+    ],
+}
+OPUS = Decimal(1000 * 5 + 100 * 25) / 1_000_000
+
+
+def test_what_other_models_used_is_recorded_with_the_call_and_once(client):
+    labels = {"project": "media", "agent": "ops", "occurred_at": AT}
+    recorded = call(client, usage=ADVISED, external_id="msg_1", **labels)
+    assert (recorded.newly_recorded, recorded.usage.input_tokens, recorded.usage.estimated_cost_usd) == (
+        True,
+        1000,
+        OPUS,
+    )
+    assert [(row.model, row.external_id, row.estimated_cost_usd) for row in recorded.further_usage] == [
+        ("claude-opus-5", "msg_1/advisor-1", OPUS),
+        ("unheard-of", "msg_1/advisor-2", None),
+        ("claude-opus-5", "msg_1/advisor-3", OPUS),
+    ]
+    for row in recorded.further_usage:
+        assert {name: getattr(row, name) for name in labels} == labels
+        assert (row.request_id, row.provider, row.output_tokens) == (recorded.request.id, "claude", 100)
+    # Where one has no price, that of all is not known.
+    assert recorded.cost_usd is None
+    before = counts(client)
+    again = call(client, usage=USAGE, external_id="msg_1")
+    assert (again.newly_recorded, again.usage, again.further_usage) == (False, recorded.usage, recorded.further_usage)
+    assert counts(client) == before == [1, 1, 4]
+    paid = call(client, usage=ADVISED, cost_usd="0.5")
+    assert [row.estimated_cost_usd for row in paid.further_usage] == [0, 0, 0]
+    assert [row.external_id for row in paid.further_usage] == [None] * 3
+    assert paid.cost_usd == Decimal("0.5")
+    with pytest.raises(ConstraintError):
+        call(client, usage={**ADVISED, "iterations": [turn("message"), turn("advisor_message", " ")]})
+    assert counts(client) == [2, 2, 8]
+
+
+def test_a_call_is_billed_as_the_model_that_answered(client):
+    usage = {**ADVISED, "iterations": [turn("message", "claude-asked"), turn("fallback_message", "claude-opus-5")]}
+    recorded = call(client, model="claude-asked", usage=usage)
+    assert (recorded.request.model, recorded.usage.model, recorded.usage.estimated_cost_usd) == (
+        "claude-asked",
+        "claude-opus-5",
+        OPUS,
+    )
+    assert [(row.model, row.cost_source) for row in recorded.further_usage] == [("claude-asked", "unpriced")]
+
+
 def test_usage_that_was_imported_before_is_not_counted_again(client):
     imported = insert(
         client, CreateTokenUsage("claude", "claude-opus-5", input_tokens=10, source="invoice", external_id="u1")
@@ -318,6 +398,9 @@ def test_usage_that_was_imported_before_is_not_counted_again(client):
     assert recorded.newly_recorded
     assert recorded.usage == imported
     assert counts(client) == [1, 1, 1]
+    advice = insert(client, CreateTokenUsage("claude", "claude-opus-5", source="invoice", external_id="u2/advisor-1"))
+    assert call(client, source="invoice", external_id="u2", usage=ADVISED).further_usage[0] == advice
+    assert counts(client) == [2, 2, 5]
 
 
 def test_prices_known_later_fill_what_was_unpriced_and_nothing_else(client):

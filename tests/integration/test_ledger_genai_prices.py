@@ -1,37 +1,39 @@
-"""What the ledger charges for usage as the providers report it, against genai-prices: read, tiered, dated and priced by each alone."""
+"""What usage of every model of the price list costs, against genai-prices: tiers, modes, periods, dated names, audio and images.
 
+Once by the ledger's buckets, and once as the providers report it, read by each alone.
+"""
+
+import dataclasses
 import random
-from datetime import datetime, timedelta, timezone
 
-import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.calls import record_llm_call
-from genai_prices.data_snapshot import get_snapshot
-from library_client import client_of
-from mission_control_database import seed_prices
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import read_usage
+from genai_prices_comparison import BUCKETS, CONTEXTS, THEIRS, PricedModels, compare, random_usages, split
 
-CALLS = 3000
-SEED = seed_prices()
-THEIR_NAME = {"claude": "anthropic", "openai": "openai", "gemini": "google"}
-MODELS = sorted(
-    {
-        (price["provider"], model)
-        for price in SEED
-        if price["provider"] in THEIR_NAME
-        for model in (price["model"], *price.get("aliases", ()))
-    }
-)
-# The bounds of all tiers, and the moments at which prices change.
-BOUNDS = sorted({price["above_input_tokens"] for price in SEED if price.get("above_input_tokens")})
-CHANGES = sorted(
-    {datetime.fromisoformat(price["valid_from"].replace("Z", "+00:00")) for price in SEED if price.get("valid_from")}
-)
+USAGES = 40_000
+REPORTED = 3000
+
+
+def test_costs_agree_to_the_last_decimal(shared_database):
+    disagreements, prices = compare(shared_database.session("application"), random_usages(USAGES, seed=20261123))
+    assert disagreements[:3] == []
+    used = shared_database.session("readonly").row(
+        "SELECT count(*) AS prices, count(*) FILTER (WHERE above_input_tokens > 0) AS tiers,"
+        " count(*) FILTER (WHERE valid_to IS NOT NULL) AS ended, count(DISTINCT billing_mode) AS modes"
+        " FROM provider_pricing WHERE id = ANY (%s::uuid[])",
+        [str(price) for price in prices],
+    )
+    # That the comparison has reached base prices, tiers and periods that have ended.
+    assert used["prices"] > 1500
+    assert used["tiers"] > 200
+    assert used["ended"] > 200
+    assert used["modes"] == 5
 
 
 def anthropic(chance, total):
-    read, short, long = parts(chance, total, 3)
+    fresh, read, short, long = split(chance, total, 4)
     output = chance.randrange(60_000)
     return {
-        "input_tokens": total - read - short - long,
+        "input_tokens": fresh,
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": short + long,
         "cache_creation": {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long},
@@ -41,46 +43,53 @@ def anthropic(chance, total):
 
 
 def openai_chat(chance, total):
-    read, written = parts(chance, total, 2)
-    output = chance.randrange(60_000)
+    _fresh, read, written = split(chance, total, 3)
+    text, audio, reasoning = split(chance, chance.randrange(60_000), 3)
+    output = text + audio + reasoning
+    # Where there is audio, genai-prices wants to know how much of it was cached, which this form does not say.
+    heard = chance.randrange(total + 1) if read == written == 0 else 0
     return {
         "prompt_tokens": total,
-        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written, "audio_tokens": heard},
         "completion_tokens": output,
-        "completion_tokens_details": {"reasoning_tokens": chance.randrange(output + 1)},
+        "completion_tokens_details": {"reasoning_tokens": reasoning, "audio_tokens": audio},
         "total_tokens": total + output,
     }
 
 
 def openai_responses(chance, total):
-    chat = openai_chat(chance, total)
+    _fresh, read, written = split(chance, total, 3)
+    output = chance.randrange(60_000)
     return {
-        "input_tokens": chat["prompt_tokens"],
-        "input_tokens_details": chat["prompt_tokens_details"],
-        "output_tokens": chat["completion_tokens"],
-        "output_tokens_details": chat["completion_tokens_details"],
-        "total_tokens": chat["total_tokens"],
+        "input_tokens": total,
+        "input_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": chance.randrange(output + 1)},
+        "total_tokens": total + output,
     }
 
 
 def gemini(chance, total):
-    (read,) = parts(chance, total, 1)
-    answer, thoughts = chance.randrange(60_000), chance.randrange(30_000)
-    tools = chance.choice((0, chance.randrange(total - read + 1)))
+    text, text_read, audio, audio_read, image, image_read, tools = split(chance, total, 7)
+    written, spoken, drawn = split(chance, chance.randrange(60_000), 3)
+    thoughts = chance.randrange(30_000)
     return {
         "promptTokenCount": total - tools,
-        "cachedContentTokenCount": read,
+        "promptTokensDetails": _details(text + text_read, audio + audio_read, image + image_read),
+        "cachedContentTokenCount": text_read + audio_read + image_read,
+        "cacheTokensDetails": _details(text_read, audio_read, image_read),
         "toolUsePromptTokenCount": tools,
-        "candidatesTokenCount": answer,
+        "toolUsePromptTokensDetails": _details(tools, 0, 0),
+        "candidatesTokenCount": written + spoken + drawn,
+        "candidatesTokensDetails": _details(written, spoken, drawn),
         "thoughtsTokenCount": thoughts,
-        "totalTokenCount": total + answer + thoughts,
+        "totalTokenCount": total + written + spoken + drawn + thoughts,
     }
 
 
-def parts(chance, total, number):
-    """Some shares of the total, often none."""
-    cuts = sorted(chance.choice((0, chance.randrange(total + 1))) for _ in range(number))
-    return [end - begin for begin, end in zip([0, *cuts], cuts)]
+def _details(text, audio, image):
+    parts = {"TEXT": text, "AUDIO": audio, "IMAGE": image}
+    return [{"modality": name, "tokenCount": tokens} for name, tokens in parts.items()]
 
 
 # Form, and under which name and in which place genai-prices expects it.
@@ -89,52 +98,40 @@ FORMS = {
     "openai": [(openai_chat, "chat", "usage"), (openai_responses, "responses", "usage")],
     "gemini": [(gemini, "default", "usageMetadata")],
 }
+# What a response says of the mode in which it was served; of others the caller knows it.
+SERVED = {
+    ("claude", "batch"): {"service_tier": "batch"},
+    ("claude", "fast"): {"speed": "fast"},
+    ("openai", "flex"): {"service_tier": "flex"},
+    ("openai", "priority"): {"service_tier": "priority"},
+}
 
 
-@pytest.fixture(scope="module")
-def client(shared_database):
-    with client_of(shared_database) as client:
-        yield client
-
-
-def cases(chance):
-    for _ in range(CALLS):
-        provider, model = chance.choice(MODELS)
-        total = chance.choice((chance.randrange(500_000), chance.choice(BOUNDS) + chance.randrange(-1, 3)))
-        moment = chance.choice(
-            (
-                datetime(2025, 1, 1, tzinfo=timezone.utc) + timedelta(hours=chance.randrange(24 * 900)),
-                chance.choice(CHANGES) + timedelta(seconds=chance.randrange(-1, 2)),
-            )
+def reported_usages():
+    models, chance = PricedModels(), random.Random(20261127)
+    for _ in range(REPORTED):
+        key = chance.choice(models.keys)
+        provider, mode, moment = key[0], chance.choice(sorted(models.modes[key])), models.moment(chance, key)
+        name = models.name(chance, *key)
+        form, flavor, place = chance.choice(FORMS[provider])
+        usage = form(chance, models.total(chance, key))
+        told = SERVED.get((provider, mode))
+        response = {place: usage, "model": name, "modelVersion": name}
+        if told is not None:
+            (usage if provider == "claude" else response).update(told)
+        theirs = THEIRS[provider]
+        _model, extracted = theirs.extract_usage(response, api_flavor=flavor)
+        expected = models.find(provider, name).calc_price(
+            extracted, theirs, genai_request_timestamp=moment, price_context=CONTEXTS[mode]
         )
-        yield provider, model, total, moment, *chance.choice(FORMS[provider])
+        reported = read_usage(response, provider, None if told or mode == "standard" else mode)
+        assert reported.billing_mode == mode
+        counts = [getattr(reported.buckets, bucket) for bucket in BUCKETS]
+        assert sum(counts) == sum(dataclasses.astuple(reported.buckets))
+        yield provider, name, mode, moment, counts, expected.total_price
 
 
-def test_costs_agree_to_the_last_decimal(client):
-    chance = random.Random(20261123)
-    theirs = {provider.id: provider for provider in get_snapshot().providers}
-    prices = set()
-    for provider, model, total, moment, form, flavor, place in cases(chance):
-        usage = form(chance, total)
-        their_provider = theirs[THEIR_NAME[provider]]
-        _model, extracted = their_provider.extract_usage(
-            {place: usage, "model": model, "modelVersion": model}, api_flavor=flavor
-        )
-        expected = their_provider.find_model(model).calc_price(
-            extracted, their_provider, genai_request_timestamp=moment
-        )
-        recorded = record_llm_call(
-            client, provider=provider, model=model, usage=usage, occurred_at=moment, body_storage="none"
-        )
-        assert recorded.cost_usd == expected.total_price, (provider, model, usage, moment)
-        assert recorded.usage.cost_source == "computed"
-        prices.add(recorded.usage.price_id)
-    used = client.query_one(
-        "SELECT count(*) AS prices, count(*) FILTER (WHERE above_input_tokens > 0) AS tiers,"
-        " count(*) FILTER (WHERE valid_to IS NOT NULL) AS ended FROM provider_pricing WHERE id = ANY (%s::uuid[])",
-        [[str(price) for price in prices]],
-    )
-    # That the comparison has reached base prices, tiers and periods that have ended.
-    assert used["prices"] > 60
-    assert used["tiers"] > 15
-    assert used["ended"] > 8
+def test_what_providers_report_is_read_and_priced_alike(shared_database):
+    disagreements, prices = compare(shared_database.session("application"), reported_usages())
+    assert disagreements[:3] == []
+    assert len(prices) > 500

@@ -169,3 +169,11 @@ def test_budgets_are_told_without_their_names_and_amounts(serve, database):
         "message": "2 budgets for language models, of which 1 is nearly spent this month or more than spent.",
         "data": {"near": 1},
     }
+
+
+def test_calls_without_a_price_are_told_without_their_models(serve, database):
+    database.session("application").insert("token_usage", provider="openai", model="ft:of-the-family", input_tokens=1)
+    check = checks_of(serve(database).get("/health"))["prices"]
+    assert check["status"] == "warn"
+    assert check["message"].endswith(" days ago; 1 call of the last 30 days without a price.")
+    assert set(check["data"]) == {"age_days", "unpriced_calls"}

@@ -1,15 +1,12 @@
-"""What usage costs: against Decimal, against genai-prices, frozen, and filled in later."""
+"""What usage costs: against Decimal, frozen, and filled in later."""
 
 import datetime
-import random
 import typing
 from decimal import Decimal
 
 import psycopg2
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import enums
-from genai_prices import Usage
-from genai_prices.data import providers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mission_control_database import seed_prices
@@ -19,7 +16,6 @@ BUCKETS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", 
 SEED = seed_prices()
 GENAI = {"claude": "anthropic", "gemini": "google", "openai": "openai"}
 UTC = datetime.timezone.utc
-USAGES_AGAINST_GENAI = 3000
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +59,12 @@ def _time(text):
 
 
 def _seed_for(provider, model):
-    return [price for price in SEED if (price["provider"], price["model"]) == (provider, model)]
+    """The seed's entries for a model in the standard mode."""
+    return [
+        price
+        for price in SEED
+        if (price["provider"], price["model"]) == (provider, model) and "billing_mode" not in price
+    ]
 
 
 PRICED = sorted({(price["provider"], price["model"]) for price in SEED if price["provider"] in GENAI})
@@ -89,43 +90,14 @@ def test_the_cost_is_what_decimal_says(application, which, tokens, at):
     assert row["cost_source"] == "computed"
 
 
-def test_the_cost_is_what_genai_prices_says(application):
-    """To the last decimal, tiers and dated prices included; it counts cached tokens inside input and reasoning inside output."""
-    chance = random.Random(20261123)
-    known = {provider.id: provider for provider in providers}
-    moments = [datetime.datetime(2025, 6, 1, tzinfo=UTC) + datetime.timedelta(days=7 * week) for week in range(90)]
-    cases = []
-    for _ in range(USAGES_AGAINST_GENAI):
-        provider, model = chance.choice(PRICED)
-        tokens = {name: chance.choice((0, chance.randrange(1000), chance.randrange(400_000))) for name in BUCKETS}
-        if not any("cache_write_1h" in price for price in _seed_for(provider, model)):
-            tokens["cache_write_1h"] = 0
-        cases.append((provider, model, tokens, chance.choice(moments)))
-    with application.transaction():
-        costs = [usage(application, p, m, occurred_at=at, **tokens)["estimated_cost_usd"] for p, m, tokens, at in cases]
-    for (provider, model, tokens, at), cost in zip(cases, costs):
-        theirs = known[GENAI[provider]]
-        reported = Usage(
-            input_tokens=sum(tokens[name] for name in BUCKETS[:1] + BUCKETS[2:5]),
-            cache_read_tokens=tokens["cache_read"],
-            cache_write_tokens=tokens["cache_write_5m"] + tokens["cache_write_1h"],
-            output_tokens=tokens["output"] + tokens["reasoning"],
-            **({"cache_write_1h_tokens": tokens["cache_write_1h"]} if tokens["cache_write_1h"] else {}),
-        )
-        calculation = theirs.find_model(model).calc_price(reported, theirs, genai_request_timestamp=at)
-        assert cost == calculation.total_price, (provider, model, tokens, at)
-
-
 def test_the_seed_holds_what_it_has_to():
     prices = SEED
     assert {price["provider"] for price in prices} == set(typing.get_args(enums.Provider))
-    assert len(prices) >= 10
-    assert all(price["source"] for price in prices)
     for model, change in (("gemini-4-argon", "2026-12-01T00:00:00Z"), ("gemini-3.8-flash", "2027-01-01T00:00:00Z")):
         first, second = _seed_for("gemini", model)
         assert first["valid_to"] == second["valid_from"] == change
         assert Decimal(second["input"]) == 2 * Decimal(first["input"])
-    assert {price["source"] for price in prices if price["provider"] in GENAI} == {"genai-prices 0.2.3"}
+    assert all(("source" in price) == (price["provider"] not in GENAI) for price in prices)
 
 
 def test_a_tier_reprices_the_whole_request(application):
@@ -154,7 +126,7 @@ def test_local_and_free_models(application):
 
 
 def test_an_unknown_model_has_no_cost_and_not_zero(application):
-    for columns in ({"model": "gpt-99"}, {"model": "gpt-5", "billing_mode": "batch"}, {"provider": "nobody"}):
+    for columns in ({"model": "gpt-99"}, {"model": "gpt-5", "billing_mode": "free"}, {"provider": "nobody"}):
         row = usage(application, **columns, input=10)
         assert (row["estimated_cost_usd"], row["cost_source"], row["price_id"]) == (None, "unpriced", None)
 

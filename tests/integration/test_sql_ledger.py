@@ -1,12 +1,19 @@
 """Sums by day, budgets, costs of runs: exact, whatever writers do."""
 
 import datetime
+import os
+import random
+import re
+import subprocess
 from decimal import Decimal
 
 import mission_control_database as layer
 import psycopg2
+import psycopg2.errors
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
+from client_threads import run_threads
+from throwaway_cluster import server_bindir
 
 BUCKETS = (
     "input",
@@ -145,6 +152,227 @@ def test_sums_may_be_larger_than_a_count(application):
     assert application.value("SELECT max(input_tokens) FROM token_usage_days") == 3 * 2**62
 
 
+ISOLATIONS = ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+GROUPS = ("project", "provider, model", "agent, cost_source", "day", "day, project")
+
+
+def same_by_any_group(session):
+    """Whether the days are the rows, as they are and summed up further, in the zone of the sums and in others."""
+    for zone in (session.value("SELECT time_zone FROM token_usage_rollup"), "Asia/Kathmandu"):
+        session.run("SELECT set_config('mission_control.reporting_time_zone', %s, false)", zone)
+        assert session.rows(DIFFERENCES) == [], zone
+        for group in GROUPS:
+            sums = f"sum(calls), {', '.join(f'sum({name}_tokens)' for name in BUCKETS)}, sum(cost_usd), sum(subscription_value_usd)"
+            one, other = (f"SELECT {group}, {sums} FROM ({rows}) AS r GROUP BY {group}" for rows in (RAW, DAILY))
+            assert session.rows(f"({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one})") == [], (zone, group)
+
+
+class Writers:
+    """Sessions that do at random what programs do to the ledger, with transactions that stay open meanwhile."""
+
+    def __init__(self, database, seed):
+        self.database = database
+        self.random = random.Random(seed)
+        self.open = {}
+        self.sessions = [self.connect(role) for role in ("application", "application", "application", "owner")]
+        self.done = {}
+
+    def connect(self, role):
+        session = self.database.session(role)
+        # For another's row; a roll-up is never waited for.
+        session.run("SET lock_timeout = '20ms'")
+        return session
+
+    def step(self):
+        number = self.random.randrange(4)
+        session, owner = self.sessions[number], number == 3
+        names = ["rows", "rows", "single", "single", "again", "labels", "fill", "roll_up", "begin", "end", "savepoint"]
+        names += ["kill"] if self.random.random() < 0.2 else []
+        names += ["remove", "prices", "rebuild"] if owner else []
+        name = self.random.choice(names)
+        try:
+            getattr(self, name)(session, number)
+            self.done[name] = self.done.get(name, 0) + 1
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.SerializationFailure):
+            # Of two who change one row the later has to wait, or to begin again: as before there were sums.
+            assert name in ("labels", "fill", "remove", "rebuild", "prices", "again"), name
+            if number in self.open:
+                self.open.pop(number)
+                session.run("ROLLBACK")
+
+    def moment(self):
+        return datetime.datetime(2026, 10, 24, tzinfo=datetime.timezone.utc) + datetime.timedelta(
+            seconds=self.random.randrange(4 * 86400)
+        )
+
+    def columns(self):
+        pick = self.random.choice
+        return {
+            "model": pick(("gpt-5", "gpt-99", "gpt-5-mini")),
+            "project": pick((None, "a", "b", "")),
+            "agent": pick((None, "planner")),
+            "cost_source": pick(("computed", "computed", "subscription", "local")),
+            "occurred_at": self.moment(),
+            **{pick(BUCKETS): self.random.randrange(10**6) for _ in range(3)},
+        }
+
+    def single(self, session, _number):
+        usage(session, **self.columns())
+
+    def rows(self, session, _number):
+        session.run(
+            "INSERT INTO token_usage (provider, model, input_tokens, project, occurred_at) "
+            "SELECT 'claude', 'claude-opus-5', n, 'p' || n %% 3, %s - n * interval '7 minutes' FROM generate_series(1, %s) AS n",
+            self.moment(),
+            self.random.choice((1, 10, 400)),
+        )
+
+    def again(self, session, _number):
+        session.run(
+            "INSERT INTO token_usage (provider, model, output_tokens, source, external_id, occurred_at) "
+            "VALUES ('ollama', 'm', 5, 's', %s, %s) ON CONFLICT DO NOTHING",
+            str(self.random.randrange(30)),
+            self.moment(),
+        )
+
+    def labels(self, session, _number):
+        session.run(
+            "UPDATE token_usage SET project = %s, agent = 'corrected' WHERE id %% 5 = %s",
+            self.random.choice((None, "a", "c")),
+            self.random.randrange(5),
+        )
+
+    def fill(self, session, _number):
+        session.run("SELECT fill_unpriced_token_usage()")
+
+    def roll_up(self, session, _number):
+        session.run("SELECT roll_up_token_usage()")
+
+    def begin(self, session, number):
+        if number not in self.open:
+            session.run(f"BEGIN ISOLATION LEVEL {self.random.choice(ISOLATIONS)}")
+            self.open[number] = False
+
+    def savepoint(self, session, number):
+        if number in self.open:
+            session.run("ROLLBACK TO SAVEPOINT s" if self.open[number] else "SAVEPOINT s")
+            self.open[number] = not self.open[number]
+
+    def end(self, session, number):
+        if number in self.open:
+            self.open.pop(number)
+            session.run(self.random.choice(("COMMIT", "COMMIT", "ROLLBACK")))
+
+    def kill(self, session, number):
+        self.open.pop(number, None)
+        with pytest.raises(psycopg2.Error):
+            session.run("SELECT pg_terminate_backend(pg_backend_pid())")
+        self.sessions[number] = self.connect("owner" if number == 3 else "application")
+
+    def remove(self, session, _number):
+        session.run("DELETE FROM token_usage WHERE id %% 11 = %s", self.random.randrange(11))
+
+    def prices(self, session, _number):
+        entry = {"provider": "openai", "model": "gpt-99", "input": self.random.randrange(1, 9), "output": 1}
+        session.run("SELECT apply_provider_prices(%s::jsonb, 'user')", psycopg2.extras.Json([entry]))
+
+    def rebuild(self, session, number):
+        zone = self.random.choice(("UTC", "Europe/Berlin", "Atlantic/Azores"))
+        session.run("SELECT set_config('mission_control.reporting_time_zone', %s, false)", zone)
+        session.run("SELECT rebuild_token_usage_days()")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_days_are_the_rows_whatever_writers_do(database, seed):
+    writers = Writers(database, seed)
+    reader = database.session("readonly")
+    for _ in range(12):
+        for _ in range(25):
+            writers.step()
+        same_by_any_group(reader)
+    for number in list(writers.open):
+        writers.sessions[number].run("COMMIT")
+    same_by_any_group(reader)
+    assert set(writers.done) >= {
+        "rows",
+        "single",
+        "again",
+        "labels",
+        "fill",
+        "roll_up",
+        "begin",
+        "end",
+        "savepoint",
+        "rebuild",
+    }
+
+
+def test_nobody_waits_for_a_roll_up(database):
+    mover, writer = database.session("application"), database.session("application")
+    usage(writer)
+    mover.run("BEGIN")
+    assert mover.value("SELECT roll_up_token_usage()") == 1
+    writer.run("SET lock_timeout = '10ms'")
+    usage(writer)
+    assert writer.value("SELECT roll_up_token_usage()") == 0
+    # Many enough that the trigger wants to sum them up.
+    many = "INSERT INTO token_usage (provider, model) SELECT 'openai', 'gpt-5' FROM generate_series(1, 1500)"
+    for isolation in ISOLATIONS:
+        with writer.transaction(isolation):
+            writer.run(many)
+    mover.run("ROLLBACK")
+    assert writer.rows(DIFFERENCES) == []
+
+
+def test_writers_at_the_same_time_neither_fail_nor_lose(database):
+    def write(number):
+        session = database.session("application")
+        for turn in range(20):
+            with session.transaction(ISOLATIONS[(number + turn) % 4]):
+                session.run(
+                    "INSERT INTO token_usage (provider, model, input_tokens, project) "
+                    "SELECT 'openai', 'gpt-5', n, 'p' || n %% 4 FROM generate_series(1, %s) AS n",
+                    1 + 400 * (turn % 2),
+                )
+            if number % 4 == 0:
+                session.run("SELECT roll_up_token_usage()")
+
+    assert run_threads(8, write) == [None] * 8
+    reader = database.session("readonly")
+    assert reader.value("SELECT sum(calls) FROM daily_token_usage") == 8 * (20 + 10 * 400)
+    same_by_any_group(reader)
+
+
+def test_a_dump_takes_the_days_along(cluster, database):
+    """Also one that is made while changes are not in the days yet, and others write."""
+    session, late = database.session("application"), database.session("application")
+    usage(session, input=10, project="a")
+    session.run("SELECT roll_up_token_usage()")
+    usage(session, input=20, project="a")
+    late.run("BEGIN")
+    usage(late, input=40)
+    copy = layer.create_database(cluster, f"{database.name}_copy")
+    try:
+        where = [f"--host={cluster.socket_directory}", f"--port={cluster.port}", "--username=postgres"]
+        dump = subprocess.run(
+            [os.path.join(server_bindir(), "pg_dump"), *where, database.name], check=True, capture_output=True
+        )
+        subprocess.run(
+            [os.path.join(server_bindir(), "psql"), *where, "--quiet", "--set=ON_ERROR_STOP=1", copy.name],
+            check=True,
+            input=dump.stdout,
+            stdout=subprocess.DEVNULL,
+        )
+        restored = copy.session("application")
+        usage(restored, input=80, project="a")
+        assert restored.value("SELECT sum(input_tokens) FROM daily_token_usage") == 110
+        same_by_any_group(restored)
+        restored.run("SELECT roll_up_token_usage()")
+        same_by_any_group(restored)
+    finally:
+        copy.drop()
+
+
 def budgets(session, *entries):
     return session.value("SELECT apply_llm_budgets(%s::jsonb)", psycopg2.extras.Json(list(entries)))
 
@@ -238,3 +466,167 @@ def test_a_run_knows_what_it_cost(database):
         "subscription_value_usd": None,
     }
     assert (costs[idle]["calls"], costs[idle]["input_tokens"], costs[idle]["cost_usd"]) == (0, 0, None)
+
+
+def status_at(session, moment, zone="UTC"):
+    """What llm_budget_status says at another time: the view's own text with the time in the place of now()."""
+    session.run("SELECT set_config('mission_control.reporting_time_zone', %s, false)", zone)
+    text = session.value("SELECT pg_get_viewdef('llm_budget_status'::regclass)")
+    assert text.count("now()") > 3
+    return {
+        row["name"]: row
+        for row in session.rows(re.sub(r"\bnow\(\)", "%s::timestamptz", text), *[moment] * text.count("now()"))
+    }
+
+
+def spend(session, usd, at, **columns):
+    usage(session, cost_source="provider", estimated_cost_usd=usd, occurred_at=at, **columns)
+
+
+def test_a_budget_counts_what_it_names(application):
+    for name, of in (
+        ("all", {}),
+        ("claude", {"provider": "claude"}),
+        ("lab", {"project": "lab"}),
+        ("both", {"project": "lab", "agent": "a", "model": "m"}),
+        ("none", {"project": "x"}),
+    ):
+        application.insert("llm_budgets", name=name, amount_usd=10, **of)
+    now = "2026-11-20T12:00:00Z"
+    spend(application, 5, now, project="lab")
+    spend(application, 3, now, provider="claude", model="m", project="lab", agent="a")
+    spend(application, "1.999999", "2026-11-01T00:00:00Z")
+    spend(application, "0.000001", "2026-11-30T23:59:59Z")
+    spend(application, 50, "2026-10-31T23:59:59Z")
+    spend(application, 50, "2026-12-01T00:00:00Z")
+    usage(application, model="gpt-99", input=1, occurred_at=now, project="lab")
+    found = status_at(application, now)
+    assert {name: (row["spent_usd"], row["level"], row["unpriced_calls"]) for name, row in found.items()} == {
+        "all": (Decimal(10), "spent", 1),
+        "claude": (Decimal(3), "ok", 0),
+        "lab": (Decimal(8), "near", 1),
+        "both": (Decimal(3), "ok", 0),
+        "none": (Decimal(0), "ok", 0),
+    }
+    assert found["lab"]["month"] == datetime.date(2026, 11, 1)
+    assert (found["lab"]["spent_share"], found["none"]["projected_usd"]) == (Decimal("0.8"), 0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "month", "spent", "projected"),
+    [
+        # A day of 7 USD each day up to and without today: the mean is 7, and spent are the days of the month so far.
+        ("UTC", "2026-11-11T00:00:00Z", "2026-11-01", 70, 70 + 7 * 20),
+        ("UTC", "2026-11-11T12:00:00Z", "2026-11-01", 70, 70 + Decimal("136.5")),
+        # The first minutes of a month: the week before is that of the last month.
+        ("UTC", "2026-12-01T00:00:00Z", "2026-12-01", 0, 7 * 31),
+        ("UTC", "2026-11-30T23:59:59Z", "2026-11-01", 29 * 7, 29 * 7 + Decimal(7) / 86400),
+        # The end of January, of February, of a leap year's.
+        ("UTC", "2026-01-31T12:00:00Z", "2026-01-01", 30 * 7, 30 * 7 + Decimal("3.5")),
+        ("UTC", "2026-02-28T12:00:00Z", "2026-02-01", 27 * 7, 27 * 7 + Decimal("3.5")),
+        ("UTC", "2028-02-28T12:00:00Z", "2028-02-01", 27 * 7, 27 * 7 + Decimal("10.5")),
+        # The month that has already begun elsewhere.
+        ("Pacific/Kiritimati", "2026-11-30T10:00:00Z", "2026-12-01", 0, 7 * 31),
+        ("Pacific/Pago_Pago", "2026-12-01T10:59:59Z", "2026-11-01", 29 * 7, 29 * 7 + Decimal(7) / 86400),
+        # A day with a change of the clocks is a day, whichever way, and whatever is left of it.
+        ("Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-01", 28 * 7, 28 * 7 + 3 * 7),
+        ("Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-01", 24 * 7, 24 * 7 + 7 * 7),
+        ("Europe/Berlin", "2026-10-31T22:59:59Z", "2026-10-01", 30 * 7, 30 * 7 + Decimal(7) / 86400),
+    ],
+)
+def test_the_end_of_the_month_is_projected_from_the_last_seven_days(application, zone, moment, month, spent, projected):
+    application.insert("llm_budgets", name="all", amount_usd=1000)
+    today = application.value("SELECT (%s::timestamptz AT TIME ZONE %s)::date", moment, zone)
+    # Seven costs on the days before, in their first and their last moment.
+    for ago in range(1, 40):
+        for at in ("00:00", "12:30", "23:59:59"):
+            day = today - datetime.timedelta(days=ago)
+            at = application.value("SELECT %s::timestamp AT TIME ZONE %s", f"{day} {at}", zone)
+            spend(application, Decimal(7) / 2 if at.minute == 30 else Decimal("1.75"), at)
+    row = status_at(application, moment, zone)["all"]
+    assert (row["month"].isoformat(), row["spent_usd"]) == (month, spent)
+    assert row["projected_usd"] == pytest.approx(Decimal(projected), abs=Decimal("1e-11"))
+    assert row["projected_share"] == round(row["projected_usd"] / 1000, 6)
+
+
+def test_the_status_is_that_of_now(application):
+    application.insert("llm_budgets", name="all", amount_usd=4)
+    spend(application, 5, datetime.datetime.now(datetime.timezone.utc))
+    row = application.row("SELECT * FROM llm_budget_status")
+    assert (row["spent_usd"], row["spent_share"], row["level"]) == (5, Decimal("1.25"), "spent")
+    assert row["month"] == application.value("SELECT date_trunc('month', now())::date")
+
+
+@pytest.mark.parametrize(
+    ("prices", "bucket", "usd"),
+    [
+        ({}, "audio_input", 1),
+        ({}, "audio_cache_read", 1),
+        ({"cache_read": 3}, "audio_cache_read", 3),
+        ({"audio_cache_read": 5, "cache_read": 3}, "audio_cache_read", 5),
+        ({}, "audio_output", 2),
+        ({"audio_output": 7}, "audio_output", 7),
+        ({"audio_input": 7}, "audio_input", 7),
+        ({}, "image_input", 1),
+        ({"image_input": 7}, "image_input", 7),
+        ({"image_input": 7}, "image_cache_read", 1),
+        ({"cache_read": 3}, "image_cache_read", 3),
+        ({"image_cache_read": 5}, "image_cache_read", 5),
+        ({}, "image_output", 2),
+        ({"image_output": 7, "reasoning": 3}, "image_output", 7),
+        ({"audio_input": 0}, "audio_input", 0),
+    ],
+)
+def test_a_bucket_without_a_price_costs_what_the_more_general_one_does(database, prices, bucket, usd):
+    entry = {"provider": "acme", "model": "m", "input": 1, "output": 2, **prices}
+    database.session("owner").run("SELECT apply_provider_prices(%s::jsonb, 'seed')", psycopg2.extras.Json([entry]))
+    row = usage(database.session("application"), "acme", "m", **{bucket: 10**6})
+    assert row["estimated_cost_usd"] == usd
+
+
+@pytest.mark.parametrize("bucket", [name for name in BUCKETS if not name.endswith(("output", "reasoning"))])
+def test_a_tier_looks_at_all_input(database, bucket):
+    entries = [
+        {"provider": "acme", "model": "m", "above_input_tokens": above, "input": price, "output": 1}
+        for above, price in ((0, 1), (100, 2))
+    ]
+    database.session("owner").run("SELECT apply_provider_prices(%s::jsonb, 'seed')", psycopg2.extras.Json(entries))
+    application = database.session("application")
+    costs = [usage(application, "acme", "m", **{bucket: count})["estimated_cost_usd"] for count in (100, 101)]
+    assert costs == [Decimal("0.0001"), Decimal("0.000202")]
+
+
+def test_a_dated_price_is_that_of_the_names_with_a_date(database):
+    entries = [
+        {"provider": "acme", "model": "m", "dated": True, "input": 2, "output": 1},
+        {"provider": "acme", "model": "plain", "input": 3, "output": 1},
+        {"provider": "acme", "model": "m-20260101", "input": 4, "output": 1},
+        {"provider": "acme", "model": "*", "input": 9, "output": 1},
+    ]
+    owner, application = database.session("owner"), database.session("application")
+    assert owner.value("SELECT apply_provider_prices(%s::jsonb, 'seed')", psycopg2.extras.Json(entries)) == 4
+    assert owner.value("SELECT apply_provider_prices(%s::jsonb, 'seed')", psycopg2.extras.Json(entries)) == 0
+    expected = {
+        "m": 2,
+        "m-20250305": 2,
+        "m-2025-03-05": 2,
+        "m@20250305": 2,
+        "m-20260101": 4,
+        "m-2025-0305": 9,
+        "m-latest": 9,
+        "m-20250305-v2": 9,
+        "plain": 3,
+        "plain-20250305": 9,
+        "other": 9,
+    }
+    found = {model: usage(application, "acme", model, input=10**6)["estimated_cost_usd"] for model in expected}
+    assert found == expected
+
+
+@pytest.mark.parametrize("mode", ["batch", "flex", "priority", "fast"])
+def test_each_billing_mode_has_its_own_price(database, mode):
+    entry = {"provider": "acme", "model": "m", "billing_mode": mode, "input": 5, "output": 1}
+    database.session("owner").run("SELECT apply_provider_prices(%s::jsonb, 'seed')", psycopg2.extras.Json([entry]))
+    application = database.session("application")
+    assert usage(application, "acme", "m", billing_mode=mode, input=10**6)["estimated_cost_usd"] == 5
+    assert usage(application, "acme", "m", input=10**6)["cost_source"] == "unpriced"

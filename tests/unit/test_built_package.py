@@ -102,6 +102,18 @@ def test_a_wheel_brings_the_command(sources, tmp_path):
         assert (refused.returncode, refused.stdout) == (3, "")
         assert refused.stderr.startswith("mission-control: psycopg2 cannot be imported by ")
         assert refused.stderr.count("\n") == 1
+    # The exporter of spans, where OpenTelemetry is not installed either.
+    code = (
+        "from importlib.metadata import entry_points\n"
+        "(point,) = entry_points(group='opentelemetry_traces_exporter')\n"
+        "try:\n    point.load()()\nexcept Exception as error:\n    print(point.name, error)"
+    )
+    asked = subprocess.run(
+        [venv / "bin" / "python", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert asked.stdout == (
+        "mission_control LedgerSpanExporter needs OpenTelemetry: install mission-control-database[otel].\n"
+    )
 
 
 def test_a_wheel_of_a_source_distribution_carries_it_too(sources, tmp_path):

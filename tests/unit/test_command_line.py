@@ -56,6 +56,8 @@ def test_there_are_the_commands():
         " workloads",
         " query",
         " usage",
+        " prices",
+        " import",
         " audit",
         " audit verify",
         " audit head",

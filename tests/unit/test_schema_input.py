@@ -22,6 +22,7 @@ GOOD = {
     "mission_control_database_audit_role": "mission_control_audit",
     "mission_control_schema_site_directory": "",
     "mission_control_schema_prices": [PRICE],
+    "mission_control_schema_budgets": [],
     "mission_control_schema_lock_timeout": 5000,
     "mission_control_schema_wait": 120,
     "mission_control_schema_dump_directory": "",
@@ -77,6 +78,7 @@ def test_a_password_is_refused_without_showing_it():
         {"input": 0, "output": "999999.999999"},
         {"input": 2.5, "cache_read": None, "reasoning": "1e-6"},
         {"valid_from": datetime.date(2026, 12, 1), "valid_to": "2027-01-01T00:00:00Z"},
+        {"dated": True, "billing_mode": "flex", "audio_input": "4", "image_output": 0, "audio_cache_read": None},
         {"aliases": ["a", "b"], "billing_mode": "batch", "above_input_tokens": 200000, "local": False, "source": "x"},
     ],
 )
@@ -86,7 +88,7 @@ def test_prices_that_are_good(more):
 
 def test_the_prices_that_the_collection_brings_are_good():
     with open(SEED, encoding="utf-8") as file:
-        assert judge({**GOOD, f"{PREFIX}prices": safe_load(file)}) == ""
+        assert judge({**GOOD, f"{PREFIX}prices": safe_load(file)["prices"]}) == ""
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,9 @@ def test_the_prices_that_the_collection_brings_are_good():
         ({"above_input_tokens": -1}, "-1 for above_input_tokens"),
         ({"above_input_tokens": 2**63}, "for above_input_tokens"),
         ({"local": "yes"}, "'yes' for local"),
+        ({"dated": "yes"}, "'yes' for dated"),
+        ({"image_input": "-1"}, "'-1' for image_input"),
+        ({"cache_raed": 1}, "has the key 'cache_raed', which a price does not have; did you mean 'cache_read'?"),
         ({"valid_from": "tomorrow"}, "'tomorrow' for valid_from"),
         ({"valid_to": {"a": 1}}, "for valid_to"),
         ({"price": 1}, "has the key 'price'"),
@@ -120,6 +125,53 @@ def test_a_price_that_makes_no_sense_is_refused(more, words):
     sentence = judge({**GOOD, f"{PREFIX}prices": [PRICE, {**PRICE, **more}]})
     assert sentence.startswith("Entry 2 of mission_control_schema_prices ")
     assert words in sentence
+
+
+BUDGET = {"name": "all", "usd": 100}
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        [],
+        [
+            BUDGET,
+            {
+                **BUDGET,
+                "name": "agent",
+                "usd": "0.000001",
+                "provider": "claude",
+                "model": "m",
+                "project": "p",
+                "agent": "a",
+            },
+        ],
+        [{**BUDGET, "usd": 99_999_999.5, "project": None}],
+    ],
+)
+def test_budgets_that_are_good(budgets):
+    assert judge({**GOOD, f"{PREFIX}budgets": budgets}) == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("x", "Entry 2 of mission_control_schema_budgets is 'x', but it must be a mapping with a name and usd."),
+        ({**BUDGET, "name": ""}, "has no name"),
+        ({**BUDGET, "name": "a\nb"}, "has a name that is"),
+        ({"name": "a"}, "has None for usd"),
+        ({**BUDGET, "usd": 0}, "has 0 for usd, but a budget is USD per month, above 0"),
+        ({**BUDGET, "usd": "100000000"}, "for usd"),
+        ({**BUDGET, "usd": "1.0000001"}, "for usd"),
+        ({**BUDGET, "usd": True}, "True for usd"),
+        ({**BUDGET, "provider": "Open AI"}, "has the provider 'Open AI'"),
+        ({**BUDGET, "agent": " "}, "has an empty agent"),
+        ({**BUDGET, "projekt": "a"}, "has the key 'projekt', which a budget does not have; did you mean 'project'?"),
+        ({**BUDGET, "usd": "2"}, "Two entries of mission_control_schema_budgets are called 'all'"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused(entry, words):
+    assert words in judge({**GOOD, f"{PREFIX}budgets": [BUDGET, entry]})
 
 
 @pytest.mark.parametrize("prices", [None, "cheap", {"provider": "x"}, ["x"], [["x"]], 5])

@@ -11,12 +11,14 @@ CREATE OR REPLACE FUNCTION our_schema.provider_price_at(
 AS $$
 DECLARE
     undated CONSTANT text := regexp_replace(p_model, '(-[0-9]{8}|-[0-9]{4}-[0-9]{2}-[0-9]{2}|@[0-9]{8})$', '');
+    -- Each name is a search in the index.
+    names CONSTANT text[] := CASE WHEN undated = p_model THEN ARRAY[p_model, '*'] ELSE ARRAY[p_model, undated, '*'] END;
 BEGIN
     RETURN QUERY
     SELECT p.*
     FROM our_schema.provider_pricing AS p
     WHERE p.provider = p_provider
-        AND p.model IN (p_model, undated, '*')
+        AND p.model = ANY (names)
         AND (p.dated OR p.model IN (p_model, '*'))
         AND p.billing_mode = p_billing_mode
         -- A tier applies above its bound; the base (0) also to a request without a single input token.

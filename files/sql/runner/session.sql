@@ -496,6 +496,33 @@ BEGIN
 END
 $runner$;
 
+-- {"budgets": those of the role, "time_zone": in which the roll-up of the token usage cuts days, "reporting_time_zone": in which reports do};
+-- NULL where the tables are not there yet.
+CREATE FUNCTION pg_temp.ledger_state(p_schema text, p_owner name)
+RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_state jsonb;
+BEGIN
+  IF to_regclass(format('%I.llm_budgets', p_schema)) IS NOT NULL THEN
+    PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['llm_budgets', 'token_usage_rollup']);
+    EXECUTE format($sql$
+      SELECT jsonb_build_object(
+        'budgets', (
+          SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'usd', amount_usd::text, 'provider', provider, 'model', model,
+            'project', project, 'agent', agent) ORDER BY name), '[]')
+          FROM ONLY %1$I.llm_budgets WHERE origin = 'role'),
+        'time_zone', (SELECT time_zone FROM ONLY %1$I.token_usage_rollup),
+        'reporting_time_zone', coalesce(nullif(current_setting('mission_control.reporting_time_zone', true), ''), 'UTC'))
+      $sql$, p_schema) INTO v_state;
+    PERFORM pg_temp.leave_role(p_owner);
+  END IF;
+  RETURN v_state;
+END
+$runner$;
+
 -- What is recorded, as {"server_version": …, "server_version_num": …, "problems": […], "migrations": […], "repeatables": […], "objects": […],
 -- "run_ids": […]}; the lists are empty where nothing was ever applied. Of the objects those are listed that are not as they were made; null: that
 -- was never recorded. The last are the ids of the runs that made what is there.
@@ -509,6 +536,7 @@ DECLARE
   v_repeatables jsonb := '[]';
   v_run_ids jsonb := '[]';
   v_objects CONSTANT jsonb := pg_temp.object_state(p_schema, p_audit);
+  v_ledger CONSTANT jsonb := pg_temp.ledger_state(p_schema, p_owner);
 BEGIN
   IF to_regclass(format('%I.schema_repeatables', p_schema)) IS NOT NULL THEN
     PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['schema_migrations', 'schema_repeatables']);
@@ -529,6 +557,7 @@ BEGIN
     'migrations', v_migrations,
     'repeatables', v_repeatables,
     'objects', v_objects -> 'drifted',
+    'ledger', v_ledger,
     'run_ids', v_run_ids || (v_objects -> 'run_ids'));
 END
 $runner$;

@@ -8,12 +8,16 @@ import uuid
 testinfra_hosts = ["debian12", "debian13"]
 
 
+# The committed price list grows old, which is no concern of the tests.
+YOUNG_PRICES = {"thresholds": {"prices_warn_days": 100_000}}
+
+
 def statuses(run):
     return {check["name"]: check["status"] for check in run.result["checks"]}
 
 
 def test_health_by_the_env_file_of_the_host(run_module):
-    run = run_module("health")
+    run = run_module("health", YOUNG_PRICES)
     assert run.returncode == 0, run.output
     assert run.result["status"] == "pass"
     assert run.result["counts"]["fail"] == 0
@@ -22,7 +26,7 @@ def test_health_by_the_env_file_of_the_host(run_module):
 
 
 def test_the_administrator_sees_everything(run_module):
-    run = run_module("health", {"fail_on": "warn"}, become_user="postgres")
+    run = run_module("health", {"fail_on": "warn", **YOUNG_PRICES}, become_user="postgres")
     assert run.returncode == 0, run.output
     # No backup is set up on these hosts.
     assert statuses(run) == {

@@ -27,7 +27,9 @@ def administrator(place, login, scenario):
 
 
 def test_health_as_the_application(run_module, login):
-    run = run_module("health", {**login, "login_password": "application-password"})
+    # The committed price list grows old, which is no concern of the tests.
+    thresholds = {"prices_warn_days": 100_000}
+    run = run_module("health", {**login, "login_password": "application-password", "thresholds": thresholds})
     assert run.returncode == 0, run.output
     status = {check["name"]: check["status"] for check in run.result["checks"]}
     assert run.result["status"] == "pass", run.output

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError, place_of
 from ..schema.manifest import Manifest
-from . import audit, budgets, health, inventory, lists, query, runs, status, usage
+from . import audit, budgets, health, import_usage, inventory, lists, prices, query, runs, status, usage
 from .output import Output
 from .parser import (
     EXIT_NO,
@@ -98,6 +98,8 @@ _COMMANDS = {
     ),
     "query": _command(query),
     "usage": _command(usage),
+    "prices": _command(prices),
+    "import": _command(import_usage),
 }
 _AUDIT_COMMANDS = {
     "verify": _Command(

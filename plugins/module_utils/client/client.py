@@ -152,6 +152,11 @@ class Client(Queries):
         """
         return self._pool.close(timeout)
 
+    def cut(self) -> None:
+        """End the connections on which statements run, from another thread: those get a ConnectionLostError at once, however silent the
+        server is. The client goes on with new ones."""
+        self._pool.cut()
+
     def __enter__(self) -> Client:
         return self.connect()
 

@@ -240,6 +240,13 @@ class Pool:
                 self._sessions.difference_update(left)
         return False
 
+    def cut(self) -> None:
+        """End the connections in use, without a word to the server, for which nobody can say how long it would take."""
+        with self._lock:
+            in_use = self._sessions.difference(self._idle)
+        for session in in_use:
+            session.cut()
+
     def stats(self) -> PoolStats:
         self._sweep(monotonic())
         with self._lock:

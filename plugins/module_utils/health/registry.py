@@ -19,6 +19,7 @@ from .certificate import check_certificate
 from .contents import check_audit_chain, check_stale_task_runs
 from .inventory import check_inventory_sources
 from .migrations import check_migrations, check_repeatables
+from .prices import check_prices
 from .schema import check_schema_objects, check_tables
 from .server import check_connection, check_database_size, check_replication_slots, check_server, check_transaction_ids
 
@@ -163,6 +164,13 @@ CHECKS = (
         thresholds=("inventory_warn_intervals",),
         reads=("inventory_sources",),
         needs="`SELECT` on `inventory_sources`, and on `task_runs` for why its last sync failed",
+    ),
+    HealthCheck(
+        "prices",
+        check_prices,
+        "warns when the price list of the collection is old, or when calls of the last 30 days have no price",
+        thresholds=("prices_warn_days", "unpriced_warn_calls"),
+        reads=("price_lists", "token_usage"),
     ),
     HealthCheck(
         "budgets",

@@ -122,6 +122,10 @@ def _held(usage: Any) -> tuple[Any, Any]:
             held = attribute(holder, name)
             if held is not None and not (callable(held) and not dataclasses.is_dataclass(held)):
                 return held, holder
+    if any(name in usage if isinstance(usage, Mapping) else hasattr(usage, name) for name in _USAGE):
+        raise UsageError(
+            "The response holds no usage: a stream has it only at its end, and of some providers only if it is asked for."
+        )
     return usage, None
 
 

@@ -108,10 +108,16 @@ class PriceList:
     Attributes:
         origin: `seed`, or `user` for a homelab's own prices, which the seed never overwrites.
         prices: entries as the function takes them.
+        source: where the prices were read, for entries that do not say so themselves; empty: it is not noted which list is in force.
+        read_on: the day on which they were read there, as ISO 8601.
+        digest: SHA-256 of the file that they are in, which spares reading it while nothing has changed; empty: that of the entries.
     """
 
     origin: str
     prices: Sequence[Mapping[str, Any]]
+    source: str = ""
+    read_on: str = ""
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -121,7 +127,26 @@ class PriceList:
     @property
     def text(self) -> str:
         """The list as JSON. YAML reads a date as a date, which JSON has only as text."""
-        return json.dumps(list(self.prices), sort_keys=True, ensure_ascii=False, default=str)
+        known: dict[str, Any] = {"source": self.source} if self.source else {}
+        prices = [{**known, **each} for each in self.prices]
+        return json.dumps(prices, sort_keys=True, ensure_ascii=False, default=str)
+
+    @property
+    def checksum(self) -> str:
+        """What the list is compared by with the one that was applied last."""
+        return self.digest or checksum(self.text)
+
+    def statements(self, settings: RunnerSettings) -> str:
+        """What applies the list, and notes which one it is."""
+        origin = quote_literal(self.origin)
+        apply = settings.named("SELECT our_schema.apply_provider_prices")
+        statements = f"{apply}({quote_literal(self.text)}::jsonb, {origin}::text)"
+        if self.source:
+            note = settings.named("SELECT our_schema.note_price_list")
+            statements += (
+                f";\n{note}({origin}::text, {quote_literal(self.source)}::text, {quote_literal(self.read_on)}::date)"
+            )
+        return statements
 
 
 def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
@@ -224,12 +249,16 @@ def repeatable_script(
     price_lists: Sequence[PriceList],
     settings: RunnerSettings,
     run_id: str,
+    more: Sequence[tuple[str, str]] = (),
 ) -> str:
     """One script, to be sent as one string and so in one implicit transaction, that applies all of them and records it.
 
     All are applied when one changed, since functions and views use each other. A row is recorded only where its
     checksum is new, with the run's id: so a run that came second, after waiting for the lock, can see that it changed
     nothing.
+
+    Args:
+        more: names and statements that the owner executes at the end.
     """
     parts = [
         *_PLAIN_SESSION,
@@ -268,19 +297,24 @@ def repeatable_script(
         f"SELECT pg_temp.record_objects({schema}, {audit}, {quote_literal(run_id)}, {quote_literal(json.dumps(shipped))})"
     )
     parts += [
-        _repeatable_call(
-            settings.owner_role,
-            prices.name,
-            settings.named(
-                f"SELECT our_schema.apply_provider_prices({quote_literal(prices.text)}::jsonb, {quote_literal(prices.origin)}::text)"
-            ),
-            settings,
-        )
-        for prices in price_lists
+        _repeatable_call(settings.owner_role, name, sql, settings)
+        for name, sql in (*((prices.name, prices.statements(settings)) for prices in price_lists), *more)
     ]
     records = [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
     parts.append(_repeatable_call(settings.owner_role, "schema_repeatables", ";\n".join(records), settings))
     return "\n;\n".join(parts) + "\n"
+
+
+def fill_statements(settings: RunnerSettings) -> list[str]:
+    """Statements that compute costs which have become known, after those of `history_statements` but the last; the last returns `filled`."""
+    fill = settings.named("our_schema.fill_unpriced_token_usage()")
+    # A function of the owner hands nothing over to the administrator but this text.
+    body = f"SELECT pg_catalog.set_config('mission_control.filled', {fill}::text, false)"
+    return [
+        f"SELECT pg_temp.require_trusted_schema({_names(settings)})",
+        _repeatable_call(settings.owner_role, "fill_unpriced_token_usage", body, settings),
+        "SELECT current_setting('mission_control.filled')::bigint AS filled",
+    ]
 
 
 def grants_checksum(privileges: str, files: Sequence[SqlFile]) -> str:
@@ -308,7 +342,7 @@ def _record(name: str, digest: str, run_id: str) -> str:
 
 def _checksums(repeatables: Sequence[SqlFile], price_lists: Sequence[PriceList]) -> list[tuple[str, str]]:
     return [(file.name, file.checksum) for file in repeatables] + [
-        (prices.name, checksum(prices.text)) for prices in price_lists
+        (prices.name, prices.checksum) for prices in price_lists
     ]
 
 

@@ -46,12 +46,12 @@ def read_messages(fields: Fields) -> ReportedUsage:
     iterations = counts.parts(fields, "iterations")
     served = next((each.get("model") for each in iterations if each.get("type") == "fallback_message"), None)
     own: list[Fields] = []
-    beside = TokenBuckets()
+    beside: list[TokenBuckets] = []
     further: list[FurtherUsage] = []
     for each in iterations:
         kind, model = each.get("type"), each.get("model")
         if kind == "compaction":
-            beside += _message(each)
+            beside.append(_message(each))
         elif kind == "advisor_message":
             further.append(_further("advisor", each))
         elif kind == "fallback_message" or (kind in ("message", None) and (served is None or model == served)):
@@ -65,7 +65,7 @@ def read_messages(fields: Fields) -> ReportedUsage:
                 f"The usage has an iteration of the type {kind!r}, whose price is not known: give the counts as TokenBuckets."
             )
     return ReportedUsage(
-        buckets=_message(_of_all_turns(fields, own)) + beside,
+        buckets=sum(beside, _message(_of_all_turns(fields, own))),
         further=tuple(each for each in further if each.buckets.total),
         model=None if served is None else str(served),
     )
@@ -126,9 +126,10 @@ def _message(fields: Fields) -> TokenBuckets:
     short, long = counts.cache_writes(
         fields, "cache_creation_input_tokens", {name: count(lives, name) for name in _LIVES}
     )
-    thinking = {"thinking_tokens": count(part(fields, "output_tokens_details"), "thinking_tokens")}
-    answer = counts.output_buckets("output_tokens", count(fields, "output_tokens"), reasoning=thinking)
-    return answer + TokenBuckets(
+    thinking = count(part(fields, "output_tokens_details"), "thinking_tokens")
+    return TokenBuckets(
+        output_tokens=counts.without("output_tokens", count(fields, "output_tokens"), {"thinking_tokens": thinking}),
+        reasoning_tokens=thinking,
         input_tokens=count(fields, "input_tokens"),
         cache_read_tokens=count(fields, "cache_read_input_tokens"),
         cache_write_5m_tokens=short,
@@ -159,7 +160,11 @@ def _of_all_turns(fields: Fields, own: list[Fields]) -> Fields:
         if whole[name] < count(fields, name):
             counts.contradict(name, {"the message": count(fields, name), "its iterations": whole[name]})
     if all(each.get("cache_creation") is not None for each in own):
-        whole["cache_creation"] = {
-            name: sum(count(part(each, "cache_creation"), name) for each in own) for name in _LIVES
-        }
+        lives = {name: sum(count(part(each, "cache_creation"), name) for each in own) for name in _LIVES}
+        said = {name: count(part(fields, "cache_creation"), name) for name in _LIVES}
+        if fields.get("cache_creation") is not None and sum(said.values()) >= sum(lives.values()) and said != lives:
+            counts.contradict(
+                "tokens written to the cache", {"the message": [*said.values()], "its iterations": [*lives.values()]}
+            )
+        whole["cache_creation"] = lives
     return whole

@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..buckets import FurtherUsage, ReportedUsage, UsageError
+from ..buckets import FurtherUsage, ReportedUsage, TokenBuckets, UsageError
 from . import counts
-from .counts import Fields, Keys, count, part
+from .counts import Fields, Keys, attribute, count, part
 
 _MODALITIES: Keys = {"text_tokens": None, "audio_tokens": None, "image_tokens": None, "video_tokens": None}
 _LIVES: Keys = {"ttl_30m_tokens": None, "ttl_12h_tokens": None}
@@ -107,7 +107,8 @@ def read_chat(fields: Fields, provider: str | None) -> ReportedUsage:
     """Usage of Chat Completions and embeddings, also that of DeepSeek, Moonshot, OpenRouter, LiteLLM and the like."""
     counts.refuse_unknown(fields, _CHAT, "OpenAI Chat Completions")
     for each in counts.parts(fields, "iterations"):
-        if each.get("type") not in ("message", "compaction", None) and count(each, "output_tokens"):
+        # LiteLLM sums up all of Claude's turns, whichever model each is of.
+        if each.get("type") not in ("message", "compaction", None):
             raise UsageError(
                 f"The usage holds tokens of another model (an iteration of the type {each.get('type')!r}), which has another price: "
                 "give the counts as TokenBuckets."
@@ -164,38 +165,40 @@ def read_tools(response: Any) -> tuple[FurtherUsage, ...]:
         response: the response of Responses or of the Images API, as a dict or as the SDK's object.
     """
     further = []
-    used, svg = counts.attribute(response, "tool_usage"), counts.attribute(response, "svg_usage")
-    image = counts.attribute(used, "image_gen")
+    image = attribute(attribute(response, "tool_usage"), "image_gen")
     if image is not None:
-        fields = counts.fields_of(image, "image_gen")
-        counts.refuse_unknown(fields, _IMAGE_TOOL, "OpenAI Responses")
-        cached = part(fields, "cached_tokens_details")
-        inputs = {
-            **part(fields, "input_tokens_details"),
-            "cached_tokens": fields.get("cached_tokens"),
-            "cached_tokens_details": {"image_tokens": cached.get("cached_image_tokens")} if cached else None,
-        }
-        plain = {name: value for name, value in fields.items() if not name.startswith("cached_tokens")}
-        buckets = _read_input_output(
-            {**plain, "input_tokens_details": inputs}, "input_tokens_details", "output_tokens_details"
-        ).buckets
+        buckets = _image_tool(counts.fields_of(image, "image_gen"))
         if buckets.total:
             further.append(FurtherUsage("image", _image_model(response), buckets))
-    if svg is not None:
-        fields = counts.fields_of(svg, "svg_usage")
-        counts.refuse_unknown(fields, _SVG, "OpenAI Images")
-        outputs = {"reasoning_tokens": fields.get("reasoning_tokens")}
-        plain = {name: fields.get(name) for name in ("input_tokens", "output_tokens", "total_tokens")}
-        buckets = _read_input_output({**plain, "details": outputs}, "", "details").buckets
-        if buckets.total:
-            further.append(FurtherUsage("svg", str(fields.get("model")), buckets))
+    output = attribute(response, "output")
+    for holder in (response, *(output if isinstance(output, (list, tuple)) else ())):
+        svg = attribute(holder, "svg_usage")
+        if svg is not None:
+            fields = counts.fields_of(svg, "svg_usage")
+            counts.refuse_unknown(fields, _SVG, "OpenAI Images")
+            outputs = {"reasoning_tokens": fields.get("reasoning_tokens")}
+            sums = {name: fields.get(name) for name in ("input_tokens", "output_tokens", "total_tokens")}
+            buckets = _read_input_output({**sums, "outputs": outputs}, "inputs", "outputs").buckets
+            if buckets.total:
+                further.append(FurtherUsage("svg", str(fields.get("model")), buckets))
     return tuple(further)
+
+
+def _image_tool(fields: Fields) -> TokenBuckets:
+    """Usage of the tool that generates images, which has its cached tokens beside the details of its input."""
+    counts.refuse_unknown(fields, _IMAGE_TOOL, "OpenAI Responses")
+    cached = part(fields, "cached_tokens_details")
+    split = {modality: cached.get(f"cached_{modality}") for modality in ("text_tokens", "image_tokens")}
+    inputs = {
+        **part(fields, "input_tokens_details"),
+        "cached_tokens": fields.get("cached_tokens"),
+        "cached_tokens_details": split if cached else None,
+    }
+    return _read_input_output({**fields, "inputs": inputs}, "inputs", "output_tokens_details").buckets
 
 
 def _read_input_output(fields: Fields, input_details: str, output_details: str) -> ReportedUsage:
     inputs, outputs = part(fields, input_details), part(fields, output_details)
-    for name, details in (("input_tokens", inputs), ("output_tokens", outputs)):
-        _adds_up(name, count(fields, name), details)
     if counts.has(inputs, "image_tokens") and not counts.has(inputs, "cached_tokens") and not outputs:
         # The Images API names the parts of its output only since it can hold text.
         outputs = {"image_tokens": fields.get("output_tokens")}
@@ -216,14 +219,20 @@ def _read_input_output(fields: Fields, input_details: str, output_details: str) 
 def _read(fields: Fields, of: _Counts, provider: str | None = None) -> ReportedUsage:
     # An embedding has no completion.
     counts.needed(fields, of.prompt)
-    ((name, reasoning),) = of.reasoning.items()
+    ((reasoning_name, reasoning),) = of.reasoning.items()
     rest = count(fields, of.prompt) + count(fields, of.completion)
     if provider == "gemini" and not reasoning and counts.has(fields, "total_tokens"):
         # Gemini's address for OpenAI's clients shows reasoning in the total alone.
         reasoning = max(count(fields, "total_tokens") - rest, 0)
     beside = counts.reasoning_is_beside(fields, "total_tokens", {of.prompt, of.completion}, reasoning, usually=False)
     split = part(of.inputs, "cached_tokens_details")
-    _adds_up("cached tokens", sum(of.cached.values()), split)
+    for name, whole, details in (
+        (of.prompt, count(fields, of.prompt), of.inputs),
+        (of.completion, count(fields, of.completion), of.outputs),
+        ("cached_tokens", sum(of.cached.values()), split),
+    ):
+        if details:
+            counts.without(name, whole, {modality: count(details, modality) for modality in _MODALITIES})
     prompt = counts.input_buckets(
         of.prompt,
         count(fields, of.prompt),
@@ -237,19 +246,12 @@ def _read(fields: Fields, of: _Counts, provider: str | None = None) -> ReportedU
     answer = counts.output_buckets(
         of.completion,
         count(fields, of.completion),
-        reasoning={name: reasoning},
+        reasoning={reasoning_name: reasoning},
         beside=beside,
         audio=count(of.outputs, "audio_tokens"),
         image=count(of.outputs, "image_tokens"),
     )
     return ReportedUsage(prompt + answer)
-
-
-def _adds_up(name: str, whole: int, split: Fields) -> None:
-    """An error if a split by modality, where it has text, is not that of the whole."""
-    told = {modality: count(split, modality) for modality in _MODALITIES}
-    if told["text_tokens"] and sum(told.values()) != whole:
-        counts.contradict(name, {"all": whole, **told})
 
 
 def _cached(fields: Fields, inputs: Fields) -> int:
@@ -288,11 +290,11 @@ def _written(fields: Fields, inputs: Fields) -> dict[str, int]:
 
 def _image_model(response: Any) -> str:
     """The model of the response's one tool for images, which the usage of the tool does not name."""
-    tools = counts.attribute(response, "tools")
+    tools = attribute(response, "tools")
     models = {
-        counts.attribute(tool, "model")
+        attribute(tool, "model")
         for tool in (tools if isinstance(tools, (list, tuple)) else ())
-        if counts.attribute(tool, "type") == "image_generation"
+        if attribute(tool, "type") == "image_generation"
     }
     if len(models) != 1 or models == {None}:
         raise UsageError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .budgets import budget_problems
 from .checks import login_problems, name_problem, number_problems, path_problem, problems_of, text_problem
 from .prices import price_problems
 
@@ -45,3 +46,4 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     if problem:
         yield f"{_PREFIX}dump_directory {problem}."
     yield from price_problems(inputs[f"{_PREFIX}prices"])
+    yield from budget_problems(inputs[f"{_PREFIX}budgets"])

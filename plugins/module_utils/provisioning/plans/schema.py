@@ -12,6 +12,7 @@ from ...schema.migrations import (
     SITE,
     PlanError,
     applied_from_rows,
+    checksum,
     plan_migrations,
     read_migrations,
     read_repeatables,
@@ -21,6 +22,7 @@ from ...schema.runner import (
     GRANTS,
     PriceList,
     RunnerSettings,
+    fill_statements,
     grants_checksum,
     history_statements,
     migration_batches,
@@ -29,6 +31,7 @@ from ...schema.runner import (
     record_grants_statements,
     repeatable_script,
 )
+from .ledger import ledger_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +48,8 @@ def plan_schema(
     settings: RunnerSettings,
     site_directory: str = "",
     prices: Sequence[Mapping[str, Any]] = (),
+    budgets: Sequence[Mapping[str, Any]] = (),
+    seed_prices: bool = True,
 ) -> dict[str, Any]:
     """Compare the files with a history.
 
@@ -53,6 +58,8 @@ def plan_schema(
         history: what `read_history_statements` made the database return.
         site_directory: a homelab's own migrations; empty for none.
         prices: a homelab's own prices.
+        budgets: what language models may cost in a month.
+        seed_prices: whether the price list of the collection is applied.
 
     Returns:
         What the module schema_plan returns, except `history_statements` and what the server said of itself.
@@ -71,6 +78,7 @@ def plan_schema(
         "batches": [],
         "run_id": str(uuid.uuid4()),
         "repeatable_script": "",
+        "fill_statements": fill_statements(settings),
         "status": [],
     }
     try:
@@ -79,13 +87,18 @@ def plan_schema(
         if site_directory:
             files += read_migrations(site_directory, SITE)
         repeatables = read_repeatables(os.path.join(directory, "repeatable"))
-        price_lists = _price_lists(directory, prices)
+        price_lists = [PriceList("user", prices)]
+        seed = _read(directory, "seed", "provider_pricing.yml") if seed_prices else ""
+        if seed:
+            price_lists.insert(0, PriceList("seed", (), digest=checksum(seed)))
     except PlanError as error:
         return {**result, "problems": [str(error)]}
 
     plan = plan_migrations(files, applied_from_rows(history["migrations"]))
     drifted = objects_to_restore(history.get("objects"))
     repeatable = pending_repeatables(repeatables, price_lists, history["repeatables"]) + drifted
+    changes = ledger_changes(history.get("ledger"), budgets, settings)
+    repeatable += [line for lines, _statement in changes for line in lines]
     result["status"] = status_table(files, history["migrations"])
     result["applied"] = len(plan.applied)
     problems = [*history.get("problems", []), *plan.problems]
@@ -101,17 +114,19 @@ def plan_schema(
         result["grants_statements"] = record_grants_statements(session_sql, digest, settings, run_id)
     result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]
     if repeatable:
-        result["repeatable_script"] = repeatable_script(session_sql, bundle, repeatables, price_lists, settings, run_id)
+        lists = [read_price_list(seed) if each.origin == "seed" else each for each in price_lists]
+        more = [statement for _lines, statement in changes]
+        result["repeatable_script"] = repeatable_script(session_sql, bundle, repeatables, lists, settings, run_id, more)
     return result
 
 
-def _price_lists(directory: str, prices: Sequence[Mapping[str, Any]]) -> list[PriceList]:
+def read_price_list(text: str) -> PriceList:
+    """The collection's price list, from the text of its file. It takes longer than the rest of a plan, so it is done only where needed."""
     import yaml
 
-    # Without the C library every run would spend a tenth of a second on it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    seed = yaml.load(_read(directory, "seed", "provider_pricing.yml"), loader)  # noqa: S506 (both are safe)
-    return [PriceList("seed", seed), PriceList("user", prices)]
+    content = yaml.load(text, loader)  # noqa: S506 (both are safe)
+    return PriceList("seed", content["prices"], content.get("source", ""), content.get("read_on", ""), checksum(text))
 
 
 def _read(*path: str) -> str:

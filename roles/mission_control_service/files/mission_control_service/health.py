@@ -12,6 +12,7 @@ from flask import Blueprint, Response, jsonify
 from mission_control.health.budgets import without_names
 from mission_control.health.check import check_health
 from mission_control.health.inventory import silence
+from mission_control.health.prices import without_models
 
 from .cached import Cached
 from .database import UnavailableError
@@ -99,6 +100,8 @@ def public_message(check: Check) -> str:
         return silence(check.data["silent"], with_errors=False)
     if check.name == "budgets" and check.data.get("budgets"):
         return without_names(check)
+    if check.name == "prices" and check.data.get("unpriced"):
+        return without_models(check)
     return _REFUSED if "sqlstate" in check.data else check.message
 
 
