@@ -98,7 +98,7 @@ def restore(run_playbook, project):
 
 @pytest.fixture(scope="session")
 def healthy_hosts():
-    """Count the hosts of an output on which every health check passed, however many there are, but those of the inventory's sources and of budgets, which has neither."""
+    """Count the hosts of an output on which all health checks passed but those of sources of the inventory and of budgets, which have nothing to check."""
 
     def count(output):
         found = re.findall(
