@@ -54,6 +54,7 @@ notes:
     such a source.
   - >-
     C(prices): warns when the price list of the collection is old, or when calls of the last 30 days have no price.
+  - >-
     C(budgets): warns when much of a budget for language models is spent this month, or all of it; C(not checked) without a budget.
 options:
   thresholds:
@@ -140,6 +141,11 @@ options:
           Age of the last complete sync of a source of the inventory, as a multiple of its interval.
         type: float
         default: 3.0
+      budget_warn:
+        description: >-
+          Share of a budget for language models that is spent this month; 1 is all of it.
+        type: float
+        default: 0.8
       prices_warn_days:
         description: >-
           Days since the price list of the collection was read at its source.
@@ -150,10 +156,5 @@ options:
           Calls of the last 30 days that have no price.
         type: float
         default: 1.0
-      budget_warn:
-        description: >-
-          Share of a budget for language models that is spent this month; 1 is all of it.
-        type: float
-        default: 0.8
 # END HEALTH FRAGMENT
 """

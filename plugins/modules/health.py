@@ -83,7 +83,7 @@ msg:
   description: The result in a sentence or a few; of checks that warned or failed their messages.
   type: str
   returned: always
-  sample: "The health of the database is warn, 15 of 18 checks passed, 2 not checked. backups: The last backup is 37 h old."
+  sample: "The health of the database is warn, 17 of 20 checks passed, 2 not checked. backups: The last backup is 37 h old."
 status:
   description: The worst status among the checks that were carried out, V(pass), V(warn) or V(fail).
   type: str

@@ -58,6 +58,7 @@ def test_the_ad_hoc_line(place, home):
     assert run.result["changed"] is False
     # What stands in the tables is not the monitor's business, and this database has neither a backup nor a source.
     apart = {"stale_task_runs": "not visible", "backups": "not checked", "inventory_sources": "not checked"}
+    apart["budgets"] = "not checked"
     assert statuses(run) == {**dict.fromkeys(NAMES, "pass"), **apart}
     assert "Traceback" not in run.output
 

@@ -157,6 +157,20 @@ def test_many_callers_are_answered_from_one_check(serve, shared_database):
     assert len({body["checked_at"] for body in bodies}) == 1
 
 
+def test_budgets_are_told_without_their_names_and_amounts(serve, database):
+    session = database.session("application")
+    session.insert("token_usage", provider="lab", model="m", cost_source="provider", estimated_cost_usd=9)
+    for name, usd in (("family", 10), ("all", 1000)):
+        session.insert("llm_budgets", name=name, amount_usd=usd)
+    check = checks_of(serve(database).get("/health"))["budgets"]
+    assert check == {
+        "name": "budgets",
+        "status": "warn",
+        "message": "2 budgets for language models, of which 1 is nearly spent this month or more than spent.",
+        "data": {"near": 1},
+    }
+
+
 def test_calls_without_a_price_are_told_without_their_models(serve, database):
     database.session("application").insert("token_usage", provider="openai", model="ft:of-the-family", input_tokens=1)
     check = checks_of(serve(database).get("/health"))["prices"]

@@ -33,6 +33,7 @@ def test_the_administrator_sees_everything(run_module):
         **dict.fromkeys(statuses(run), "pass"),
         "backups": "not checked",
         "inventory_sources": "not checked",
+        "budgets": "not checked",
     }
 
 

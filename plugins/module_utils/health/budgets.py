@@ -61,16 +61,23 @@ def check_budgets(probe: Probe) -> Check:
         message = "The sums of usage by day were never made: run the role mission_control_schema."
         return Check("budgets", "not checked", message, {})
     budgets = [_judged(row) for row in rows]
-    data = {"budgets": budgets}
+    near = [budget for budget in budgets if budget["spent_share"] >= probe.thresholds.budget_warn]
+    data = {"budgets": budgets, "near": len(near)}
     if not budgets:
         return Check("budgets", "not checked", f"There is no budget: see {ROLE_VARIABLE}.", data)
-    near = [budget for budget in budgets if budget["spent_share"] >= probe.thresholds.budget_warn]
     if near:
         message = _sentence(near[0])
         if len(near) > 1:
             message = f"{message[:-1]}; {number(len(near) - 1, 'other is', 'others are')} spent to {probe.thresholds.budget_warn:.0%} or more, too."
         return Check("budgets", "warn", message, data)
     return Check("budgets", "pass", f"{number(len(budgets), 'budget')}. {_sentence(budgets[0])}", data)
+
+
+def without_names(check: Check) -> str:
+    """The message of a check that found budgets, for whoever is not to know their names and amounts."""
+    near = check.data["near"]
+    nearly = "none is" if not near else f"{near} is" if near == 1 else f"{near} are"
+    return f"{number(len(check.data['budgets']), 'budget')} for language models, of which {nearly} nearly spent this month or more than spent."
 
 
 def _judged(row: Row) -> Row:

@@ -56,7 +56,6 @@ class Thresholds:
     budget_warn: float = _threshold(
         0.8, "Share of a budget for language models that is spent this month; 1 is all of it."
     )
-
     prices_warn_days: float = _threshold(90, "Days since the price list of the collection was read at its source.")
     unpriced_warn_calls: float = _threshold(1, "Calls of the last 30 days that have no price.")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MissionControlError
 
 if TYPE_CHECKING:
-    from ..client.queries import Queries
+    from ..database.executor import Executor, Reader
 
     Row = dict[str, Any]
 
@@ -49,13 +49,13 @@ class BudgetError(MissionControlError, ValueError):
     """A budget cannot be set or removed; the message says why."""
 
 
-def read_budgets(client: Queries) -> list[Row]:
+def read_budgets(client: Reader) -> list[Row]:
     """All budgets with the columns of COLUMNS, the one that is spent most first; `month` is its first day."""
     return client.query_many(_BUDGETS)
 
 
 def set_budget(
-    client: Queries,
+    client: Executor,
     name: str,
     amount_usd: decimal.Decimal,
     *,
@@ -80,7 +80,7 @@ def set_budget(
         raise BudgetError(_of_the_role(name))
 
 
-def remove_budget(client: Queries, name: str) -> None:
+def remove_budget(client: Executor, name: str) -> None:
     """Remove a budget.
 
     Raises:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, jsonify
+from mission_control.health.budgets import without_names
 from mission_control.health.check import check_health
 from mission_control.health.inventory import silence
 from mission_control.health.prices import without_models
@@ -97,6 +98,8 @@ def public_message(check: Check) -> str:
     if check.name == "inventory_sources" and check.data.get("silent"):
         # Without the errors of the syncs, which may name the addresses of sources.
         return silence(check.data["silent"], with_errors=False)
+    if check.name == "budgets" and check.data.get("budgets"):
+        return without_names(check)
     if check.name == "prices" and check.data.get("unpriced"):
         return without_models(check)
     return _REFUSED if "sqlstate" in check.data else check.message
