@@ -66,7 +66,7 @@ SELECT p.provider[1 + n %% 105], p.model[1 + n %% 105], n %% 10000, n %% 3000, n
     p.id[1 + n %% 105], 'project ' || n %% 7, at, at
 FROM generate_series(1, %(usage)s) AS n,
     (SELECT array_agg(id) AS id, array_agg(provider) AS provider, array_agg(model) AS model FROM provider_pricing) AS p,
-    LATERAL (SELECT now() - (%(usage)s - n) * (%(usage_days)s * interval '1 day') / %(usage)s AS at) AS times;
+    LATERAL (SELECT now() - (%(usage)s - n)::float8 / %(usage)s * %(usage_days)s * interval '1 day' AS at) AS times;
 """
 
 
