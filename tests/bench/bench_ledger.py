@@ -1,12 +1,17 @@
 """Print how many calls of language models the ledger records in a second. Run by `make bench`; asserts nothing.
 
-A throw-away server that writes to disk as a real one does (fsync on); each line is the median of some rounds.
+A throw-away server that writes to disk as a real one does (fsync on); each line is the median of some rounds. MISSION_CONTROL_BENCH_BEFORE
+names a commit whose SQL files are compared with those that are here, in a second database of the same server.
 """
 
 import itertools
+import json
+import os
 import pathlib
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +21,7 @@ sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests" / "integration")]
 import mission_control_database as layer  # noqa: E402
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.calls import record_llm_call  # noqa: E402
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import normalise_usage  # noqa: E402
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import PriceList  # noqa: E402
 from library_client import client_of  # noqa: E402
 from psycopg2.extras import Json  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
@@ -104,7 +110,104 @@ def by_hand(connection):
             cursor.fetchone()
 
 
+# The statement by which the library records a call, with the columns that there have always been.
+ONE_CALL = """
+WITH r AS (
+    INSERT INTO llm_requests (provider, model, messages, parameters, external_id)
+    VALUES ('openai', 'gpt-5', %s, '{}', %s) ON CONFLICT DO NOTHING RETURNING *
+), s AS (
+    INSERT INTO llm_responses (request_id, content, finish_reason, latency_ms) SELECT r.id, %s, 'stop', 850 FROM r RETURNING *
+), u AS (
+    INSERT INTO token_usage (request_id, provider, model, input_tokens, output_tokens, cache_read_tokens, reasoning_tokens, project, external_id)
+    SELECT r.id, r.provider, r.model, 86, 200, 1920, 100, 'homelab', r.external_id FROM r ON CONFLICT DO NOTHING RETURNING *
+)
+SELECT * FROM r JOIN s ON true LEFT JOIN u ON true
+"""
+MANY_CALLS = """
+INSERT INTO token_usage (provider, model, input_tokens, output_tokens, cache_read_tokens, project, occurred_at)
+SELECT 'openai', 'gpt-5', n % 9000, 300, 1920, 'project ' || n % 7, now() - n * interval '30 seconds' FROM generate_series(1, 100000) AS n
+"""
+PRICES = json.dumps(
+    [
+        {
+            "provider": "acme",
+            "model": f"m-{number}",
+            "billing_mode": mode,
+            "input": "1.25",
+            "output": "10",
+            "cache_read": "0.125",
+        }
+        for number in range(1500)
+        for mode in ("standard", "batch")
+    ]
+)
+
+
+def one_call(application, _owner):
+    for _ in range(CALLS):
+        application.run(ONE_CALL, Json(CALL["messages"]), f"call_{next(_numbers)}", CALL["content"])
+
+
+def many_calls(application, _owner):
+    application.run(MANY_CALLS)
+
+
+def unchanged_prices(_application, owner):
+    owner.run("SELECT apply_provider_prices(%s::jsonb, 'user')", PRICES)
+
+
+def compare_with(commit):
+    """The same work on the SQL files of a commit and on those that are here, in turns; in seconds of the server's processes and of the clock."""
+    here = layer.SQL
+    # The list of the bundle may be one that the commit does not understand.
+    gpt_5 = {"provider": "openai", "model": "gpt-5", "input": "1.25", "output": "10", "cache_read": "0.125"}
+    layer.seed_list = lambda: PriceList("seed", [gpt_5])
+    with tempfile.TemporaryDirectory() as place, ThrowawayCluster(**DURABLE) as cluster:
+        archive = subprocess.run(
+            ["git", "-C", str(ROOT), "archive", commit, "files/sql"], check=True, stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x", "-C", place], check=True, input=archive.stdout)
+        layer.create_roles(cluster)
+        sessions = {}
+        for name, sql in (("before", pathlib.Path(place, "files/sql")), ("now", here)):
+            layer.SQL = sql
+            database = layer.create_database(cluster, f"bench_{name}")
+            layer.provision(database)
+            sessions[name] = (database.session("application"), database.session("owner"))
+            unchanged_prices(*sessions[name])
+        for work, rounds in ((one_call, 4 * ROUNDS), (unchanged_prices, 3), (many_calls, 3)):
+            spent = {name: [] for name in sessions}
+            for turn in range(rounds):
+                for name in sorted(sessions, reverse=bool(turn % 2)):
+                    began, busy = time.perf_counter(), processor_seconds(sessions[name])
+                    work(*sessions[name])
+                    spent[name].append((time.perf_counter() - began, processor_seconds(sessions[name]) - busy))
+            for what, values in (("clock", 0), ("processor", 1)):
+                before, now = (statistics.median(each[values] for each in spent[name]) for name in ("before", "now"))
+                print(
+                    f"   {before:7.3f} s before, {now:7.3f} s now, ratio {now / before:5.2f}  {work.__name__}, {what} (median of {rounds})"
+                )
+
+
+def processor_seconds(sessions):
+    """What the server's processes of some sessions have used of the processors."""
+    ticks = 0
+    for session in sessions:
+        stat = (
+            pathlib.Path(f"/proc/{session.connection.info.backend_pid}/stat")
+            .read_text(encoding="ascii")
+            .rpartition(")")[2]
+            .split()
+        )
+        ticks += int(stat[11]) + int(stat[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def main():
+    commit = os.environ.get("MISSION_CONTROL_BENCH_BEFORE")
+    if commit:
+        compare_with(commit)
+        return
     with ThrowawayCluster(**DURABLE) as cluster:
         layer.create_roles(cluster)
         database = layer.create_database(cluster, "bench")

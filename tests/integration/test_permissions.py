@@ -172,6 +172,8 @@ NEEDS = {
     "link_audit_entries()": ("application", ENTRY),
     "queue_token_usage_changes()": ("application", "INSERT INTO token_usage (provider, model) VALUES ('openai', 'x')"),
     "roll_up_token_usage()": ("application", "SELECT roll_up_token_usage()"),
+    # The monitor and the service may not read the rows.
+    "token_usage_of_day(date)": ("monitor", "SELECT * FROM token_usage_of_day('2026-01-01')"),
     "prune_llm_bodies(timestamp with time zone)": ("application", "SELECT prune_llm_bodies(now())"),
     "remove_old_task_events(interval)": ("maintenance", "SELECT remove_old_task_events('1 day')"),
     "forget_gone_inventory(interval)": ("maintenance", "SELECT forget_gone_inventory('1 day')"),

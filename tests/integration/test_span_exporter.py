@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import SettingsError
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger import call_spool, span_exporter, spans
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.span_exporter import LedgerSpanExporter
+from command import run_command
 from library_client import client_of
 from opentelemetry.sdk.trace.export import SpanExportResult
 from page_examples import run_examples
@@ -152,6 +153,11 @@ def test_a_call_that_fell_back_to_another_counts_as_the_one_that_was_answered(ex
     failed = span({"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}, outer, error="failed")
     exporter.export([failed, outer])
     assert count(db, "llm_responses WHERE error LIKE '%failed'") == 1
+    # A failure that is told first does not hide what it cost.
+    outer = span({"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}, error="broken off")
+    exporter.export([outer])
+    exporter.export([span({"gen_ai.usage.input_tokens": 6}, outer)])
+    assert [row[1] for row in usage(db)] == [5, 6]
 
 
 def test_identifiers_that_are_too_short_count_within_their_trace(exporter, db):
@@ -419,6 +425,17 @@ def test_lines_of_a_spool_that_are_none_are_put_aside(exporter, db, spool):
     assert [each.suffix for each in spool.iterdir()] == [".refused"]
     exporter.export([span()])
     assert count(db) == 2
+
+
+def test_the_spool_can_be_imported_and_counts_once_all_the_same(database, db, spool, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    none = {"gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}
+    names = {"mission_control.project": "homelab", "gen_ai.response.finish_reasons": ("stop",)}
+    LedgerSpanExporter(spool=str(spool), bodies="full").export([span(), span(names), span(none, error="broken")])
+    imported = run_command(database, "import", "jsonl", str(spool))
+    assert (imported.returncode, count(db)) == (0, 2), imported.stderr
+    LedgerSpanExporter(db, spool=str(spool)).export([])
+    assert (count(db), count(db, "llm_requests"), calls_in(spool)) == (2, 3, [])
 
 
 def test_many_writers_and_readers_of_one_spool_lose_and_repeat_nothing(database, db, spool):

@@ -159,12 +159,27 @@ def scanned_whole(plan):
         "SELECT * FROM active_task_runs ORDER BY created_at DESC LIMIT 10",
         "SELECT count(*) FROM active_task_runs",
         "SELECT * FROM recent_token_usage_summary ORDER BY total_cost_usd DESC",
+        "SELECT project, sum(cost_usd) FROM daily_token_usage WHERE day >= '2026-01-01' GROUP BY project",
+        "SELECT * FROM llm_budget_status",
+        "SELECT * FROM task_run_costs WHERE task_run_id = '00000000-0000-0000-0000-000000000000'",
+        "SELECT * FROM active_task_runs AS r JOIN task_run_costs AS c ON c.task_run_id = r.id",
         "SELECT * FROM tool_call_success_rate WHERE total_calls > 0",
     ],
 )
 def test_no_log_is_read_whole(large, query):
     plan = large.value(f"EXPLAIN (FORMAT JSON) {query}")[0]["Plan"]
     assert scanned_whole(plan) & LOGS == set()
+
+
+@pytest.mark.parametrize("view", ["recent_token_usage_summary", "llm_budget_status"])
+def test_another_time_zone_than_that_of_the_sums_reads_only_the_days_asked_for(large, view):
+    with large.transaction():
+        large.run("SET LOCAL mission_control.reporting_time_zone = 'Asia/Kathmandu'")
+        large.rows(f"SELECT * FROM {view}")
+        read = large.row("SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'token_usage'")
+    assert read["seq_scan"] == 0
+    # Of 365 days at most 38, with the hours around each of them.
+    assert 0 < read["idx_tup_fetch"] < 100_000 * 50 / 365
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,33 @@ COMMENT ON COLUMN our_schema.active_task_runs.age IS 'Time since the run was que
 COMMENT ON COLUMN our_schema.active_task_runs.event_count IS 'Number of events recorded for the run.';
 COMMENT ON COLUMN our_schema.active_task_runs.tool_call_count IS 'Number of tool calls of the run.';
 
+-- A function that is not planned as a part of the view: the planner would expect all rows to be read, and compile the query for that.
+CREATE OR REPLACE FUNCTION our_schema.token_usage_of_day(p_day date) RETURNS SETOF our_schema.token_usage_days
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    zone CONSTANT text := our_schema.reporting_time_zone();
+BEGIN
+    RETURN QUERY
+    SELECT p_day, NULL::bytea, u.provider, u.model, u.project, u.agent, u.cost_source, count(*),
+        sum(u.input_tokens), sum(u.output_tokens), sum(u.cache_read_tokens), sum(u.cache_write_5m_tokens),
+        sum(u.cache_write_1h_tokens), sum(u.reasoning_tokens), sum(u.audio_input_tokens), sum(u.audio_cache_read_tokens),
+        sum(u.audio_output_tokens), sum(u.image_input_tokens), sum(u.image_cache_read_tokens), sum(u.image_output_tokens),
+        coalesce(sum(u.estimated_cost_usd), 0), coalesce(sum(u.subscription_value_usd), 0), count(u.subscription_value_usd),
+        max(u.occurred_at)
+    FROM our_schema.token_usage AS u
+    -- Where a clock is set back over midnight the hours around it belong to either day, so the day of each row decides.
+    WHERE u.occurred_at >= p_day::timestamp AT TIME ZONE zone - interval '3 hours'
+        AND u.occurred_at < (p_day + 1)::timestamp AT TIME ZONE zone + interval '3 hours'
+        AND (u.occurred_at AT TIME ZONE zone)::date = p_day
+        AND u.occurred_at >= '1970-01-01T00:00:00Z' AND u.occurred_at < '9999-01-01T00:00:00Z'
+    GROUP BY u.provider, u.model, u.project, u.agent, u.cost_source;
+END
+$$;
+COMMENT ON FUNCTION our_schema.token_usage_of_day(date) IS
+    'The sums of the usage of a day of the reporting time zone, from the rows themselves and without a digest; what daily_token_usage shows of it where the session has another time zone than the sums by day.';
+
 CREATE OR REPLACE VIEW our_schema.daily_token_usage AS
 SELECT
     u.day,
@@ -71,12 +98,11 @@ FROM (
     FROM our_schema.token_usage_changes AS c
     WHERE (SELECT r.time_zone FROM our_schema.token_usage_rollup AS r) = our_schema.reporting_time_zone()
     UNION ALL
-    -- In another time zone than that of the sums every row is read, by its day: who asks for some days reads only those.
-    SELECT g.start::date AS day, t.provider, t.model, t.project, t.agent, t.cost_source, 1 AS calls,
+    -- In another time zone than that of the sums the rows are summed, of each day that is asked for.
+    SELECT g.start::date AS day, t.provider, t.model, t.project, t.agent, t.cost_source, t.calls,
         t.input_tokens, t.output_tokens, t.cache_read_tokens, t.cache_write_5m_tokens, t.cache_write_1h_tokens, t.reasoning_tokens,
         t.audio_input_tokens, t.audio_cache_read_tokens, t.audio_output_tokens, t.image_input_tokens, t.image_cache_read_tokens,
-        t.image_output_tokens, coalesce(t.estimated_cost_usd, 0) AS cost_usd, coalesce(t.subscription_value_usd, 0) AS
-        subscription_value_usd, num_nonnulls(t.subscription_value_usd) AS valued_calls, t.occurred_at AS last_used_at
+        t.image_output_tokens, t.cost_usd, t.subscription_value_usd, t.valued_calls, t.last_used_at
     FROM generate_series(
         date_trunc('day', greatest(
             coalesce((SELECT min(f.occurred_at) FROM our_schema.token_usage AS f), now()), '1970-01-01T00:00:00Z'
@@ -86,13 +112,8 @@ FROM (
         ) AT TIME ZONE our_schema.reporting_time_zone(),
         interval '1 day'
     ) AS g (start)
-    -- Where a clock is set back over midnight the hours around it belong to either day, so the day of each row decides.
-    JOIN our_schema.token_usage AS t
-        ON t.occurred_at >= g.start AT TIME ZONE our_schema.reporting_time_zone() - interval '3 hours'
-        AND t.occurred_at < (g.start + interval '1 day') AT TIME ZONE our_schema.reporting_time_zone() + interval '3 hours'
-        AND (t.occurred_at AT TIME ZONE our_schema.reporting_time_zone())::date - g.start::date = 0
+    CROSS JOIN LATERAL our_schema.token_usage_of_day(g.start::date) AS t
     WHERE (SELECT r.time_zone FROM our_schema.token_usage_rollup AS r) IS DISTINCT FROM our_schema.reporting_time_zone()
-        AND t.occurred_at >= '1970-01-01T00:00:00Z' AND t.occurred_at < '9999-01-01T00:00:00Z'
 ) AS u
 GROUP BY u.day, u.provider, u.model, u.project, u.agent, u.cost_source
 HAVING sum(u.calls) <> 0;

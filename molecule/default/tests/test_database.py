@@ -15,6 +15,7 @@ BOOKKEEPING = {"schema_migrations", "schema_repeatables", "backup_runs"}
 VIEWS = {
     *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
     *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
+    *("daily_token_usage", "llm_budget_status", "task_run_costs"),
 }
 RELATIONS = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = %s"
 PERMISSION_DENIED = "42501"
@@ -45,7 +46,7 @@ def test_application_sees_the_eighteen_tables(application):
     assert tables & BOOKKEEPING == BOOKKEEPING
 
 
-def test_application_reads_the_seven_views(application):
+def test_application_reads_the_views(application):
     assert {name for [name] in application.rows(RELATIONS, "VIEW")} == VIEWS
     for view in VIEWS:
         application.rows(f"SELECT * FROM {view}")

@@ -27,7 +27,8 @@ DEFAULT_DIRECTORY = "~/.local/state/mission_control/calls"
 MAX_BYTES = 256 << 20
 REFUSED = ".refused"
 _LONGEST_LINE = 64 << 20
-_LARGE = 4 << 20
+# A file is emptied in one go: some hundred calls without bodies.
+_LARGE = 256 << 10
 _BATCH_BYTES = 1 << 20
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 

@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 logger = getLogger("mission_control")
 _BODIES_VARIABLE = "MISSION_CONTROL_SPANS_BODIES"
 _SPOOL_VARIABLE = "MISSION_CONTROL_SPANS_SPOOL"
-# A statement, a connection, and everything together that one export asks of the database, in seconds.
+# A statement, a connection, and a transaction of a batch, in seconds.
 _SECONDS = 5.0
 _MOST_SECONDS = 10.0
+# So many that it lasts no longer where each takes 50 ms.
+_BATCH = 200
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _FOREIGN_KEY = "23503"
@@ -149,15 +151,21 @@ class LedgerSpanExporter(SpanExporter):
             self._own_client.disconnect(timeout=1)
 
     def _record(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Record calls, and return those that were not since the database did not answer."""
+        """Record calls, and return those that were not since the database did not answer; of none, whether it does is found out."""
+        for first in range(0, max(len(lines), 1), _BATCH):
+            left = self._record_batch(lines[first : first + _BATCH])
+            if left:
+                return left + lines[first + _BATCH :]
+        return []
+
+    def _record_batch(self, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if monotonic() < self._next_try:
             return lines
         left = list(lines)
         try:
             with self._database() as client:
                 try:
-                    with client.transaction() as transaction:
-                        calls = [self._recorded(transaction, line) for line in lines]
+                    calls = self._recorded_together(client, lines)
                     for line, call in zip(lines, calls):
                         self._note(line, call)
                     left = []
@@ -174,7 +182,7 @@ class LedgerSpanExporter(SpanExporter):
 
     def _record_alone(self, client: Client, line: dict[str, Any]) -> None:
         try:
-            self._note(line, self._recorded(client, line))
+            self._note(line, *self._recorded_together(client, [line]))
         except _OF_CONTENT as error:
             self._refuse(line, str(error))
         except QueryError as error:
@@ -188,6 +196,14 @@ class LedgerSpanExporter(SpanExporter):
                 self._refuse(line, error.reason)
             else:
                 raise
+
+    def _recorded_together(self, client: Client, lines: list[dict[str, Any]]) -> list[LlmCall]:
+        with client.transaction() as transaction:
+            # What is acknowledged, or removed from the spool, outlives a crash of the server.
+            transaction.query(
+                "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            return [self._recorded(transaction, line) for line in lines]
 
     def _recorded(self, executor: Reader, line: dict[str, Any]) -> LlmCall:
         """Record a line of the JSON lines form.

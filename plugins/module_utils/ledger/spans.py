@@ -96,10 +96,10 @@ class CallSpans:
     def __init__(self, bodies: str = "none", source: str = SOURCE) -> None:
         self.refused = 0
         self._bodies, self._source = bodies, source
-        # Spans that have not ended yet and hold a call that was taken (1: one that failed, 2: one with usage), and calls that were
-        # taken. What is oldest is forgotten.
+        # Spans that have not ended yet and hold a call that was taken, and calls that were taken; 1: one that failed, 2: one with usage.
+        # What is oldest is forgotten.
         self._holds: OrderedDict[Key, int] = OrderedDict()
-        self._taken: OrderedDict[Key, None] = OrderedDict()
+        self._taken: OrderedDict[Key, int] = OrderedDict()
         self._said: set[tuple[str, ...]] = set()
 
     def read(self, spans: Sequence[Any]) -> list[dict[str, Any]]:
@@ -109,20 +109,19 @@ class CallSpans:
             spans: ended ones (opentelemetry.sdk.trace.ReadableSpan). What is no call, and what cannot be read, is left out; of the
                 latter a sentence is logged.
         """
-        found: dict[Key, tuple[Any, list[dict[str, Any]]]] = {}
+        found: dict[Key, list[dict[str, Any]]] = {}
         parents: dict[Key, Key | None] = {}
         for span in spans:
             try:
                 key, parents_key = _keys(span)
                 parents[key] = parents_key
                 if _is_call(span.attributes or {}):
-                    lines = self._lines(span, key)
-                    found[key] = (span, lines)
+                    found[key] = self._lines(span, key)
             except (LedgerError, UsageError) as error:
                 self._refuse(span, str(error))
             except Exception as error:
                 self._refuse(span, f"It cannot be read ({type(error).__name__}).")
-        weights = {key: 2 if "buckets" in lines[0] else 1 for key, (_span, lines) in found.items()}
+        weights = {key: 2 if "buckets" in lines[0] else 1 for key, lines in found.items()}
         # Children mostly come before their parents, but one that streams may end after it.
         for key, weight in weights.items():
             self._mark_above(key, weight, parents)
@@ -131,9 +130,10 @@ class CallSpans:
             held = self._holds.pop(key, 0)
             if held and parents_key is not None:
                 self._mark(parents_key, held)
-            if key in weights and held < weights[key] and parents_key not in self._taken:
-                calls += found[key][1]
-                self._remember(self._taken, key, None)
+            weight = weights.get(key, 0)
+            if held < weight and (parents_key is None or self._taken.get(parents_key, 0) < weight):
+                calls += found[key]
+                self._remember(self._taken, key, weight)
         return calls
 
     def say_once(self, sentence: str, *about: str) -> None:
@@ -153,7 +153,7 @@ class CallSpans:
         self._remember(self._holds, key, max(weight, self._holds.get(key, 0)))
 
     @staticmethod
-    def _remember(memory: OrderedDict[Key, Any], key: Key, value: Any) -> None:
+    def _remember(memory: OrderedDict[Key, int], key: Key, value: int) -> None:
         memory[key] = value
         while len(memory) > _MOST_REMEMBERED:
             memory.popitem(last=False)

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, get_args
 
 from ...models.enums import BillingMode, CostSource
+from ..call_spool import DEFAULT_DIRECTORY
 from ..usage import ReportedUsage, TokenBuckets, UsageError, read_usage
 from .calls import (
     LONGEST_SOURCE,
@@ -66,7 +67,7 @@ _SMALLEST_COST = Decimal("1e-12")
 
 def default_paths() -> list[str]:
     """The spool of the exporter of spans."""
-    return ["~/.local/state/mission_control/calls"]
+    return [DEFAULT_DIRECTORY]
 
 
 class Reader:
