@@ -9,7 +9,7 @@ import random
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import read_usage
 from genai_prices_comparison import BUCKETS, CONTEXTS, THEIRS, PricedModels, compare, random_usages, split
 
-USAGES = 40_000
+USAGES = 100_000
 REPORTED = 3000
 
 
