@@ -70,6 +70,7 @@ VIEWS = {
 }
 # One of them writes: request_inventory_refresh() queues a sync.
 CALLED = {"reporting_time_zone", "request_inventory_refresh", "reporting_day_start", "verify_audit_chain"}
+CALLED |= {"token_usage_of_day"}
 COLUMNS = """
     SELECT c.relname::text AS relation, a.attname::text AS name
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
