@@ -1025,6 +1025,10 @@ def test_drawings_are_of_the_model_that_wrote_them():
             "The usage is that of 3 requests, and the price of a request depends on its own tokens: record each by itself.",
         ),
         (
+            {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12, "requests": 2, "request_usage_entries": []},
+            "The usage is that of 2 requests, and the price of a request depends on its own tokens: record each by itself.",
+        ),
+        (
             {**pydantic_ai(TokenBuckets(5, 7)), "unmeasured_requests": 1},
             "The usage is not complete: it counts no tokens of a request whose provider reported none.",
         ),
@@ -1056,6 +1060,22 @@ def test_what_may_cost_this_or_that_is_refused(usage, sentence):
     with pytest.raises(UsageError) as error:
         read_usage(usage)
     assert str(error.value) == sentence
+
+
+def test_costs_beside_the_counts_are_no_counts():
+    cost = {"input_tokens_cost": 0.001, "output_tokens_cost": 0.003, "request_cost": 0.005, "total_cost": 0.009}
+    assert normalise_usage({"prompt_tokens": 9, "completion_tokens": 1, "cost": cost}) == TokenBuckets(9, 1)
+
+
+def test_whole_numbers_may_be_written_with_a_point():
+    assert normalise_usage({"prompt_tokens": 9.0, "completion_tokens": 1.0}) == TokenBuckets(9, 1)
+
+
+@pytest.mark.parametrize("strange", ["x", [1], 1.5, True])
+def test_what_stands_in_the_place_of_a_tier_and_is_none_is_no_mistake_in_here(strange):
+    usage = {"prompt_tokens": 9, "completion_tokens": 1}
+    response = {"usage": usage, "provider_details": strange, "sdk_http_response": {"headers": strange}}
+    assert read_usage(response).buckets == TokenBuckets(9, 1)
 
 
 def test_cached_audio_needs_no_split_where_all_is_audio():

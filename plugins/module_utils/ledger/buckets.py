@@ -94,6 +94,9 @@ def token_count(name: str, value: object) -> int:
     """The value as a number of tokens, 0 for None; an error that names it for anything that is none."""
     if value is None:
         return 0
+    if isinstance(value, float) and value.is_integer():
+        # Servers that know but one kind of number write 12.0.
+        value = int(value)
     try:
         count = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:

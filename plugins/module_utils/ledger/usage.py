@@ -76,6 +76,12 @@ def read_usage(usage: Any, provider: str | None = None, billing_mode: BillingMod
         return dataclasses.replace(attributes.read_attributes(usage), billing_mode=billing_mode or _billing_mode(tiers))
     held, response = _held(usage)
     fields = counts.fields_of(held, "usage")
+    # Agents' frameworks sum up under the names of their providers, too.
+    requests = counts.count(fields, "requests")
+    if requests > 1:
+        raise UsageError(
+            f"The usage is that of {requests} requests, and the price of a request depends on its own tokens: record each by itself."
+        )
     reported = _form(fields, isinstance(held, Mapping) and any(key in held for key in _CAMEL_SUMS), provider)
     mode = billing_mode or _billing_mode(_tiers(fields, response))
     further = reported.further + (() if response is None else openai.read_tools(response))
@@ -195,15 +201,15 @@ def _tiers(fields: Fields, response: Any) -> set[tuple[str, str]]:
     found = {(name, _word(fields.get(name))) for name in ("service_tier", "speed", "traffic_type")}
     if response is not None:
         tier = attribute(response, "service_tier")
-        headers = attribute(attribute(response, "sdk_http_response"), "headers") or {}
-        more = attribute(response, "provider_details") or {}
+        headers = attribute(attribute(response, "sdk_http_response"), "headers")
+        more = attribute(response, "provider_details")
         latency = attribute(attribute(response, "performance_config"), "latency")
         found |= {
             # Bedrock has an object for it.
             ("service_tier", _word(attribute(tier, "type") or tier)),
-            ("service_tier", _word(headers.get("x-gemini-service-tier"))),
-            ("service_tier", _word(more.get("service_tier"))),
-            ("traffic_type", _word(more.get("traffic_type"))),
+            ("service_tier", _word(attribute(headers, "x-gemini-service-tier"))),
+            ("service_tier", _word(attribute(more, "service_tier"))),
+            ("traffic_type", _word(attribute(more, "traffic_type"))),
             ("latency", _word(latency)),
         }
     return found

@@ -50,11 +50,6 @@ MARKS = (
 def read_agents(fields: Fields) -> ReportedUsage:
     counts.refuse_unknown(fields, _AGENTS, "Pydantic AI")
     counts.needed(fields, "input_tokens")
-    requests = count(fields, "requests")
-    if requests > 1:
-        raise UsageError(
-            f"The usage is that of {requests} requests, and the price of a request depends on its own tokens: record each by itself."
-        )
     if count(fields, "unmeasured_requests"):
         raise UsageError("The usage is not complete: it counts no tokens of a request whose provider reported none.")
     lives = {name: count(fields, name) for name in ("cache_write_5m_tokens", "cache_write_1h_tokens")}

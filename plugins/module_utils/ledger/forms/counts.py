@@ -242,7 +242,7 @@ def _counts_in(path: str, name: str, value: Any, depth: int = 0) -> Iterator[tup
     elif isinstance(value, Mapping) or hasattr(value, "model_dump") or hasattr(value, "__dict__"):
         for key, item in fields_of(value, name).items():
             yield from _counts_in(f"{path}.{key}", key, item, depth + 1)
-    elif of_tokens or (hasattr(value, "__index__") and not _OTHER_UNIT.search(name)):
+    elif (of_tokens or hasattr(value, "__index__")) and not _OTHER_UNIT.search(name):
         try:
             above = value > 0
         except TypeError:
