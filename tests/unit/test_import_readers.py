@@ -588,6 +588,18 @@ def test_half_a_last_line_is_left_and_a_long_one_is_skipped(tmp_path):
         assert [line.text for line in opened.lines(opened.end)] == []
 
 
+def test_a_whole_last_line_needs_no_line_end_and_a_mark_of_windows_is_no_part_of_the_first(read, tmp_path):
+    first, second, third = (json.dumps({**LINE, "id": name, "usage": USAGE}).encode() for name in ("a", "b", "c"))
+    file = tmp_path / "calls.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + first + b"\r\n" + second)
+    before = read(json_lines, None, name="calls.jsonl")
+    with file.open("ab") as out:
+        out.write(b"\r\n" + third + b"\n{}\n")
+    after = read(json_lines, None, name="calls.jsonl", start=before.place)
+    assert [call.external_id for call in before.calls + after.calls] == ["a", "b", "c"]
+    assert [line for line, _sentence in before.refusals + after.refusals] == [4]
+
+
 def test_a_fingerprint_tells_another_file_from_one_that_grew(tmp_path):
     file = tmp_path / "a.jsonl"
 
@@ -756,6 +768,16 @@ def test_hostile_values_are_refused_or_harmless(read, name, bodies, data):
         assert call.buckets is None or min(vars(call.buckets).values()) >= 0
     for _line, sentence in result.refusals:
         assert sentence.endswith(".")
+
+
+def test_a_strange_value_beside_the_counts_stops_no_import(read):
+    strange, usual = claude_line("msg_01", 5), claude_line("msg_02", 7)
+    strange["message"]["usage"].update(
+        cache_creation={"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}, server_tool_use="x"
+    )
+    result = read(claude_code, [strange, usual])
+    assert [call.external_id for call in result.calls] == ["msg_02"]
+    assert len(result.refusals) == 1
 
 
 @given(st.data())

@@ -7,6 +7,7 @@ Whoever can write to a transcript can write anything into it, so each value is c
 
 from __future__ import annotations
 
+import codecs
 import functools
 import json
 import re
@@ -160,7 +161,8 @@ def parse_object(line: bytes) -> dict[str, Any]:
         LineError: it is none.
     """
     try:
-        told = _decode(line.decode("utf-8"))
+        # Windows writes a mark at the beginning of a file.
+        told = _decode(line.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
     except LineError:
         raise
     except (ValueError, RecursionError):

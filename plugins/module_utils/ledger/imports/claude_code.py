@@ -245,7 +245,11 @@ def plain_buckets(usage: dict[str, Any]) -> TokenBuckets | None:
     told: Any = usage.get("input_tokens")
     answered: Any = usage.get("output_tokens")
     read, written = usage.get("cache_read_input_tokens", 0), usage.get("cache_creation_input_tokens", 0)
-    if not (isinstance(lives, dict) and lives.keys() == _LIVES and (tools is None or tools.keys() <= _TOOLS)):
+    if not (
+        isinstance(lives, dict)
+        and lives.keys() == _LIVES
+        and (tools is None or (isinstance(tools, dict) and tools.keys() <= _TOOLS))
+    ):
         return None
     short, long = lives["ephemeral_5m_input_tokens"], lives["ephemeral_1h_input_tokens"]
     if (

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import time
@@ -98,6 +99,8 @@ class SourceFile:
     def lines(self, place: Place = BEGINNING) -> Iterator[Line]:
         """Whole lines from a place on; half a line at the end of the file is left for the next import.
 
+        A last line without its end is whole where it is a whole JSON object: of one that is still being written a part is none.
+
         Raises:
             FileError: it cannot be read on.
         """
@@ -112,6 +115,10 @@ class SourceFile:
                 if part.endswith(b"\n"):
                     text = part
                 elif len(part) < LONGEST_LINE:
+                    if _is_object(part):
+                        # What follows is the end of this line.
+                        self.end = Place(position, number)
+                        yield Line(start, number + 1, part)
                     return
                 else:
                     while not part.endswith(b"\n"):
@@ -147,6 +154,15 @@ class SourceFile:
         except OSError as error:
             raise FileError(f"cannot be read ({error.strerror})") from None
         return hashlib.sha256(b"%d\n" % position + known).hexdigest()
+
+
+def _is_object(text: bytes) -> bool:
+    if not text.rstrip().endswith(b"}"):
+        return False
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def find_files(paths: Iterable[str], endings: tuple[str, ...]) -> tuple[list[str], list[tuple[str, str]]]:
