@@ -2,12 +2,15 @@
 
 import contextlib
 import itertools
+import random
 from pathlib import Path
 
 import mission_control_database as layer
 import pytest
 import slow_parts
 from attack_field import battlefield
+from attack_seed import attack_seed
+from restartable_cluster import RestartableCluster
 from throwaway_cluster import ThrowawayCluster, other_versions, programs_of
 
 _numbers = itertools.count(1)
@@ -208,3 +211,22 @@ def attacker(field, role):
     """A session of the role that a test is parametrised with."""
     with contextlib.closing(field.login(role)) as session:
         yield session
+
+
+@pytest.fixture
+def dice():
+    return random.Random(attack_seed())
+
+
+@pytest.fixture
+def restartable():
+    """A database on a server of its own, which may be killed."""
+    with RestartableCluster() as cluster:
+        layer.create_roles(cluster)
+        database = layer.create_database(cluster, "mission_control")
+        layer.provision(database)
+        # The throw-away server acknowledges before it writes; what is killed is not to be that.
+        database.session().run("CHECKPOINT")
+        database.close()
+        yield database
+        database.close()

@@ -11,7 +11,6 @@ import dataclasses
 import math
 import multiprocessing
 import os
-import random
 import threading
 import time
 from decimal import Decimal
@@ -37,17 +36,10 @@ from restartable_cluster import RestartableCluster
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_SYNC_KILLS", "200"))
 ROWS = int(os.environ.get("MISSION_CONTROL_ATTACK_SYNC_ROWS", "10000"))
 STEPS = int(os.environ.get("MISSION_CONTROL_ATTACK_SYNC_STEPS", "1500"))
-SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(2**32))
 ROUNDS = 20
 AT_ONCE = 8
 ROWS_AT_ONCE = 25
 TABLES = ("hosts", "services", "workloads")
-
-
-@pytest.fixture
-def dice():
-    print(f"MISSION_CONTROL_ATTACK_SEED={SEED}")
-    return random.Random(SEED)
 
 
 @pytest.fixture

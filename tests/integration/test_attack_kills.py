@@ -19,6 +19,7 @@ import mission_control_database as layer
 import psycopg2
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import SITE, read_migrations
+from attack_seed import attack_seed
 from migration_run import MigrationRun
 from processes import wait_for
 from restartable_cluster import RestartableCluster
@@ -233,8 +234,7 @@ WAYS = ("client", "connection", "backend", "server")
 @pytest.mark.parametrize("kind", ["empty", "upgrade"])
 @pytest.mark.parametrize("how", WAYS)
 def test_a_kill_leaves_a_state_between_two_migrations(field, how, kind):
-    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
+    seed = attack_seed()
     dice = random.Random(f"{seed} {how} {kind}")
     hits, half_built, tries = Counter(), 0, 0
     while hits.total() < KILLS:

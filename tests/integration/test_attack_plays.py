@@ -7,6 +7,7 @@ import random
 
 import fingerprint
 import pytest
+from attack_seed import attack_seed
 from bad_inputs import NASTY, is_sentence
 from database_lab import DatabaseLab, prepare_cluster
 from host_plays import run_on_hosts
@@ -30,9 +31,7 @@ PLAYBOOK = """
 
 def refused_inputs(role, count):
     """(variable, value), of those that the role refuses before it does anything."""
-    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
-    chance = random.Random(seed)
+    chance = random.Random(attack_seed())
     found = []
     while len(found) < count:
         name = chance.choice(sorted(options_of(role)))

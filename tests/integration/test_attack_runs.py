@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mission_control_database as layer
 import pytest
+from attack_seed import attack_seed
 from database_lab import ADMINISTRATOR_PASSWORD, DatabaseLab, prepare_cluster
 from playbook import ROOT, PlaybookRun, playbook_command, run_playbook
 from processes import kill_with_descendants
@@ -51,9 +52,7 @@ def variables(field, database, site, administrator="postgres"):
 
 
 def dice_of(name):
-    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
-    return random.Random(f"{seed} {name}")
+    return random.Random(f"{attack_seed()} {name}")
 
 
 def killed(playbook, chosen, home, wait):

@@ -12,6 +12,7 @@ import psycopg2
 import psycopg2.errorcodes
 import pytest
 from attack_field import found_inside, found_outside, head
+from attack_seed import attack_seed
 
 WRITERS = int(os.environ.get("MISSION_CONTROL_ATTACK_WRITERS", "16"))
 TRANSACTIONS = int(os.environ.get("MISSION_CONTROL_ATTACK_TRANSACTIONS", "20"))
@@ -119,8 +120,7 @@ def disturb(field, database, dice, stop, heads):
 
 @pytest.mark.parametrize("round_number", range(ROUNDS))
 def test_writers(field, round_number):
-    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"round {round_number}: seed {seed}")
+    seed = attack_seed()
     database = field.copy()
     admin = database.session("admin")
     admin.run("INSERT INTO services (name) VALUES ('a'), ('b')")

@@ -5,24 +5,13 @@ MISSION_CONTROL_ATTACK_IMPORT_KILLS is the number of kills, and MISSION_CONTROL_
 
 import contextlib
 import os
-import random
 import time
 
-import mission_control_database as layer
-import pytest
 from command import run_process, start_command
 from import_lab import GrowingTranscripts, assert_each_call_once, start_and_kill
-from restartable_cluster import RestartableCluster
 
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_IMPORT_KILLS", "100"))
-SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(2**32))
 SERVER_KILLS = 8
-
-
-@pytest.fixture
-def dice():
-    print(f"MISSION_CONTROL_ATTACK_SEED={SEED}")
-    return random.Random(SEED)
 
 
 def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, application, tmp_path, dice):
@@ -40,17 +29,6 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(database, applicatio
     print(
         f"{killed} of {KILLS} were killed, {worked} imports had written something, {len(transcripts.expected):,} calls"
     )
-
-
-@pytest.fixture
-def restartable():
-    """A database on a server of its own, which may be killed."""
-    with RestartableCluster() as cluster:
-        layer.create_roles(cluster)
-        database = layer.create_database(cluster, "mission_control")
-        layer.provision(database)
-        yield database
-        database.close()
 
 
 def test_a_server_that_is_killed_in_the_middle_has_each_call_once_in_the_end(restartable, tmp_path, dice):

@@ -20,6 +20,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.sync import sync
 from any_kubernetes_objects import ANYTHING, OBJECTS
+from attack_seed import attack_seed
 from certificates import Authority
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -210,8 +211,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(database, tmp_path):
-    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
+    seed = attack_seed()
     authority = Authority(tmp_path, "cluster")
     with contextlib.closing(KubernetesApi(authority.issue("server", "127.0.0.1"))) as api:
         made = Campaign(api, authority, Authority(tmp_path, "other"), database, random.Random(seed))

@@ -19,6 +19,7 @@ import mission_control_database as layer
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load import KILLED, TOO_OLD, load_spool
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
+from attack_seed import attack_seed
 from library_client import client_of
 from processes import descendants, kill_with_descendants, wait_for
 from recorder_lab import url_of
@@ -303,9 +304,7 @@ def test_a_play_is_the_same_where_the_disk_is_full_in_its_middle(lab, usual):
 
 
 def dice_of(name):
-    seed = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"MISSION_CONTROL_ATTACK_SEED={seed}")
-    return random.Random(f"{seed} {name}")
+    return random.Random(f"{attack_seed()} {name}")
 
 
 def kill_process(_lab, process):

@@ -5,32 +5,22 @@ MISSION_CONTROL_ATTACK_LOADER_KILLS is the number of kills, and MISSION_CONTROL_
 
 import contextlib
 import os
-import random
 import signal
 import threading
 import time
 
-import mission_control_database as layer
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.recorder.load import KILLED, load_spool
 from library_client import client_of
 from processes import descendants, wait_for
 from recorder_lab import PlaybookProcess, Recording, dead_process, log_of, start_loader, url_of
-from restartable_cluster import RestartableCluster
 
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_LOADER_KILLS", "100"))
-SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(2**32))
 RUNS = 30
 RESULTS = 700
 SERVER_KILLS = 8
 AT_ONCE = 32
 _CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mission_control recorder' AND datname = current_database()"
-
-
-@pytest.fixture
-def dice():
-    print(f"MISSION_CONTROL_ATTACK_SEED={SEED}")
-    return random.Random(SEED)
 
 
 @pytest.fixture
@@ -121,17 +111,6 @@ def test_32_loaders_at_once_load_each_event_once(database, application, spool):
         owner.run("DELETE FROM playbook_run_hosts WHERE task_run_id = ANY (%s::uuid[])", [run.run for run in live])
         owner.run("DELETE FROM playbook_runs WHERE task_run_id = ANY (%s::uuid[])", [run.run for run in live])
     assert_exactly_once(application, runs)
-
-
-@pytest.fixture
-def restartable():
-    """A database on a server of its own, which may be killed."""
-    with RestartableCluster() as cluster:
-        layer.create_roles(cluster)
-        database = layer.create_database(cluster, "mission_control")
-        layer.provision(database)
-        yield database
-        database.close()
 
 
 def test_a_server_that_is_killed_while_runs_are_loaded_gets_each_event_once(restartable, spool, dice):

@@ -4,26 +4,16 @@ MISSION_CONTROL_ATTACK_EXPORTER_KILLS is the number of kills, and MISSION_CONTRO
 """
 
 import os
-import random
 import signal
 import time
 
-import mission_control_database as layer
 import pytest
 from processes import descendants
 from recorder_lab import url_of
-from restartable_cluster import RestartableCluster
 from span_lab import Teller, assert_nothing_lost, install_library, kill_exporters
 
 KILLS = int(os.environ.get("MISSION_CONTROL_ATTACK_EXPORTER_KILLS", "100"))
-SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(2**32))
 SERVER_KILLS = 8
-
-
-@pytest.fixture
-def dice():
-    print(f"MISSION_CONTROL_ATTACK_SEED={SEED}")
-    return random.Random(SEED)
 
 
 @pytest.fixture
@@ -34,20 +24,6 @@ def library(tmp_path):
 @pytest.fixture
 def spool(tmp_path):
     return tmp_path / "calls"
-
-
-@pytest.fixture
-def restartable():
-    """A database on a server of its own, which may be killed."""
-    with RestartableCluster() as cluster:
-        layer.create_roles(cluster)
-        database = layer.create_database(cluster, "mission_control")
-        layer.provision(database)
-        # The throw-away server acknowledges before it writes; what is killed here is not to be that.
-        database.session().run("CHECKPOINT")
-        database.close()
-        yield database
-        database.close()
 
 
 def test_kill_9_of_exporters_loses_and_repeats_nothing(database, spool, library, dice):

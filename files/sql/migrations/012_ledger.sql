@@ -3,7 +3,7 @@
 --
 -- token_usage is read once, for the new CHECKs, while nobody writes to it: some seconds for ten million rows. Nothing is computed here from
 -- what it holds: the sums by day are made when the functions have been replaced, while others write on.
--- squawk-ignore-file ban-drop-constraint, constraint-missing-not-valid
+-- squawk-ignore-file adding-not-nullable-field, ban-drop-constraint, constraint-missing-not-valid
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -14,7 +14,8 @@ ALTER TABLE our_schema.provider_pricing
     ADD COLUMN image_input_usd_per_mtok numeric(12, 6),
     ADD COLUMN image_cache_read_usd_per_mtok numeric(12, 6),
     ADD COLUMN image_output_usd_per_mtok numeric(12, 6),
-    ADD COLUMN dated boolean NOT NULL DEFAULT false,
+    ADD COLUMN dated boolean,
+    ALTER COLUMN dated SET DEFAULT false,
     DROP CONSTRAINT ck_provider_pricing_billing_mode,
     ADD CONSTRAINT ck_provider_pricing_billing_mode CHECK (
         billing_mode IN ('standard', 'batch', 'flex', 'priority', 'fast', 'free')
@@ -41,6 +42,12 @@ ALTER TABLE our_schema.provider_pricing
             audio_output_usd_per_mtok, image_input_usd_per_mtok, image_cache_read_usd_per_mtok, image_output_usd_per_mtok
         ) = 0
     );
+-- In steps: since the minor releases of November 2026 the server refuses a new column with a default where a function in SQL takes a row
+-- of the table, as token_cost_usd() does. Nothing of a price changes.
+ALTER TABLE our_schema.provider_pricing DISABLE TRIGGER tr_provider_pricing_not_edited;
+UPDATE our_schema.provider_pricing SET dated = false;
+ALTER TABLE our_schema.provider_pricing ENABLE TRIGGER tr_provider_pricing_not_edited;
+ALTER TABLE our_schema.provider_pricing ALTER COLUMN dated SET NOT NULL;
 COMMENT ON COLUMN our_schema.provider_pricing.billing_mode IS
     'standard, batch and flex (cheaper and later), priority and fast (dearer and sooner) or free (a free tier).';
 COMMENT ON COLUMN our_schema.provider_pricing.audio_input_usd_per_mtok IS 'USD per 1,000,000 input tokens of audio; NULL: as input.';
