@@ -11,8 +11,10 @@ import mission_control_database as layer
 import psycopg2
 import psycopg2.errors
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.prices import prices_in_force
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
 from client_threads import run_threads
+from library_client import client_of
 from throwaway_cluster import server_bindir
 
 BUCKETS = (
@@ -621,6 +623,26 @@ def test_a_dated_price_is_that_of_the_names_with_a_date(database):
     }
     found = {model: usage(application, "acme", model, input=10**6)["estimated_cost_usd"] for model in expected}
     assert found == expected
+
+
+def test_a_dated_price_of_ones_own_goes_before_the_collections_of_the_names_with_a_date(database):
+    owner, application = database.session("owner"), database.session("application")
+    tier = {"model": "m-20260101", "above_input_tokens": 10, "input": 3}
+    names = ("m", "m-20260101", "m-2026-02-01", "m-20260301")
+    for origin, entries in (
+        ("seed", [*({"model": name, "input": 2} for name in names[:3]), tier]),
+        ("seed", [{"model": "m-20260101", "billing_mode": "batch", "input": 2}]),
+        ("user", [{"model": "m", "dated": True, "input": 5}, {"model": "m-2026-02-01", "input": 7}]),
+    ):
+        whole = psycopg2.extras.Json([{"provider": "acme", "output": 1, **entry} for entry in entries])
+        owner.run("SELECT apply_provider_prices(%s::jsonb, %s)", whole, origin)
+    found = [usage(application, "acme", name, input=10**6) for name in names]
+    found.append(usage(application, "acme", "m-20260101", input=10**6, billing_mode="batch"))
+    assert [row["estimated_cost_usd"] for row in found] == [5, 5, 7, 5, 2]
+    with client_of(database, "readonly") as client:
+        for row in found:
+            (shown,) = prices_in_force(client, row["occurred_at"], model=row["model"], modes=[row["billing_mode"]])
+            assert shown["input_usd_per_mtok"] == row["estimated_cost_usd"]
 
 
 @pytest.mark.parametrize("mode", ["batch", "flex", "priority", "fast"])

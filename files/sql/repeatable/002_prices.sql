@@ -13,7 +13,21 @@ DECLARE
     -- The model's own name, that without a date, and any.
     names CONSTANT text[] := ARRAY[p_model, regexp_replace(p_model, '(-[0-9]{8}|-[0-9]{4}-[0-9]{2}-[0-9]{2}|@[0-9]{8})$', ''), '*'];
     name text;
+    own boolean := false;
 BEGIN
+    -- A homelab's price of a model and its dated names goes before those that the collection has of each such name.
+    IF names[2] <> p_model THEN
+        own := EXISTS (
+            SELECT FROM our_schema.provider_pricing AS p
+            WHERE p.provider = p_provider
+                AND p.model = names[2]
+                AND p.dated
+                AND p.origin = 'user'
+                AND p.billing_mode = p_billing_mode
+                AND p.valid_from <= p_at
+                AND (p.valid_to IS NULL OR p.valid_to > p_at)
+        );
+    END IF;
     -- One search of the index after the other, and mostly the first finds it. With all names in one statement the server takes its plan for
     -- too dear to keep, and plans anew for each row, which takes ten times as long.
     FOR n IN 1..3 LOOP
@@ -25,6 +39,7 @@ BEGIN
         WHERE p.provider = p_provider
             AND p.model = name
             AND (p.dated OR n <> 2)
+            AND (p.origin = 'user' OR n <> 1 OR NOT own)
             AND p.billing_mode = p_billing_mode
             -- A tier applies above its bound; the base (0) also to a request without a single input token.
             AND p.above_input_tokens < greatest(p_total_input_tokens, 1)
@@ -37,7 +52,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION our_schema.provider_price_at(text, text, text, bigint, timestamptz) IS
-    'The price of a request at a time, at most one row: the model''s own, else that of its name without a date, else the provider''s "*"; the highest tier that its input tokens exceed.';
+    'The price of a request at a time, at most one row: the model''s own, else that of its name without a date, else the provider''s "*"; a user''s of the name without a date goes before the seed''s of the name with it; the highest tier that its input tokens exceed.';
 
 CREATE OR REPLACE FUNCTION our_schema.token_cost_usd(
     p_price our_schema.provider_pricing, p_input bigint, p_output bigint, p_cache_read bigint, p_cache_write_5m bigint,

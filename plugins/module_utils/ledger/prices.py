@@ -27,13 +27,16 @@ COLUMNS = (
     *("is_local", "valid_from", "valid_to", "origin", "source"),
 )
 _DATE = re.compile(r"(?:-\d{8}|-\d{4}-\d{2}-\d{2}|@\d{8})$")
-# Of each provider and mode the prices of the name itself, else of the name that it dates, else of every model.
+# Of each provider and mode the prices of the name itself, else of the name that it dates, else of every model; a homelab's own of the
+# name that it dates goes before the collection's. As provider_price_at() finds them.
 _IN_FORCE = f"""
 SELECT {", ".join(COLUMNS)}
 FROM (
     SELECT p.*, min(p.rank) OVER (PARTITION BY p.provider, p.billing_mode) AS best
     FROM (
-        SELECT t.*, CASE WHEN t.model = %(model)s THEN 0 WHEN t.dated AND t.model = %(undated)s THEN 1 ELSE 2 END AS rank
+        SELECT t.*, 
+            CASE WHEN t.model = '*' THEN 4 WHEN t.model = %(model)s THEN 0 ELSE 1 END
+            + CASE WHEN t.origin = 'seed' AND t.model <> '*' THEN 2 ELSE 0 END AS rank
         FROM provider_pricing AS t
         WHERE t.valid_from <= %(at)s AND (t.valid_to IS NULL OR t.valid_to > %(at)s)
             AND (%(providers)s::text[] IS NULL OR t.provider = ANY (%(providers)s::text[]))
