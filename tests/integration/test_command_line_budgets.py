@@ -107,6 +107,15 @@ def test_an_amount_that_is_none_is_wrong_usage(database, amount):
     assert "an amount in USD above 0 is needed" in result.stderr
 
 
+def test_a_provider_that_usage_never_names_is_wrong_usage(database):
+    result = run_command(database, "budgets", "set", "homelab", "--usd", "5", "--provider", "OpenAI")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert (
+        "a provider is written in lower case, as usage names it, such as openai or claude, not 'OpenAI'"
+        in result.stderr
+    )
+
+
 def test_who_may_only_read_lists_them_and_sets_none(budgets):
     assert run_command(budgets, "budgets", role="monitor").returncode == 0
     result = run_command(budgets, "budgets", "set", "mine", "--usd", "5", role="readonly")

@@ -252,6 +252,7 @@ def test_a_login_that_may_not_write_is_told_and_nothing_is_written(database, pro
         (["claude-code"], "there is nothing in"),
         (["jsonl"], "there is nothing in ~/.local/state/mission_control/calls"),
         (["litellm"], "no default place"),
+        ([], "The following arguments are required: FORM;"),
         (["jsonl", "/none/such"], "There is no file or directory '/none/such'"),
         (["gemini"], "invalid choice"),
         (["codex", "/tmp", "--project", " "], "--project"),
@@ -272,6 +273,13 @@ def test_the_tools_own_places_are_the_default(database, tmp_path, application):
     )
     run_command(database, "import", "claude-code", HOME=str(tmp_path), CLAUDE_CONFIG_DIR=str(tmp_path / "other"))
     assert set(outputs(application)) == {"msg_1", "msg_2"}
+
+
+def test_the_spool_of_the_exporter_is_where_its_setting_says(database, tmp_path, application):
+    line = {"v": 1, "id": "resp_1", "at": "2026-03-10T12:00:00Z", "provider": "openai", "model": "m", "buckets": {}}
+    write(tmp_path / "spool/a.jsonl", [line])
+    run_command(database, "import", "jsonl", MISSION_CONTROL_SPANS_SPOOL=str(tmp_path / "spool"))
+    assert set(outputs(application, "jsonl")) == {"resp_1"}
 
 
 def test_two_imports_of_the_same_files_at_once_count_each_call_once(database, projects, application):

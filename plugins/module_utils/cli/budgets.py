@@ -48,6 +48,7 @@ examples:
 
 _COLOURS = {"ok": "green", "near": "yellow", "spent": "red"}
 _BAR = 12
+_PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _AMOUNT = re.compile(r"\d{1,8}(\.\d{1,6})?", re.ASCII)
 
 
@@ -61,7 +62,12 @@ def add_set_options(parser: argparse.ArgumentParser) -> None:
         "--usd", metavar="AMOUNT", type=_amount, required=True, help="what may be spent in a month, such as 25 or 12.50"
     )
     for name in SCOPE:
-        parser.add_argument(f"--{name}", metavar="NAME", type=_text, help=f"only what this {name} costs")
+        parser.add_argument(
+            f"--{name}",
+            metavar="NAME",
+            type=_provider if name == "provider" else _text,
+            help=f"only what this {name} costs",
+        )
 
 
 def add_remove_options(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +77,14 @@ def add_remove_options(parser: argparse.ArgumentParser) -> None:
 def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("a name is needed, not an empty text")
+    return text
+
+
+def _provider(text: str) -> str:
+    if not _PROVIDER.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"a provider is written in lower case, as usage names it, such as openai or claude, not {text!r}"
+        )
     return text
 
 

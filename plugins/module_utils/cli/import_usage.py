@@ -43,7 +43,9 @@ _NO_RIGHT = "42501"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("form", metavar="FORM", choices=tuple(FORMS), help=f"whose files: {', '.join(FORMS)}")
-    parser.add_argument("paths", metavar="PATH", nargs="*", help="files and directories (where the tool keeps its own)")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="*", default=[], help="files and directories (where the tool keeps its own)"
+    )
     parser.add_argument(
         "--project", metavar="NAME", help="project of the calls (the last directory of where the tool ran)"
     )

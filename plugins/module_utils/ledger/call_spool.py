@@ -23,6 +23,7 @@ from ..recorder.spool import SUFFIX, open_directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+SPOOL_VARIABLE = "MISSION_CONTROL_SPANS_SPOOL"
 DEFAULT_DIRECTORY = "~/.local/state/mission_control/calls"
 MAX_BYTES = 256 << 20
 REFUSED = ".refused"

@@ -21,7 +21,7 @@ from ..database.settings import Settings
 from ..errors import MissionControlError, ParameterError, QueryError, SettingsError
 from ..models.enums import BodyStorage
 from ..recorder.store import is_of_content
-from .call_spool import DEFAULT_DIRECTORY, MAX_BYTES, CallSpool
+from .call_spool import DEFAULT_DIRECTORY, MAX_BYTES, SPOOL_VARIABLE, CallSpool
 from .calls import LedgerError, record_llm_call
 from .spans import SOURCE, CallSpans, shown
 from .usage import TokenBuckets, UsageError
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 logger = getLogger("mission_control")
 _BODIES_VARIABLE = "MISSION_CONTROL_SPANS_BODIES"
-_SPOOL_VARIABLE = "MISSION_CONTROL_SPANS_SPOOL"
 # A statement, a connection, and a transaction of a batch, in seconds.
 _SECONDS = 5.0
 _MOST_SECONDS = 10.0
@@ -94,7 +93,7 @@ class LedgerSpanExporter(SpanExporter):
         self.recorded = self.kept = self.lost = 0
         self._bodies: Any = said
         self._calls = CallSpans(said, source)
-        self._spool = CallSpool(spool or os.environ.get(_SPOOL_VARIABLE) or DEFAULT_DIRECTORY, max_spool_bytes)
+        self._spool = CallSpool(spool or os.environ.get(SPOOL_VARIABLE) or DEFAULT_DIRECTORY, max_spool_bytes)
         self._pause = 0.0
         self._next_try = 0.0
         self._ended = False

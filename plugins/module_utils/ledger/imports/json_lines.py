@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import uuid
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, get_args
 
 from ...models.enums import BillingMode, CostSource
-from ..call_spool import DEFAULT_DIRECTORY
+from ..call_spool import DEFAULT_DIRECTORY, SPOOL_VARIABLE
 from ..usage import ReportedUsage, TokenBuckets, UsageError, read_usage
 from .calls import (
     LONGEST_SOURCE,
@@ -67,7 +68,7 @@ _SMALLEST_COST = Decimal("1e-12")
 
 def default_paths() -> list[str]:
     """The spool of the exporter of spans."""
-    return [DEFAULT_DIRECTORY]
+    return [os.environ.get(SPOOL_VARIABLE) or DEFAULT_DIRECTORY]
 
 
 class Reader:
