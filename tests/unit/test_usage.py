@@ -1067,8 +1067,9 @@ def test_costs_beside_the_counts_are_no_counts():
     assert normalise_usage({"prompt_tokens": 9, "completion_tokens": 1, "cost": cost}) == TokenBuckets(9, 1)
 
 
-def test_whole_numbers_may_be_written_with_a_point():
-    assert normalise_usage({"prompt_tokens": 9.0, "completion_tokens": 1.0}) == TokenBuckets(9, 1)
+def test_whole_numbers_may_be_written_with_a_point_and_are_stored_without():
+    for buckets in (normalise_usage({"prompt_tokens": 9.0, "completion_tokens": 0.0}), TokenBuckets(9.0, None)):
+        assert [repr(count) for count in vars(buckets).values()] == ["9", *["0"] * 11]
 
 
 @pytest.mark.parametrize("strange", ["x", [1], 1.5, True])

@@ -39,10 +39,10 @@ class TokenBuckets:
     image_output_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in tuple(vars(self).items()):
             # The first is what is right nearly always, and imports make millions of these.
             if value.__class__ is not int or not 0 <= value <= MOST_TOKENS:
-                token_count(name, value)
+                object.__setattr__(self, name, token_count(name, value))
 
     def __add__(self, other: TokenBuckets) -> TokenBuckets:
         return TokenBuckets(*map(operator.add, vars(self).values(), vars(other).values()))
