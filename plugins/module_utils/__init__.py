@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from .health.report import Check as Check
     from .health.report import HealthReport as HealthReport
     from .health.thresholds import Thresholds as Thresholds
+    from .ledger.buckets import FurtherUsage as FurtherUsage
+    from .ledger.buckets import ReportedUsage as ReportedUsage
+    from .ledger.buckets import TokenBuckets as TokenBuckets
+    from .ledger.buckets import UsageError as UsageError
     from .ledger.calls import LedgerError as LedgerError
     from .ledger.calls import LlmCall as LlmCall
-    from .ledger.usage import FurtherUsage as FurtherUsage
-    from .ledger.usage import ReportedUsage as ReportedUsage
-    from .ledger.usage import TokenBuckets as TokenBuckets
-    from .ledger.usage import UsageError as UsageError
     from .ledger.usage import normalise_usage as normalise_usage
     from .ledger.usage import read_usage as read_usage
     from .ledger.usage import stream_usage as stream_usage
@@ -102,15 +102,8 @@ _EXPORTS = {
     "health.report": ("Check", "HealthReport"),
     "health.thresholds": ("Thresholds",),
     "ledger.calls": ("LedgerError", "LlmCall"),
-    "ledger.usage": (
-        "FurtherUsage",
-        "ReportedUsage",
-        "TokenBuckets",
-        "UsageError",
-        "normalise_usage",
-        "read_usage",
-        "stream_usage",
-    ),
+    "ledger.buckets": ("FurtherUsage", "ReportedUsage", "TokenBuckets", "UsageError"),
+    "ledger.usage": ("normalise_usage", "read_usage", "stream_usage"),
     "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}

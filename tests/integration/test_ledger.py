@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConstraintError, SerializationError
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.buckets import TokenBuckets, UsageError
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.calls import (
     LedgerError,
     fill_unpriced_usage,
     record_llm_call,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.content import stored_json
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import TokenBuckets, UsageError
 from ansible_collections.homelab.mission_control.plugins.module_utils.models import (
     CreateProviderPrice,
     CreateTask,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.buckets import ReportedUsage
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports import (
     claude_code,
     codex,
@@ -26,7 +27,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imp
     find_files,
 )
 from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.imports.summaries import SummaryError
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import ReportedUsage, read_usage
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import read_usage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transcripts import (

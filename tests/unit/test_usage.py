@@ -5,12 +5,14 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import (
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.buckets import (
     MOST_TOKENS,
     FurtherUsage,
     ReportedUsage,
     TokenBuckets,
     UsageError,
+)
+from ansible_collections.homelab.mission_control.plugins.module_utils.ledger.usage import (
     normalise_usage,
     read_usage,
     stream_usage,

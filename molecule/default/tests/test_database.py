@@ -8,7 +8,15 @@ from sql_on_host import Login, RefusedError, as_administrator
 TABLES = {
     *("hosts", "workloads", "services", "inventory_sources"),
     *("tasks", "task_runs", "task_events", "artifacts", "playbook_runs", "playbook_run_hosts"),
-    *("llm_requests", "llm_responses", "token_usage", "provider_pricing"),
+    *(
+        "llm_requests",
+        "llm_responses",
+        "token_usage",
+        "token_usage_days",
+        "provider_pricing",
+        "price_lists",
+        "llm_budgets",
+    ),
     *("tool_definitions", "tool_call_records", "policies", "audit_entries"),
 }
 BOOKKEEPING = {"schema_migrations", "schema_repeatables", "backup_runs"}
@@ -42,7 +50,7 @@ FORBIDDEN = [
 def test_application_sees_the_eighteen_tables(application):
     tables = {name for [name] in application.rows(RELATIONS, "BASE TABLE")}
     assert tables >= TABLES
-    assert len(TABLES) == 18
+    assert len(TABLES) == 21
     assert tables & BOOKKEEPING == BOOKKEEPING
 
 

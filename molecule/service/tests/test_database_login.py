@@ -10,7 +10,7 @@ SHOWN = [
     "SELECT id, name, status FROM workloads",
     "SELECT title FROM tasks",
     "SELECT status FROM task_runs",
-    "SELECT provider, model, input_tokens, estimated_cost_usd FROM token_usage",
+    "SELECT provider, model, input_tokens, cost_usd FROM daily_token_usage",
 ]
 # More of it, for every table and column, is in tests/integration/test_database_service_role.py.
 FORBIDDEN = [

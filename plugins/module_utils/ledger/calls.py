@@ -21,8 +21,9 @@ from ..errors import MissionControlError
 from ..models.base import Model, column_names, parameter, row_maker
 from ..models.enums import BillingMode, BodyStorage, CostSource
 from ..models.llm import LlmRequest, LlmResponse, TokenUsage
+from .buckets import FurtherUsage, ReportedUsage, TokenBuckets
 from .content import json_object, stored_json, stored_text
-from .usage import FurtherUsage, ReportedUsage, TokenBuckets, read_usage
+from .usage import read_usage
 
 if TYPE_CHECKING:
     from ..database.executor import Executor, Reader

@@ -21,10 +21,10 @@ from ..database.settings import Settings
 from ..errors import MissionControlError, ParameterError, QueryError, SettingsError
 from ..models.enums import BodyStorage
 from ..recorder.store import is_of_content
+from .buckets import TokenBuckets, UsageError
 from .call_spool import DEFAULT_DIRECTORY, MAX_BYTES, SPOOL_VARIABLE, CallSpool
 from .calls import LedgerError, record_llm_call
 from .spans import SOURCE, CallSpans, shown
-from .usage import TokenBuckets, UsageError
 
 try:
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult

@@ -20,15 +20,16 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from .buckets import UsageError
 from .calls import LedgerError
 from .content import as_json, stored_text
 from .forms.attributes import are_attributes
-from .usage import UsageError, read_usage
+from .usage import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from .usage import ReportedUsage
+    from .buckets import ReportedUsage
 
     Key = tuple[int, int]
 

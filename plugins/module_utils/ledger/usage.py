@@ -29,11 +29,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..models.enums import BillingMode
-from .buckets import MOST_TOKENS as MOST_TOKENS
-from .buckets import FurtherUsage as FurtherUsage
-from .buckets import ReportedUsage as ReportedUsage
-from .buckets import TokenBuckets as TokenBuckets
-from .buckets import UsageError as UsageError
+from .buckets import ReportedUsage, TokenBuckets, UsageError
 from .forms import agents, anthropic, attributes, counts, google, ollama, openai
 from .forms.counts import Fields, attribute
 

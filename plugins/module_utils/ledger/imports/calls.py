@@ -21,7 +21,7 @@ from ..content import as_json
 
 if TYPE_CHECKING:
     from ...models.enums import BillingMode, BodyStorage, CostSource
-    from ..usage import ReportedUsage, TokenBuckets
+    from ..buckets import ReportedUsage, TokenBuckets
 
 # An entry of an index takes some 2,700 bytes, both labels or source and identifier together.
 LONGEST_IDENTIFIER = 1000

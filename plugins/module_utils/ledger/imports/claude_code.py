@@ -12,7 +12,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..usage import ReportedUsage, TokenBuckets, UsageError, read_usage
+from ..buckets import ReportedUsage, TokenBuckets, UsageError
+from ..usage import read_usage
 from .calls import (
     Bodies,
     ImportedCall,

@@ -16,7 +16,8 @@ import re
 from operator import ge, sub
 from typing import TYPE_CHECKING, Any
 
-from ..usage import UsageError, read_usage
+from ..buckets import UsageError
+from ..usage import read_usage
 from .calls import (
     Bodies,
     ImportedCall,

@@ -11,8 +11,9 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, get_args
 
 from ...models.enums import BillingMode, CostSource
+from ..buckets import ReportedUsage, TokenBuckets, UsageError
 from ..call_spool import DEFAULT_DIRECTORY, SPOOL_VARIABLE
-from ..usage import ReportedUsage, TokenBuckets, UsageError, read_usage
+from ..usage import read_usage
 from .calls import (
     LONGEST_SOURCE,
     Bodies,

@@ -14,7 +14,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..usage import UsageError, read_usage
+from ..buckets import UsageError
+from ..usage import read_usage
 from .calls import (
     Bodies,
     ImportedCall,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...database.driver import Json
 from ...errors import QueryError, SerializationError
 from ...recorder.store import is_of_content
+from ..buckets import TokenBuckets
 from ..calls import record_llm_call
-from ..usage import TokenBuckets
 from .calls import Bodies, instant
 from .files import Place
 

@@ -52,7 +52,7 @@ def costs_shown(usage: Usage) -> Row:
         "chart": chart,
         "series": series,
         "names": {each["number"]: each["name"] for each in series},
-        "total": sum((bar.value for bar in chart.bars), _ZERO),
+        "total": sum((each.value for each in chart.bars), _ZERO),
         "today": sum(days.get(usage.today, {}).values(), _ZERO),
         "month": usage.month_cost,
         "models": [{"provider": key[0], "model": key[1], **model} for key, model in ranked[:MODELS_SHOWN]],
