@@ -34,7 +34,7 @@ SELECT {", ".join(COLUMNS)}
 FROM (
     SELECT p.*, min(p.rank) OVER (PARTITION BY p.provider, p.billing_mode) AS best
     FROM (
-        SELECT t.*, 
+        SELECT t.*,
             CASE WHEN t.model = '*' THEN 4 WHEN t.model = %(model)s THEN 0 ELSE 1 END
             + CASE WHEN t.origin = 'seed' AND t.model <> '*' THEN 2 ELSE 0 END AS rank
         FROM provider_pricing AS t
