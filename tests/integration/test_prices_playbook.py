@@ -60,11 +60,14 @@ def plays(cluster, databases, tmp_path_factory):
     first = run_on_hosts(PLAYBOOK, hosts, home=home)
     filled = reader.rows(costs)
     second = run_on_hosts(PLAYBOOK, hosts[:1], home=home)
+    databases[0].session("owner").run("UPDATE llm_budgets SET amount_usd = 1")
+    mended = run_on_hosts(PLAYBOOK, hosts[:1], home=home)
     return {
         "dry": dry[0],
         "first": first[0],
         "behind": first[1],
         "second": second[0],
+        "mended": mended[0],
         "untouched": untouched,
         "filled": filled,
     }
@@ -88,6 +91,11 @@ def test_a_run_fills_in_what_has_become_known(plays, databases):
 
 def test_a_second_run_changes_nothing(plays):
     assert plays["second"].succeeded().recap["changed"] == 0
+
+
+def test_a_run_that_mends_nothing_but_a_budget_says_that_it_changed_something(plays, databases):
+    assert plays["mended"].succeeded().recap["changed"] == 1
+    assert databases[0].session().value("SELECT amount_usd FROM llm_budgets") == 100
 
 
 def test_where_more_is_pending_it_says_what_to_do_and_stops(plays, databases):

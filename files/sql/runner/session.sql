@@ -514,6 +514,7 @@ BEGIN
           SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'usd', amount_usd::text, 'provider', provider, 'model', model,
             'project', project, 'agent', agent) ORDER BY name), '[]')
           FROM ONLY %1$I.llm_budgets WHERE origin = 'role'),
+        'names_of_others', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM ONLY %1$I.llm_budgets WHERE origin <> 'role'),
         'time_zone', (SELECT time_zone FROM ONLY %1$I.token_usage_rollup),
         'reporting_time_zone', coalesce(nullif(current_setting('mission_control.reporting_time_zone', true), ''), 'UTC'))
       $sql$, p_schema) INTO v_state;

@@ -24,7 +24,7 @@ def ledger_changes(
     """What is to be done, each with its lines of the plan, a name and the statement for the owner.
 
     Args:
-        state: `ledger` of the history: the role's `budgets`, the `time_zone` that the roll-up cuts days in, and the one that reports do;
+        state: `ledger` of the history: the role's `budgets`, the `names_of_others`, the `time_zone` that the roll-up cuts days in, and the one that reports do;
             None where the tables are not there yet.
         budgets: what is wanted, as `apply_llm_budgets` takes it.
     """
@@ -39,6 +39,17 @@ def ledger_changes(
         line = f"days of the token usage, in the time zone {state['reporting_time_zone']}"
         changes.append(([line], (line, settings.named("SELECT our_schema.rebuild_token_usage_days()"))))
     return changes
+
+
+def budget_conflicts(state: Mapping[str, Any] | None, budgets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences about budgets whose names others have given to theirs, which a run leaves alone."""
+    taken = set() if state is None else set(state["names_of_others"])
+    return [
+        f"mission_control_schema_budgets has a budget {name!r}, and somebody has made one of this name: remove that one with "
+        "mission-control budgets remove, or choose another name."
+        for name in sorted(str(each["name"]) for each in budgets)
+        if name in taken
+    ]
 
 
 def budget_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> list[str]:

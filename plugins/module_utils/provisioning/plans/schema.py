@@ -31,7 +31,7 @@ from ...schema.runner import (
     record_grants_statements,
     repeatable_script,
 )
-from .ledger import ledger_changes
+from .ledger import budget_conflicts, ledger_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def plan_schema(
     repeatable += [line for lines, _statement in changes for line in lines]
     result["status"] = status_table(files, history["migrations"])
     result["applied"] = len(plan.applied)
-    problems = [*history.get("problems", []), *plan.problems]
+    problems = [*history.get("problems", []), *plan.problems, *budget_conflicts(history.get("ledger"), budgets)]
     if problems:
         return {**result, "problems": problems}
     result["pending"] = [file.name for file in plan.pending]
