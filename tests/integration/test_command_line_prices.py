@@ -92,6 +92,10 @@ def test_csv_has_every_price(shared_database):
     [
         (["--model", "gpt-5.44"], "There is no price of the model 'gpt-5.44' now; did you mean 'gpt-5.4'?"),
         (["--provider", "opnai"], "There is no price of the provider 'opnai' now; did you mean 'openai'?"),
+        (
+            ["--provider", "anthropic"],
+            "There is no price of the provider 'anthropic' now; there are those of claude, gemini, github-models, ollama, openai.",
+        ),
         (["--model", "gpt-5", "--mode", "free"], "There is no price of that kind now."),
         (["--model", "gpt-5", "--at", "1969-01-01"], "There is no price of the model 'gpt-5' on 1969-01-01."),
     ],

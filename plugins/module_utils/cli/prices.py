@@ -96,7 +96,9 @@ def _nothing(client: Client, options: argparse.Namespace, at: datetime.datetime)
         known = names_with_prices(client, column, at)
         wrong = next((name for name in names if name not in known), None)
         if wrong is not None:
-            return f"There is no price of the {column} {wrong!r} {when}{similar(wrong, known) or '.'}"
+            # There are few providers, and a model belongs to one under a name of ours: claude, not anthropic.
+            others = f"; there are those of {', '.join(sorted(known))}." if column == "provider" and known else "."
+            return f"There is no price of the {column} {wrong!r} {when}{similar(wrong, known) or others}"
     return f"There is no price of that kind {when}."
 
 
