@@ -461,7 +461,7 @@ def test_the_spend_log_as_csv(read):
             b'r2,acompletion,0,120,x,20,2026-03-10 12:00:00.123,gpt-5.4,openai,"{',
             b'}"',
             b"",
-            b"r3,acompletion,0,8,7,1,2026-03-10 12:00:00.123,gpt-5.4,openai,{}",
+            b"r3,acompletion,0,8.0,7.0,1,2026-03-10 12:00:00.123,gpt-5.4,openai,{}",
         ],
         name="log.csv",
     )

@@ -55,6 +55,8 @@ _PROVIDERS = {
 _UNKNOWN_PROVIDER = "litellm"
 # What is not between the values of an array, or between lines.
 _VALUE = re.compile(r"[^\s,\[\]]")
+# A program that has had the table in hand may have made 12.0 of 12.
+_COUNT = re.compile(r"\d{1,15}(\.0+)?", re.ASCII)
 _ZONELESS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?", re.ASCII)
 
 
@@ -149,10 +151,12 @@ def _moment(value: object) -> str:
 
 def _whole(row: Row, name: str) -> int:
     value = row.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        value = int(value)
+    if isinstance(value, str) and _COUNT.fullmatch(value):
+        value = int(value.partition(".")[0])
     if value in (None, ""):
         return 0
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise LineError(f"Its {name} is not a number of tokens.")
     return value
