@@ -1064,6 +1064,12 @@ def test_what_may_cost_this_or_that_is_refused(usage, sentence):
     assert str(error.value) == sentence
 
 
+def test_a_run_of_the_agents_sdk_with_one_request_is_that_request():
+    request = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12, "input_tokens_details": {"cached_tokens": 4}}
+    run = {**request, "requests": 1, "request_usage_entries": [request]}
+    assert normalise_usage(run) == normalise_usage(request) == TokenBuckets(5, 3, 4)
+
+
 def test_costs_beside_the_counts_are_no_counts():
     cost = {"input_tokens_cost": 0.001, "output_tokens_cost": 0.003, "request_cost": 0.005, "total_cost": 0.009}
     assert normalise_usage({"prompt_tokens": 9, "completion_tokens": 1, "cost": cost}) == TokenBuckets(9, 1)

@@ -59,6 +59,8 @@ _RESPONSES: Keys = {
     "output_tokens": None,
     "output_tokens_details": _OUTPUT,
     "total_tokens": None,
+    # Of OpenAI's Agents SDK: the one request once more.
+    "request_usage_entries": counts.WHOLE,
 }
 _REALTIME: Keys = {
     "input_tokens": None,
