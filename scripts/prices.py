@@ -92,8 +92,8 @@ class NotLoadedError(Exception):
 def price_entries(provider, their_provider, known_names):
     """Entries of the list for a provider's models, and why others have none, by their names."""
     entries, left_out = [], {}
-    known = {name.lower() for name in known_names | set(BY_HAND["names"][provider])} - set(BY_HAND["parts_of_names"])
-    found = {name: their_provider.find_model(name) for name in known if is_name(name)}
+    known = {name.lower() for name in known_names if is_name(name.lower())} - set(BY_HAND["parts_of_names"])
+    found = {name: their_provider.find_model(name) for name in known | set(BY_HAND["names"][provider])}
     for model in sorted(their_provider.models, key=lambda model: model.id):
         try:
             names = names_of(their_provider, model, [name for name in found if found[name] is model])
