@@ -85,6 +85,9 @@ def test_a_wheel_holds_what_it_uses_and_nothing_that_provisions(sources, tmp_pat
     modules = [name[:-3].replace("/", ".") for name in names if name.endswith(".py")]
     code = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
     run("-c", code, *modules, cwd=tmp_path / "site")
+    # What is imported only when it is asked for.
+    code = "from mission_control.ledger.imports.registry import FORMS, form_module\nfor form in FORMS:\n    form_module(form)"
+    run("-c", code, cwd=tmp_path / "site")
 
 
 def test_a_wheel_brings_the_command(sources, tmp_path):

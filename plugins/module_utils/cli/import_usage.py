@@ -28,7 +28,7 @@ Reads the calls of language models in the files of a tool into the ledger: token
 time. Each call counts once, however often it is imported; what was read before is not read again. Prompts and replies
 are not stored unless --bodies asks for them. See docs/import.md for the forms:
 
-{chr(10).join(f"  {name:<12} {text}" for name, (_module, text) in FORMS.items())}
+{chr(10).join(f"  {name:<12} {text}" for name, text in FORMS.items())}
 
 The exit code is 1 if a file or a line was refused."""
 EXAMPLES = """\
