@@ -1,6 +1,7 @@
 """Usage in objects of the providers' own SDKs, the newest: each form is read right or refused, and no count in it is passed over."""
 
 import json
+import os
 import pathlib
 import subprocess
 
@@ -422,7 +423,7 @@ def sdks():
         [ROOT / "scripts" / "sdks", ROOT / "tests" / "integration" / "sdk_usage.py"],
         input=json.dumps(task),
         env={
-            "PATH": "/usr/bin:/bin",
+            **os.environ,
             "PYTHONPATH": str(ROOT / "tests" / "packages"),
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
