@@ -19,7 +19,8 @@ from sql_on_host import Login, RefusedError, as_administrator
 
 testinfra_hosts = ["debian13"]
 SERVICE = "mission_control_service"
-FIRST, SECOND, REFUSED = 'f&=+/%(a)s "\u00fc" Tr4VbNs2Hd', "s%%&=+/,\u20ac{x} Wm8JcYp5Gk", "w\n/%&=+ Zx3QfBd6Rv"
+# Not those of other tests, whose processes the watch sees when they run at the same time.
+FIRST, SECOND, REFUSED = 'f&=+/%(a)s "\u00fc" Bq7LmXt9Fw', "s%%&=+/,\u20ac{x} Kd2RzHv6Pn", "w\n/%&=+ Gt5YcWk8Js"
 PLANTED = "Planted Nb6TgRc3Vy"
 # Where a host keeps what the service is given, by the name of the file.
 KEPT = ("/etc/mission-control/service/", "/run/credentials/mission-control.service/")
