@@ -137,6 +137,7 @@ AS $$
 DECLARE
     first_id bigint;
     last_id bigint;
+    added_rows bigint;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         TRUNCATE our_schema.token_usage_days, our_schema.token_usage_changes;
@@ -161,29 +162,44 @@ BEGIN
         GROUP BY 1, 2, 3, 4, 5, 6;
     END IF;
     IF TG_OP IN ('INSERT', 'UPDATE') THEN
-        INSERT INTO our_schema.token_usage_changes (
-            period, provider, model, project, agent, cost_source, calls, input_tokens, output_tokens, cache_read_tokens,
-            cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, audio_input_tokens, audio_cache_read_tokens,
-            audio_output_tokens, image_input_tokens, image_cache_read_tokens, image_output_tokens, cost_usd, subscription_value_usd,
-            valued_calls, last_used_at
-        )
-        SELECT date_bin('15 minutes', a.occurred_at, '2000-01-01T00:00:00Z'), a.provider, a.model, a.project, a.agent, a.cost_source,
-            count(*), sum(a.input_tokens), sum(a.output_tokens), sum(a.cache_read_tokens), sum(a.cache_write_5m_tokens),
-            sum(a.cache_write_1h_tokens), sum(a.reasoning_tokens), sum(a.audio_input_tokens), sum(a.audio_cache_read_tokens),
-            sum(a.audio_output_tokens), sum(a.image_input_tokens), sum(a.image_cache_read_tokens), sum(a.image_output_tokens),
-            coalesce(sum(a.estimated_cost_usd), 0), coalesce(sum(a.subscription_value_usd), 0), count(a.subscription_value_usd),
-            max(a.occurred_at)
-        FROM added AS a
-        -- What the CHECK does not let in any more was never counted.
-        WHERE a.occurred_at >= '1970-01-01T00:00:00Z' AND a.occurred_at < '9999-01-01T00:00:00Z'
-        GROUP BY 1, 2, 3, 4, 5, 6;
+        SELECT min(a.id), max(a.id), count(*) INTO first_id, last_id, added_rows FROM added AS a;
+        -- A call that is recorded alone is the rule, and costs less than a sum of one does.
+        IF added_rows = 1 THEN
+            INSERT INTO our_schema.token_usage_changes (
+                period, provider, model, project, agent, cost_source, calls, input_tokens, output_tokens, cache_read_tokens,
+                cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, audio_input_tokens, audio_cache_read_tokens,
+                audio_output_tokens, image_input_tokens, image_cache_read_tokens, image_output_tokens, cost_usd, subscription_value_usd,
+                valued_calls, last_used_at
+            )
+            SELECT date_bin('15 minutes', a.occurred_at, '2000-01-01T00:00:00Z'), a.provider, a.model, a.project, a.agent, a.cost_source,
+                1, a.input_tokens, a.output_tokens, a.cache_read_tokens, a.cache_write_5m_tokens, a.cache_write_1h_tokens,
+                a.reasoning_tokens, a.audio_input_tokens, a.audio_cache_read_tokens, a.audio_output_tokens, a.image_input_tokens,
+                a.image_cache_read_tokens, a.image_output_tokens, coalesce(a.estimated_cost_usd, 0),
+                coalesce(a.subscription_value_usd, 0), num_nonnulls(a.subscription_value_usd), a.occurred_at
+            FROM added AS a
+            WHERE a.occurred_at >= '1970-01-01T00:00:00Z' AND a.occurred_at < '9999-01-01T00:00:00Z';
+        ELSE
+            INSERT INTO our_schema.token_usage_changes (
+                period, provider, model, project, agent, cost_source, calls, input_tokens, output_tokens, cache_read_tokens,
+                cache_write_5m_tokens, cache_write_1h_tokens, reasoning_tokens, audio_input_tokens, audio_cache_read_tokens,
+                audio_output_tokens, image_input_tokens, image_cache_read_tokens, image_output_tokens, cost_usd, subscription_value_usd,
+                valued_calls, last_used_at
+            )
+            SELECT date_bin('15 minutes', a.occurred_at, '2000-01-01T00:00:00Z'), a.provider, a.model, a.project, a.agent, a.cost_source,
+                count(*), sum(a.input_tokens), sum(a.output_tokens), sum(a.cache_read_tokens), sum(a.cache_write_5m_tokens),
+                sum(a.cache_write_1h_tokens), sum(a.reasoning_tokens), sum(a.audio_input_tokens), sum(a.audio_cache_read_tokens),
+                sum(a.audio_output_tokens), sum(a.image_input_tokens), sum(a.image_cache_read_tokens), sum(a.image_output_tokens),
+                coalesce(sum(a.estimated_cost_usd), 0), coalesce(sum(a.subscription_value_usd), 0), count(a.subscription_value_usd),
+                max(a.occurred_at)
+            FROM added AS a
+            -- What the CHECK does not let in any more was never counted.
+            WHERE a.occurred_at >= '1970-01-01T00:00:00Z' AND a.occurred_at < '9999-01-01T00:00:00Z'
+            GROUP BY 1, 2, 3, 4, 5, 6;
+        END IF;
     END IF;
     -- Numbers are given to rows that are not kept, too, so this is about every thousandth row, and asks nobody else.
-    IF TG_OP = 'INSERT' THEN
-        SELECT min(a.id), max(a.id) INTO first_id, last_id FROM added AS a;
-        IF last_id / 1000 > (first_id - 1) / 1000 THEN
-            PERFORM our_schema.roll_up_token_usage();
-        END IF;
+    IF TG_OP = 'INSERT' AND last_id / 1000 > (first_id - 1) / 1000 THEN
+        PERFORM our_schema.roll_up_token_usage();
     END IF;
     RETURN NULL;
 END
