@@ -103,6 +103,16 @@ class QueryError(MissionControlError):
         self.table = table
         self.column = column
 
+    @property
+    def is_missing_reference(self) -> bool:
+        """Whether a row refers to one that is not there."""
+        return self.sqlstate == "23503"
+
+    @property
+    def is_of_content(self) -> bool:
+        """Whether the server refuses what it was given, and would again: data, constraints, limits. A row that is missing may come."""
+        return self.sqlstate[:2] in ("22", "23", "54") and not self.is_missing_reference
+
 
 class ConstraintError(QueryError):
     """A row breaks a constraint (SQLSTATE class 23)."""

@@ -186,5 +186,12 @@ class Transaction(Queries):
         return Transaction(begin, keep, f"SAVEPOINT {_savepoint(depth)}", self.llm_bodies, depth)
 
 
+def make_durable(transaction: Transaction) -> None:
+    """Let what it commits outlive a crash of the server, also where the server does not wait for its log otherwise."""
+    transaction.query(
+        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
 def _savepoint(depth: int) -> str:
     return f"mission_control_{depth}"

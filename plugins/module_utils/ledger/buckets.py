@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from dataclasses import dataclass
 
 from ..errors import MissionControlError
@@ -88,6 +89,15 @@ class ReportedUsage:
     billing_mode: BillingMode = "standard"
     further: tuple[FurtherUsage, ...] = ()
     model: str | None = None
+
+    def further_by_name(self, external_id: str) -> dict[str, FurtherUsage]:
+        """What other models used, by the external ids of its rows: below that of the call, and the same whoever records the call."""
+        numbers: Counter[str] = Counter()
+        named = {}
+        for each in self.further:
+            numbers[each.kind] += 1
+            named[f"{external_id}/{each.kind}-{numbers[each.kind]}"] = each
+        return named
 
 
 def token_count(name: str, value: object) -> int:

@@ -9,7 +9,6 @@ knows a price. See docs/ledger.md.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,7 +20,7 @@ from ..errors import MissionControlError
 from ..models.base import Model, column_names, parameter, row_maker
 from ..models.enums import BillingMode, BodyStorage, CostSource
 from ..models.llm import LlmRequest, LlmResponse, TokenUsage
-from .buckets import FurtherUsage, ReportedUsage, TokenBuckets
+from .buckets import ReportedUsage, TokenBuckets
 from .content import json_object, stored_json, stored_text
 from .usage import read_usage
 
@@ -126,7 +125,7 @@ def record_llm_call(
         **asdict(reported.buckets if reported else TokenBuckets()),
         **_cost(cost_source, cost_usd, reported),
     }
-    further = _further(reported.further if reported else (), external_id)
+    further = _further(reported, external_id) if reported else []
     if further:
         values["further"] = parameter(further, json=True)
     row = executor.query_one(_RECORD_WITH_FURTHER if further else _RECORD, values)
@@ -155,17 +154,17 @@ def fill_unpriced_usage(executor: Executor) -> int:
     return 0 if row is None else int(row["filled"])
 
 
-def _further(further: tuple[FurtherUsage, ...], external_id: str | None) -> list[dict[str, Any]]:
-    """Usage of other models as rows, each with an external id of its own below that of the call."""
-    numbers: Counter[str] = Counter()
-    rows = []
-    for each in further:
-        numbers[each.kind] += 1
-        name = None if external_id is None else f"{external_id}/{each.kind}-{numbers[each.kind]}"
-        rows.append(
-            {"model": each.model, "billing_mode": each.billing_mode, "external_id": name, **asdict(each.buckets)}
-        )
-    return rows
+def _further(reported: ReportedUsage, external_id: str | None) -> list[dict[str, Any]]:
+    """Usage of other models as rows; without an external id where the call has none."""
+    return [
+        {
+            "model": each.model,
+            "billing_mode": each.billing_mode,
+            "external_id": None if external_id is None else name,
+            **asdict(each.buckets),
+        }
+        for name, each in reported.further_by_name(external_id or "").items()
+    ]
 
 
 def _cost(source: str | None, cost_usd: Decimal | int | str | None, reported: ReportedUsage | None) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..client.client import Client
+from ..client.transaction import make_durable
 from ..database.settings import Settings
 from ..errors import MissionControlError, ParameterError, QueryError, SettingsError
 from ..models.enums import BodyStorage
-from ..recorder.store import is_of_content
 from .buckets import TokenBuckets, UsageError
 from .call_spool import DEFAULT_DIRECTORY, MAX_BYTES, SPOOL_VARIABLE, CallSpool
 from .calls import LedgerError, record_llm_call
@@ -49,7 +49,6 @@ _MOST_SECONDS = 10.0
 _BATCH = 200
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
-_FOREIGN_KEY = "23503"
 _OF_CONTENT = (LedgerError, UsageError, ParameterError)
 
 
@@ -185,13 +184,13 @@ class LedgerSpanExporter(SpanExporter):
         except _OF_CONTENT as error:
             self._refuse(line, str(error))
         except QueryError as error:
-            if error.sqlstate == _FOREIGN_KEY and "task_run_id" in line:
+            if error.is_missing_reference and "task_run_id" in line:
                 self._calls.say_once(
                     f"Calls are recorded without their task run: there is none with the identifier {line['task_run_id']}.",
                     "no task run",
                 )
                 self._record_alone(client, {name: value for name, value in line.items() if name != "task_run_id"})
-            elif is_of_content(error):
+            elif error.is_of_content:
                 self._refuse(line, error.reason)
             else:
                 raise
@@ -199,9 +198,7 @@ class LedgerSpanExporter(SpanExporter):
     def _recorded_together(self, client: Client, lines: list[dict[str, Any]]) -> list[LlmCall]:
         with client.transaction() as transaction:
             # What is acknowledged, or removed from the spool, outlives a crash of the server.
-            transaction.query(
-                "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
-            )
+            make_durable(transaction)
             return [self._recorded(transaction, line) for line in lines]
 
     def _recorded(self, executor: Reader, line: dict[str, Any]) -> LlmCall:

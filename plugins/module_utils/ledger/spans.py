@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -209,11 +209,9 @@ class CallSpans:
         if reported is None:
             return [line]
         lines = [{**line, **_usage(reported), "model": reported.model or line["model"]}]
-        numbers: Counter[str] = Counter()
-        for further in reported.further:
-            numbers[further.kind] += 1
+        for name_of_part, further in reported.further_by_name(line["id"]).items():
             part = {name: value for name, value in line.items() if name not in ("messages", "content", "latency_ms")}
-            part.update(_usage(further), id=f"{line['id']}/{further.kind}-{numbers[further.kind]}", model=further.model)
+            part.update(_usage(further), id=name_of_part, model=further.model)
             lines.append(part)
         return lines
 

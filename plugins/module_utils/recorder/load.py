@@ -28,7 +28,7 @@ from .reader import (
     parse_line,
 )
 from .spool import SUFFIX
-from .store import OtherRunError, add_acceptable, add_events, begin_run, end_run, is_of_content
+from .store import OtherRunError, add_acceptable, add_events, begin_run, end_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -389,7 +389,7 @@ class _Loader:
         try:
             written = self._write(run, begin, add_events)
         except QueryError as error:
-            if not is_of_content(error):
+            if not error.is_of_content:
                 raise
             # Some line is what the database does not take: the others are.
             written = self._write_acceptable(run, begin)
@@ -404,7 +404,7 @@ class _Loader:
         try:
             return self._write(run, begin, add_acceptable)
         except QueryError as error:
-            if not is_of_content(error):
+            if not error.is_of_content:
                 raise
             raise UnusableRunError(f"the database refuses it ({error.reason}, SQLSTATE {error.sqlstate})") from None
 

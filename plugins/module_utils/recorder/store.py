@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ..client.transaction import make_durable
 from ..database.driver import Json
 from ..errors import MissionControlError, QueryError, TransactionError
 from .reader import COUNTS
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 _CREATOR = "homelab.mission_control.recorder"
 _DESCRIPTION = "A playbook, whose runs the callback recorder records."
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-# What is wrong with a row and not with the database: data, constraints, limits of the program. Not a row that another refers to.
-_OF_CONTENT = ("22", "23", "54")
-_FOREIGN_KEY = "23503"
 # An Ansible host of the inventory is joined where its name says for certain which one it is.
 _ADD_HOSTS = f"""
 INSERT INTO playbook_run_hosts (task_run_id, host_name, host_id, {", ".join(COUNTS)})
@@ -58,11 +56,6 @@ GROUP BY e.payload ->> 'host'
 
 class OtherRunError(MissionControlError):
     """The identifier is that of a run that is none of a playbook."""
-
-
-def is_of_content(error: QueryError) -> bool:
-    """Whether the database refuses what it was given, and would again; otherwise it may take the same later."""
-    return error.sqlstate[:2] in _OF_CONTENT and error.sqlstate != _FOREIGN_KEY
 
 
 def begin_run(transaction: Transaction, begin: Begin) -> None:
@@ -127,7 +120,7 @@ def add_acceptable(transaction: Transaction, run_id: str, events: Sequence[Event
         with transaction.transaction() as part:
             return add_events(part, run_id, events)
     except QueryError as error:
-        if not is_of_content(error):
+        if not error.is_of_content:
             raise
     if len(events) == 1:
         return 0, 1
@@ -147,9 +140,7 @@ def end_run(transaction: Transaction, begin: Begin, end: End, hosts: Iterable[Ho
         False where its end is written already.
     """
     # The file goes when this is committed. With it all before outlives a crash of the server.
-    transaction.query(
-        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
-    )
+    make_durable(transaction)
     ended = transaction.query(
         "UPDATE task_runs SET status = %s, error = %s, finished_at = greatest(started_at, %s::timestamptz) "
         "WHERE id = %s::uuid AND status IN ('queued', 'running', 'waiting_approval')",

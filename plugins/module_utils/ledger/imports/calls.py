@@ -11,7 +11,6 @@ import codecs
 import functools
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -129,13 +128,11 @@ class ImportOptions:
             task_run_id,
             bodies,
         )
-        calls = [call]
-        numbers: Counter[str] = Counter()
-        for part in usage.further:
-            numbers[part.kind] += 1
-            calls.append(
+        return [
+            call,
+            *(
                 call._replace(
-                    external_id=f"{external_id}/{part.kind}-{numbers[part.kind]}",
+                    external_id=name,
                     model=model_name(part.model),
                     billing_mode=part.billing_mode,
                     buckets=part.buckets,
@@ -143,8 +140,9 @@ class ImportOptions:
                     cost_usd=None if cost_usd is None else Decimal(0),
                     bodies=None,
                 )
-            )
-        return calls
+                for name, part in usage.further_by_name(external_id).items()
+            ),
+        ]
 
 
 def _refuse_constant(constant: str) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...database.driver import Json
 from ...errors import QueryError, SerializationError
-from ...recorder.store import is_of_content
 from ..buckets import TokenBuckets
 from ..calls import record_llm_call
 from .calls import Bodies, instant
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _BUCKETS = tuple(each.name for each in dataclasses.fields(TokenBuckets))
 _ATTEMPTS = 10
-_NO_SUCH_RUN = "23503"
 # Of each column an array in PostgreSQL's own writing: made and read in a tenth of the time that a parameter for each value takes.
 _COLUMNS = {
     "source": "text",
@@ -139,7 +137,7 @@ class Store:
                 # Another import of the same calls, in another order.
                 continue
             except QueryError as error:
-                if not is_of_content(error):
+                if not error.is_of_content:
                     raise
                 # Some call is what the database does not take: the others are.
                 return self._write(batch, _add_acceptable)
@@ -178,9 +176,9 @@ class Store:
         try:
             return self._record_in_part(transaction, call)
         except QueryError as error:
-            if error.sqlstate == _NO_SUCH_RUN and call.task_run_id is not None:
+            if error.is_missing_reference and call.task_run_id is not None:
                 return self._record(transaction, call._replace(task_run_id=None))
-            if not is_of_content(error):
+            if not error.is_of_content:
                 raise
             return Written(refused=1)
 
@@ -260,7 +258,7 @@ def _add_acceptable(transaction: Transaction, calls: list[ImportedCall]) -> Writ
         with transaction.transaction() as part:
             return _add(part, calls)
     except QueryError as error:
-        if not is_of_content(error):
+        if not error.is_of_content:
             raise
     if len(calls) == 1:
         return Written(refused=1)
