@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...database.postgres_url import similar
+from ...ledger.budgets import SCOPE
 from .checks import shown, text_problem
 from .prices import is_amount, is_provider
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 VARIABLE = "mission_control_schema_budgets"
-_KEYS = ("name", "usd", "provider", "model", "project", "agent")
+_KEYS = ("name", "usd", *SCOPE)
 _MOST_USD = 100_000_000
 
 

@@ -8,14 +8,13 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ...ledger.budgets import SCOPE
 from ...schema.sql_text import quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...schema.runner import RunnerSettings
-
-_SCOPE = ("provider", "model", "project", "agent")
 
 
 def ledger_changes(
@@ -61,5 +60,5 @@ def budget_differences(present: Sequence[Mapping[str, Any]], wanted: Sequence[Ma
 def _entry(budget: Mapping[str, Any]) -> dict[str, str]:
     """A budget with the keys that say something, and its amount in one form."""
     amount = Decimal(str(budget["usd"])).normalize()
-    scope = {key: str(budget[key]) for key in _SCOPE if budget.get(key) not in (None, "")}
+    scope = {key: str(budget[key]) for key in SCOPE if budget.get(key) not in (None, "")}
     return {"name": str(budget["name"]), "usd": f"{amount:f}", **scope}
