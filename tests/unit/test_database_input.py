@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 PREFIX = "mission_control_database_"
 VARIABLES = pathlib.Path(__file__).parents[2] / "roles/mission_control_database/vars/main.yml"
-ROLES = ("owner_role", "audit_role", "user", "readonly_role", "monitor_role", "service_role", "maintenance_role")
-LOGINS = ("", "readonly_", "monitor_", "service_", "maintenance_")
+ROLES = (
+    "owner_role",
+    "audit_role",
+    "user",
+    "readonly_role",
+    "monitor_role",
+    "service_role",
+    "maintenance_role",
+    "executor_role",
+    "approver_role",
+)
+LOGINS = ("", "readonly_", "monitor_", "service_", "maintenance_", "executor_", "approver_")
 GOOD = {
     **{f"{PREFIX}{name}": name for name in ROLES},
     f"{PREFIX}name": "mission_control",
@@ -111,6 +121,14 @@ def test_two_roles_cannot_have_one_name():
     )
     assert "mission_control_login_user is 'user'" in judge(mission_control_login_user="user")
     assert "administrator is 'audit_role'" in judge(administrator="audit_role")
+
+
+def test_no_role_is_listed_as_a_member_of_one_that_decides():
+    for name in ("owner_role", "audit_role", "executor_role", "approver_role"):
+        assert judge(service_memberships=["pg_monitor", name]) == (
+            f"{PREFIX}service_memberships lists {name!r}, the role of {PREFIX}{name}, of which no other role may be a member: remove it."
+        )
+    assert judge(monitor_memberships=["pg_monitor", "readonly_role"]) == ""
 
 
 @pytest.mark.parametrize("value", [-2, 0, 262144, "many", None, True, 1.5, ""])

@@ -32,9 +32,12 @@ _LONGEST_TIME = 2_147_483_647
 _MOST_CONNECTIONS = 262_143
 
 _PREFIX = "mission_control_database_"
-_ROLES = ("owner_role", "audit_role", "user", "readonly_role", "monitor_role", "service_role", "maintenance_role")
+_ROLES = (
+    *("owner_role", "audit_role", "user", "readonly_role", "monitor_role"),
+    *("service_role", "maintenance_role", "executor_role", "approver_role"),
+)
 # What these roles are called in mission_control_database_privileges.
-ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance")
+ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance", "executor", "approver")
 # Roles that are there already.
 _OTHERS = ("mission_control_login_user", f"{_PREFIX}administrator")
 _TEXTS = (
@@ -42,7 +45,9 @@ _TEXTS = (
     *("env_file_owner", "env_file_group", "env_file_host", "remove_confirm", "remove_dump"),
 )
 _LISTS = ("monitor_memberships", "service_memberships")
-_LIMITED = ("", "readonly_", "monitor_", "service_", "maintenance_")
+# Of these none of our roles is a member.
+_GUARDED = ("owner_role", "audit_role", "executor_role", "approver_role")
+_LIMITED = ("", "readonly_", "monitor_", "service_", "maintenance_", "executor_", "approver_")
 _TIMES = (
     "lock_timeout",
     *(f"{login}statement_timeout" for login in _LIMITED),
@@ -123,6 +128,8 @@ def _text_problems(own: Mapping[str, Any]) -> Iterator[str]:
             problem = text_problem(each) or ("" if each != "" else "is empty")
             if problem:
                 yield f"An entry of {_PREFIX}{name} {problem}."
+            for role in (role for role in _GUARDED if each == own[role]):
+                yield f"{_PREFIX}{name} lists {each!r}, the role of {_PREFIX}{role}, of which no other role may be a member: remove it."
     problem = path_problem(own["password_directory"], home=True)
     if problem:
         yield f"{_PREFIX}password_directory {problem}."
