@@ -30,7 +30,7 @@ _NUMBERS = {
     "timeout_seconds": (1, 3600),
     "output_limit_bytes": (1024, 1_048_576),
     "approval_seconds": (60, 86400),
-    "priority": (-(2**63), 2**63 - 1),
+    "priority": (-1_000_000, 1_000_000),
 }
 _SHORTEST_TOKEN = 32
 _MOST_CHARACTERS = 65_536
