@@ -14,7 +14,6 @@ from .enums import (
     BudgetOrigin,
     CostSource,
     InventoryConnector,
-    JsonObject,
     JsonValue,
     ProviderName,
     RiskLevel,
@@ -173,7 +172,7 @@ class ToolCallOverview(Model):
     operation: Optional[str]
     risk_level: RiskLevel
     status: ToolCallStatus
-    arguments: JsonObject
+    arguments: JsonValue
     requested_by: Optional[str]
     requested_login: Optional[str]
     policy: Optional[str]
