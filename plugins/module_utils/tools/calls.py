@@ -227,6 +227,11 @@ class Tools:
         """The tool of this name, enabled or not; None if there is none."""
         return self._client.query_one(f"{_TOOLS} WHERE t.name = %s", [name], model=Tool)
 
+    def caller(self) -> str:
+        """Who asks here, as the policies and the records call them: the name of the token, else the login."""
+        row = self._client.query_one(f"SELECT {_CALLER} AS name")
+        return str(row["name"]) if row else ""
+
     def decision(self, tool: str, arguments: Arguments | None = None, *, caller: str | None = None) -> ToolDecision:
         """What the policies say of a call, without asking for it.
 
