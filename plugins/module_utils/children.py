@@ -60,7 +60,7 @@ class Child:
         """
         self._module = module
         self._memory_limit = memory_limit
-        self._stop = stop
+        self.stop = stop
         self._received = bytearray()
         self._size = 0
         self._lines: list[bytearray] = []
@@ -119,7 +119,7 @@ class Child:
                     said = self._read(self._lines.pop(0), heard)
                     if said is not None:
                         return said
-                if self._stop is not None and self._stop.is_set():
+                if self.stop is not None and self.stop.is_set():
                     raise ChildStoppedError("it was stopped")
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
