@@ -53,14 +53,13 @@ def open_run(client: Client, title: str, program: str, *, run_id: UUID | None = 
     title = text_or_none(title, _LONGEST_TITLE) or program
     chosen = run_id or uuid4()
     with client.transaction() as transaction:
-        if run_id is not None and transaction.query_one("SELECT FROM task_runs AS r WHERE r.id = %s", [str(run_id)]):
-            return run_id
-        transaction.query(
+        made = transaction.query(
             "INSERT INTO task_runs (id, task_id, status, created_at, started_at) "
-            "VALUES (%s, %s, 'running', clock_timestamp(), clock_timestamp())",
+            "VALUES (%s, %s, 'running', clock_timestamp(), clock_timestamp()) ON CONFLICT (id) DO NOTHING",
             [chosen, _task(transaction, title, program)],
-        )
-        add_events(transaction, chosen, [("status_change", {"status": "running", "process": this_process()})])
+        ).row_count
+        if made:
+            add_events(transaction, chosen, [("status_change", {"status": "running", "process": this_process()})])
     return chosen
 
 
