@@ -112,6 +112,11 @@ class WorkerLoop:
         if waiting in readable:
             self._waiting.recv(4096)
 
+    @staticmethod
+    def tell_alive() -> None:
+        """Tell systemd that the worker is alive, where it is busy for long."""
+        notify("WATCHDOG=1")
+
     def wake(self) -> None:
         """End its wait, from another thread."""
         with contextlib.suppress(BlockingIOError):

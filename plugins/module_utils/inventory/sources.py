@@ -84,12 +84,13 @@ class Source:
     secret_names: tuple[str, ...]
 
 
-def read_sources(path: str, credentials_directory: str) -> list[Source]:
+def read_sources(path: str, credentials_directory: str, check: Check = check_source_options) -> list[Source]:
     """The sources that a file configures.
 
     Args:
         path: JSON, a list of sources.
         credentials_directory: need not be there where no source has a secret.
+        check: as `source_problems` has it.
 
     Raises:
         SourcesError: the file or the directory cannot be read, may be written by others, or a source is wrong.
@@ -103,7 +104,7 @@ def read_sources(path: str, credentials_directory: str) -> list[Source]:
     except json.JSONDecodeError as error:
         raise SourcesError(f"The file of sources {path} is no JSON: {error}.") from None
     kept = _kept_secrets(credentials_directory)
-    problems = list(source_problems(entries, path, kept))
+    problems = list(source_problems(entries, path, kept, check))
     if problems:
         raise SourcesError(" ".join(problems))
     return [_source(entry, credentials_directory, kept.get(entry["name"], [])) for entry in entries]

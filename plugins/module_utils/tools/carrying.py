@@ -68,8 +68,9 @@ class CallProcess(Child):
             ChildError: it gave no answer, so that nobody knows whether it acted.
         """
         self.stop = stop
+        connector: Any = SOURCE_CONNECTORS[source.connector]()
         told = {
-            "module": SOURCE_CONNECTORS[source.connector]().__name__,
+            "module": connector.__name__,
             "source": source.name,
             "options": dict(source.options),
             "secrets": secrets,

@@ -112,6 +112,15 @@ def argument_problems(schema: Mapping[str, Any], arguments: Any) -> list[str]:
     return problems[:_MOST_PROBLEMS]
 
 
+def require_library() -> None:
+    """Find out now whether arguments can be judged here.
+
+    Raises:
+        SchemaLibraryError: jsonschema is missing.
+    """
+    _validator()
+
+
 def caller_schema(schema: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of what a caller gives: an object, without the arguments that are fixed.
 
