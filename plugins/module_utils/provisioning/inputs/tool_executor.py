@@ -18,6 +18,7 @@ _PREFIX = "mission_control_tools_"
 _SOURCES, _CONCURRENCY = f"{_PREFIX}sources", f"{_PREFIX}concurrency"
 _OF_INVENTORY = "mission_control_inventory_sources"
 _LOGIN, _PASSWORD = "mission_control_database_executor_role", "mission_control_database_executor_password"
+# What the connection limit of the login has room for, beside what watches and tidies up.
 _MOST_AT_ONCE = 16
 
 
