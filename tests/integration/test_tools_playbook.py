@@ -53,7 +53,7 @@ def database(cluster):
 
 @pytest.fixture(scope="module")
 def plays(cluster, database, tmp_path_factory):
-    """A dry run of a host that has nothing yet, one of a host with a database, and inputs that cannot be; a run, another, and one with a new token."""
+    """A dry run of a host that has nothing yet, one of a host with a database, and inputs that cannot be; a run; another, and one with a new token."""
     home = tmp_path_factory.mktemp("home")
     present = {
         "mission_control_postgresql_mode": "existing",
@@ -70,17 +70,17 @@ def plays(cluster, database, tmp_path_factory):
     dry = run_on_hosts(PLAYBOOK, [fresh, present, wrong, mixed_up], "--check", *loud, home=home)
     untouched = database.session().values("SELECT name FROM tool_definitions")
     first = run_on_hosts(PLAYBOOK, [present], *loud, home=home)
-    second = run_on_hosts(PLAYBOOK, [present], *loud, home=home)
-    rotated = {**present, "mission_control_schema_tool_approvers": {"alice": NEW}}
-    third = run_on_hosts(PLAYBOOK, [rotated], *loud, home=home)
-    names = ("fresh", "dry", "wrong", "mixed_up")
-    return {
-        **dict(zip(names, dry)),
-        "untouched": untouched,
-        "first": first[0],
-        "second": second[0],
-        "rotated": third[0],
+    database.close()
+    copy = layer.create_database(cluster, "copy", database.name)
+    rotated = {
+        **present,
+        "mission_control_database_name": copy.name,
+        "mission_control_schema_tool_approvers": {"alice": NEW},
     }
+    second = run_on_hosts(PLAYBOOK, [present, rotated], *loud, home=home)
+    names = ("fresh", "dry", "wrong", "mixed_up", "first", "second", "rotated")
+    yield {**dict(zip(names, [*dry, *first, *second])), "untouched": untouched, "copy": copy}
+    copy.close()
 
 
 @pytest.mark.parametrize("name", ["fresh", "dry"])
@@ -99,9 +99,9 @@ def test_a_run_applies_all_of_it_and_a_second_one_finds_nothing_to_do(plays, dat
     assert plays["second"].succeeded().recap["changed"] == 0
 
 
-def test_a_new_token_alone_is_a_change(plays, database):
+def test_a_new_token_alone_is_a_change(plays):
     assert plays["rotated"].succeeded().recap["changed"] > 0
-    service = database.session("service")
+    service = plays["copy"].session("service")
     assert [service.value("SELECT tool_token_name(%s)", each) for each in (ALICE, NEW)] == [None, "alice"]
 
 
