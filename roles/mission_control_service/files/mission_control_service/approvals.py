@@ -33,7 +33,7 @@ LONGEST_REASON = 500
 CALLS_SHOWN = 50
 # Beyond this JSON is shown on one line: what is nested deeply becomes many times as long where it is set out.
 _LONGEST_SET_OUT = 100_000
-_KNOWS_APPROVERS = "SELECT to_regprocedure('tool_token_name(text)') IS NOT NULL AS knows"
+_KNOWS_APPROVERS = "SELECT to_regproc('tool_token_name') IS NOT NULL AS knows"
 _NAME = f"SELECT tool_token_name({TOKEN}) AS name"
 # Set out by the server, since Python would not give each number back as it is.
 _SET_OUT = f"CASE WHEN length(jsonb_pretty({{0}})) <= {_LONGEST_SET_OUT} THEN jsonb_pretty({{0}}) ELSE {{0}}::text END"
