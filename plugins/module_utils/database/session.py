@@ -96,11 +96,6 @@ class Session:
         self.taken_at = now
         self.rest(now)
 
-    @property
-    def settings_in_statements(self) -> bool:
-        """Whether a pooler took no settings at the login, so that each transaction begins with statements that hold them."""
-        return bool(self._local)
-
     def rest(self, now: float) -> None:
         """Note that it is idle from now on."""
         self.idle_since = now

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar
 
 from mission_control import QueryError
-from mission_control.database.settings import Secret
+from mission_control.database.settings import Secret, is_token
 
 from .database import TOKEN
 from .problems import ProblemError
-from .tokens import has_form
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Decision = Literal["approve", "deny"]
-SHORTEST_TOKEN = 32
 LONGEST_REASON = 500
 CALLS_SHOWN = 50
 # Beyond this JSON is shown on one line: what is nested deeply becomes many times as long where it is set out.
@@ -82,7 +80,7 @@ class Approvals:
         Raises:
             UnavailableError: the database gave no answer.
         """
-        if not has_form(token, SHORTEST_TOKEN):
+        if not is_token(token):
             return None
         self._health.require_connection()
 
@@ -123,7 +121,7 @@ class Approvals:
                 raise ProblemError(404, "There is no call of a tool with this id.")
             outcome = caller.row(_DECIDE, [str(call), decision, reason])
             if not outcome["accepted"]:
-                return f"Nothing was decided about the call of {tools[0]['name']}: {outcome['reason']}"
+                return f"Nothing was decided about the call of {tools[0]['name']}: {outcome['reason']}."
             return f"{outcome['status'].capitalize()}: the call of {tools[0]['name']}."
 
         return self._ask(token, ask, write=True)

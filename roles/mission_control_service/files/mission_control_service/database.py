@@ -20,6 +20,7 @@ from mission_control import (
     StatementCanceledError,
 )
 from mission_control.database.session import Session
+from mission_control.database.settings import TOOL_TOKEN_SETTING
 from mission_control.health.probe import cut_at
 
 from .configuration import ConfigurationError
@@ -44,10 +45,9 @@ _CONNECT_TIMEOUT = 3.0
 # What the answer to a statement that the server has cancelled may take to arrive.
 _GRACE = 1.0
 OUTCOMES = ("succeeded", "cancelled", "refused", "unavailable")
-# A token goes to the server with the login, as a setting of the connection. The text of a statement is shown to all sessions of the same
-# login and to who monitors the server, and stands in the server's log when the statement fails.
-_TOKEN_SETTING = "mission_control.tool_token"  # noqa: S105 - a name
-TOKEN = f"current_setting('{_TOKEN_SETTING}')"
+# What stands for the token in a statement. It goes to the server with the login: the text of a statement is shown to all sessions of the
+# same login and to who monitors the server, and stands in the server's log where it fails.
+TOKEN = f"current_setting('{TOOL_TOKEN_SETTING}')"
 # Connections with a token at the same time: whoever reaches the form of the login can have them made.
 _TOKENS_AT_ONCE = 2
 _AT_ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -125,12 +125,12 @@ class Database:
         """Do `work` on a connection of its own, whose statements say TOKEN where a function asks for a token.
 
         Args:
-            token: of characters that RFC 6750 allows, none of which means anything in a connection's options.
+            token: of the form that `is_token` knows.
             work: what to do, at one moment of the database.
             write: in a transaction that may write, as of `write`.
 
         Raises:
-            UnavailableError: as of `write`; or too many do this at the moment, or a pooler is between here and the server.
+            UnavailableError: as of `write`; or too many do this at the moment, or a pooler is in between, which hands no token on.
         """
         begin = _WRITING if write else _AT_ONE_MOMENT
         return self._counted(lambda: self._do(self._session_with(token), work, begin))
@@ -141,13 +141,8 @@ class Database:
             raise UnavailableError("Too many ask for this at the same time: try again in a moment.")
         try:
             settings = self.client.settings.renewed() or self.client.settings
-            options = f"{settings.options or ''} -c {_TOKEN_SETTING}={token.reveal()}"
-            session = Session(dataclasses.replace(settings, options=options))
+            session = Session(dataclasses.replace(settings, tool_token=token))
             try:
-                if session.settings_in_statements:
-                    raise UnavailableError(
-                        "Between this service and its database is a pooler such as pgbouncer, which hands no token on: connect it to the server itself."
-                    )
                 yield session
             finally:
                 session.close()

@@ -15,11 +15,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 
-def has_form(token: str, shortest: int = SHORTEST) -> bool:
-    """Whether a token may be this one: of `shortest` to LONGEST characters that RFC 6750 allows."""
-    return shortest <= len(token) <= LONGEST and _TOKEN.fullmatch(token) is not None
-
-
 class TokensError(Exception):
     """A line of the file of tokens is wrong; the message never holds the line."""
 
