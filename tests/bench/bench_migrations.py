@@ -53,7 +53,7 @@ def main() -> None:
         with connection.cursor() as cursor:
             cursor.execute("ALTER ROLE postgres PASSWORD 'administrator'")
             cursor.execute("CREATE ROLE mission_control LOGIN")
-            for role in ("owner", "audit", "readonly", "monitor", "service", "maintenance"):
+            for role in ("owner", "audit", "readonly", "monitor", "service", "maintenance", "executor", "approver"):
                 cursor.execute(f"CREATE ROLE mission_control_{role}")
             for count in (10, 500):
                 cursor.execute(f"CREATE DATABASE bench_{count}")

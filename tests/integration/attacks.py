@@ -14,6 +14,8 @@ ATTACKERS = (
     "monitor",
     "service",
     "maintenance",
+    "executor",
+    "approver",
     "owner",
     "audit",
     "administrator",

@@ -13,7 +13,7 @@ from playbook import ROOT, run_playbook
 
 PLAN = ROOT / "files/sql/plan"
 PLANS = ("roles", "strangers", "schema_privileges")
-ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance")
+ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance", "executor", "approver")
 ADMINISTRATOR_PASSWORD = "administrator-secret"
 PLAY = """
 - name: Database
@@ -57,6 +57,8 @@ class DatabaseLab:
             "mission_control_database_monitor_role": self.roles["monitor"],
             "mission_control_database_service_role": self.roles["service"],
             "mission_control_database_maintenance_role": self.roles["maintenance"],
+            "mission_control_database_executor_role": self.roles["executor"],
+            "mission_control_database_approver_role": self.roles["approver"],
             "mission_control_database_password_directory": str(self.home / "passwords"),
         }
 
@@ -144,6 +146,8 @@ class DatabaseLab:
                     "monitor": ["CONNECT"],
                     "service": ["CONNECT"],
                     "maintenance": ["CONNECT"],
+                    "executor": ["CONNECT"],
+                    "approver": ["CONNECT"],
                 },
             },
             "privileges": {

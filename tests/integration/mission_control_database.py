@@ -31,6 +31,8 @@ ROLES = {
     "monitor": "mission_control_monitor",
     "service": "mission_control_service",
     "maintenance": "mission_control_maintenance",
+    "executor": "mission_control_executor",
+    "approver": "mission_control_approver",
 }
 SETTINGS = RunnerSettings("public", ROLES["owner"], ROLES["audit"])
 
@@ -88,7 +90,8 @@ def wanted(name):
             "comment": "Mission Control",
             "settings": {},
             "privileges": {
-                key: ["CONNECT"] for key in ("application", "readonly", "monitor", "service", "maintenance")
+                key: ["CONNECT"]
+                for key in ("application", "readonly", "monitor", "service", "maintenance", "executor", "approver")
             },
         },
         "privileges": parsed(read_sql("privileges.yml")),

@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 PREFIX = "mission_control_database_"
 VARIABLES = pathlib.Path(__file__).parents[2] / "roles/mission_control_database/vars/main.yml"
-ROLES = ("owner_role", "audit_role", "user", "readonly_role", "monitor_role", "service_role", "maintenance_role")
-LOGINS = ("", "readonly_", "monitor_", "service_", "maintenance_")
+ROLES = (
+    "owner_role",
+    "audit_role",
+    "user",
+    "readonly_role",
+    "monitor_role",
+    "service_role",
+    "maintenance_role",
+    "executor_role",
+    "approver_role",
+)
+LOGINS = ("", "readonly_", "monitor_", "service_", "maintenance_", "executor_", "approver_")
 GOOD = {
     **{f"{PREFIX}{name}": name for name in ROLES},
     f"{PREFIX}name": "mission_control",

@@ -40,6 +40,8 @@ INPUTS = {
     "mission_control_database_monitor_role": "mission_control_monitor",
     "mission_control_database_service_role": "mission_control_service",
     "mission_control_database_maintenance_role": "mission_control_maintenance",
+    "mission_control_database_executor_role": "mission_control_executor",
+    "mission_control_database_approver_role": "mission_control_approver",
 }
 
 

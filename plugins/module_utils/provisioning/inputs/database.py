@@ -32,9 +32,12 @@ _LONGEST_TIME = 2_147_483_647
 _MOST_CONNECTIONS = 262_143
 
 _PREFIX = "mission_control_database_"
-_ROLES = ("owner_role", "audit_role", "user", "readonly_role", "monitor_role", "service_role", "maintenance_role")
+_ROLES = (
+    *("owner_role", "audit_role", "user", "readonly_role", "monitor_role"),
+    *("service_role", "maintenance_role", "executor_role", "approver_role"),
+)
 # What these roles are called in mission_control_database_privileges.
-ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance")
+ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", "maintenance", "executor", "approver")
 # Roles that are there already.
 _OTHERS = ("mission_control_login_user", f"{_PREFIX}administrator")
 _TEXTS = (
@@ -42,7 +45,7 @@ _TEXTS = (
     *("env_file_owner", "env_file_group", "env_file_host", "remove_confirm", "remove_dump"),
 )
 _LISTS = ("monitor_memberships", "service_memberships")
-_LIMITED = ("", "readonly_", "monitor_", "service_", "maintenance_")
+_LIMITED = ("", "readonly_", "monitor_", "service_", "maintenance_", "executor_", "approver_")
 _TIMES = (
     "lock_timeout",
     *(f"{login}statement_timeout" for login in _LIMITED),

@@ -35,7 +35,10 @@ _LISTS = ("listen_addresses", "client_networks", "ignored_clusters", "tls_names"
 # What appears in the client authentication, besides the administrator.
 _NAMES = tuple(
     f"mission_control_database_{name}"
-    for name in ("name", "user", "readonly_role", "monitor_role", "service_role", "maintenance_role")
+    for name in (
+        *("name", "user", "readonly_role", "monitor_role", "service_role"),
+        *("maintenance_role", "executor_role", "approver_role"),
+    )
 )
 
 
