@@ -115,16 +115,19 @@ class Approvals:
             ProblemError: 404, there is no such call.
         """
 
-        def ask(caller: Reader) -> str:
+        def ask(caller: Reader) -> Row:
             tools = caller.rows(_TOOL, [str(call)])
             if not tools:
                 raise ProblemError(404, "There is no call of a tool with this id.")
-            outcome = caller.row(_DECIDE, [str(call), decision, reason])
-            if not outcome["accepted"]:
-                return f"Nothing was decided about the call of {tools[0]['name']}: {outcome['reason']}."
-            return f"{outcome['status'].capitalize()}: the call of {tools[0]['name']}."
+            return {**tools[0], **caller.row(_DECIDE, [str(call), decision, reason])}
 
-        return self._ask(token, ask, write=True)
+        found = self._ask(token, ask, write=True)
+        if found["status"] is None:
+            # Not before: the audit log keeps that it was tried.
+            raise NoApproverError
+        if not found["accepted"]:
+            return f"Nothing was decided about the call of {found['name']}: {found['reason']}."
+        return f"{found['status'].capitalize()}: the call of {found['name']}."
 
     def _ask(self, token: Secret, ask: Callable[[Reader], T], write: bool = False) -> T:
         def guarded(reader: Reader) -> T:

@@ -20,7 +20,7 @@ from mission_control.inventory.snapshot import KINDS
 from mission_control.ledger.budgets import COLUMNS as BUDGET_COLUMNS
 from mission_control.ledger.budgets import DAYS_OF_PROJECTION, NEAR, SCOPE, SPENT, projection
 
-from .resources import COMPLETE_SECONDS
+from .resources import COMPLETE_SECONDS, WAITS
 from .usage_api import SUMS, USAGE
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FINISHED_RUNS = ("succeeded", "failed", "cancelled")
 OPEN_CALLS = ("pending", "approved", "running")
 # What an open call that does not run waits for, and since when: a person; the executor, to begin it or to check its arguments.
 OPEN_STATES = {
-    "waiting": ("status = 'pending' AND checked_at IS NOT NULL", "checked_at"),
+    "waiting": (WAITS, "checked_at"),
     "approved": ("status = 'approved'", "coalesce(approved_at, created_at)"),
     "unchecked": ("status = 'pending' AND checked_at IS NULL", "created_at"),
 }

@@ -483,6 +483,8 @@ HOST_RUNS = Resource(
     within=(HOSTS, "host_id"),
 )
 
+# A call about which a person may decide, as waiting_tool_calls() has it.
+WAITS = "status = 'pending' AND checked_at IS NOT NULL AND created_at > clock_timestamp() - interval '24 hours'"
 # Without arguments, results, errors and reasons, which the service's login cannot read.
 TOOL_CALLS = Resource(
     "ToolCall",
@@ -497,11 +499,7 @@ TOOL_CALLS = Resource(
         choice("risk_level", enums.RiskLevel),
         text("connector", "What carries the tool out.", null=True),
         choice("status", enums.ToolCallStatus),
-        boolean(
-            "waits_for_approval",
-            "A person may decide now.",
-            sql="status = 'pending' AND checked_at IS NOT NULL",
-        ),
+        boolean("waits_for_approval", "A person may decide now.", sql=WAITS),
         text("requested_by", "Name of the token, or the login, that asked for it.", null=True),
         text("requested_login", "Login of the database.", null=True),
         text("policy", "The one that decided; null: that was left to the risk level.", null=True),

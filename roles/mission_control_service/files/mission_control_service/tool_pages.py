@@ -20,7 +20,7 @@ from .page import read_zone
 from .pagination import CURSOR
 from .parameters import read_parameters
 from .problems import ProblemError
-from .resources import TOOL_CALLS
+from .resources import TOOL_CALLS, WAITS
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 PATH = "/tool-calls"
 WAITING_SHOWN = 20
 _WAITING = (
-    "SELECT t.name, c.requested_by, c.checked_at, count(*) OVER () AS waiting FROM tool_call_records AS c "
-    "JOIN tool_definitions AS t ON t.id = c.tool_id WHERE c.status = 'pending' AND c.checked_at IS NOT NULL "
-    "ORDER BY c.created_at, c.id LIMIT %s"
+    "SELECT t.name, c.requested_by, c.checked_at, c.waiting FROM ("  # noqa: S608 - constants
+    "SELECT id, tool_id, requested_by, checked_at, created_at, count(*) OVER () AS waiting FROM tool_call_records "
+    f"WHERE {WAITS} ORDER BY created_at, id LIMIT %s"
+    ") AS c JOIN tool_definitions AS t ON t.id = c.tool_id ORDER BY c.created_at, c.id"
 )
 _MAY_NOT = "Nothing was decided: this session may not decide, or no longer, as that right ends after an hour. Add an approver's token to it."
 _DECISIONS: dict[str, Decision] = {"approve": "approve", "deny": "deny"}
