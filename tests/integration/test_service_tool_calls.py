@@ -74,7 +74,7 @@ def test_an_approver_sees_what_there_is_to_decide_by(client, calls):
     assert "claude, by the login mission_control" in page
     assert "no policy covers it, and a tool of risk SAFE_MUTATE requires an approval" in page
     shown = page.split("<pre")[1]
-    assert f'    &#34;name&#34;: &#34;{SECRET_ARGUMENT}&#34;,\n    &#34;dry_run&#34;: false,' in shown
+    assert f"    &#34;name&#34;: &#34;{SECRET_ARGUMENT}&#34;,\n    &#34;dry_run&#34;: false," in shown
     changes = re.findall("<(del|ins)>([^<]*)<", page)
     assert changes == [
         ("ins", "+ &#34;dry_run&#34;: false"),
