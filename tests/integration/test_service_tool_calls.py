@@ -1,8 +1,10 @@
 """Waiting calls of tools on the page: who sees what, who decides, and what an approver's token is worth to whom."""
 
+import contextlib
 import gc
 import re
 
+import mission_control_database as layer
 import pytest
 from mission_control_service import database as service_database
 from mission_control_service import sessions
@@ -141,7 +143,7 @@ def test_a_decision_is_told_and_kept_with_its_reason(client, calls):
         row = calls.call(call)
         assert (row["status"], row["approved_by"], row["reason"]) == (status, "carol", reason)
     entries = calls.admin.rows(
-        "SELECT actor, action, outcome, target_id FROM audit_entries WHERE action IN ('tool_call.approve', 'tool_call.deny') ORDER BY sequence"
+        "SELECT actor, action, outcome, target_id FROM audit_entries WHERE action IN ('tool_call.approve', 'tool_call.deny') ORDER BY id"
     )
     assert [tuple(entry.values()) for entry in entries] == [
         ("carol", "tool_call.approve", "success", approved),
@@ -253,19 +255,17 @@ def test_logging_out_ends_the_right_for_copies_of_the_cookie_too(client, calls):
 
 
 def test_a_wrong_token_is_counted_and_asked_of_the_database_in_the_right_form_only(client, calls):
-    client.get("/health")
-    asked, rejected = (metric(client, f"mission_control_{name}_total") for name in ("queries", "rejected_tokens"))
-    for token in ("short", "x" * 31, "x" * 513, "ä" * 40, "x" * 40 + " y", APPROVER_TOKEN + "\\"):
-        assert client.post("/login", data={"token": token}).status_code == 403
+    rejected = metric(client, "mission_control_rejected_tokens_total")
     database = client.application.extensions["mission_control_database"]
     counts, _seconds = database.counts()
+    for token in ("short", "x" * 31, "x" * 513, "ä" * 40, "x" * 40 + " y", APPROVER_TOKEN + "\\"):
+        assert client.post("/login", data={"token": token}).status_code == 403
+    assert database.counts()[0] == counts
     for token in ("x" * 32, APPROVER_TOKEN[:-1] + "1", APPROVER_TOKEN.upper()):
         answer = client.post("/login", data={"token": token})
         assert (answer.status_code, "Set-Cookie" in answer.headers) == (403, False)
         assert token not in answer.text
-    assert database.counts()[0]["succeeded"] == counts["succeeded"] + 3
-    assert counts["refused"] == 0
-    assert asked >= 1
+    assert database.counts()[0] == {**counts, "succeeded": counts["succeeded"] + 3}
     assert metric(client, "mission_control_rejected_tokens_total") == rejected + 9
 
 
@@ -309,12 +309,11 @@ def test_while_the_database_is_away_nobody_logs_in_and_nobody_is_told_of_a_decis
     call = calls.ask({"name": "plex"})
     log_in(client, TOKEN, APPROVER_TOKEN)
     client.get("/health")
-    with database.cluster.connect("postgres") as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
+    with contextlib.closing(layer.Session(database.cluster.connect())) as server:
+        server.run(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
         decide(client, call)
         answer = client.post("/login", data={"token": APPROVER_TOKEN})
-        cursor.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
+        server.run(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
     assert answer.status_code == 503
     assert "whether it is an approver&#39;s cannot be asked now" in answer.text
     client.get("/health")
