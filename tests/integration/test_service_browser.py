@@ -377,8 +377,9 @@ def test_a_person_approves_one_call_and_denies_another_from_the_page(browser, se
         article.find_element(By.NAME, "reason").send_keys("for the film of tonight")
         [each] = [each for each in article.find_elements(By.TAG_NAME, "button") if each.text == button]
         each.click()
+        notice = f"{status.capitalize()}: the call of restart_deployment."
         WebDriverWait(browser, 30).until(
-            lambda driver, notice=f"{status.capitalize()}: the call of restart_deployment.": (
+            lambda driver, notice=notice: (
                 [each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=status]")] == [notice]
             )
         )
