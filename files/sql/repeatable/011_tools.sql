@@ -157,12 +157,18 @@ BEGIN
             WHEN NOT p.conditions_known OR p.conditions = '{}'::jsonb THEN true
             ELSE coalesce(call_arguments @> (p.conditions -> 'arguments'), true)
                 AND coalesce((p.conditions -> 'callers') ? caller, true)
-                AND NOT EXISTS (
-                    SELECT FROM jsonb_each(p.conditions -> 'arguments_in') AS i
-                    WHERE NOT EXISTS (
-                        SELECT FROM jsonb_array_elements(i.value) AS e WHERE e.value = call_arguments -> i.key
+                -- Asked first, and without a table in FROM, since a query within a query takes longer than all the rest. That a list contains a
+                -- value is equality only of what is neither an object nor a list itself.
+                AND CASE WHEN p.conditions ? 'arguments_in' THEN NOT EXISTS (
+                    SELECT FROM (SELECT jsonb_object_keys(p.conditions -> 'arguments_in') AS key) AS i
+                    WHERE NOT coalesce(
+                        CASE WHEN jsonb_typeof(call_arguments -> i.key) IN ('object', 'array') THEN EXISTS (
+                            SELECT FROM jsonb_array_elements(p.conditions -> 'arguments_in' -> i.key) AS e
+                            WHERE e.value = call_arguments -> i.key
+                        ) ELSE p.conditions -> 'arguments_in' -> i.key @> (call_arguments -> i.key) END,
+                        false
                     )
-                )
+                ) ELSE true END
         END
     ORDER BY p.priority DESC,
         CASE WHEN NOT p.conditions_known OR p.effect = 'deny' THEN 3 WHEN p.effect = 'require_approval' THEN 2 ELSE 1 END DESC,
@@ -1336,7 +1342,7 @@ DO $settings$
 DECLARE
     setting text;
 BEGIN
-    FOREACH setting IN ARRAY ARRAY['jit = off', 'plan_cache_mode = auto'] LOOP
+    FOREACH setting IN ARRAY ARRAY['jit = off', 'plan_cache_mode = force_generic_plan'] LOOP
         EXECUTE format('ALTER FUNCTION our_schema.tool_policy_decision(text, jsonb, text) SET %s', setting);
     END LOOP;
 END
