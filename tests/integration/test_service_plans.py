@@ -8,7 +8,16 @@ from mission_control_service import figures, inventory, usage_api
 from mission_control_service.database import Reader
 from mission_control_service.lists import list_parameters, read_one, read_page
 from mission_control_service.pagination import LIMIT
-from mission_control_service.resources import HOST_RUNS, HOSTS, PLAYBOOK_RUNS, TASK_EVENTS, TASK_RUNS, TASKS, TOOL_CALLS, WORKLOADS
+from mission_control_service.resources import (
+    HOST_RUNS,
+    HOSTS,
+    PLAYBOOK_RUNS,
+    TASK_EVENTS,
+    TASK_RUNS,
+    TASKS,
+    TOOL_CALLS,
+    WORKLOADS,
+)
 
 LOGS = ("task_runs", "task_events", "token_usage", "tool_call_records", "playbook_run_hosts")
 
