@@ -71,6 +71,7 @@ _ONE_VERSION_FILES = {
     "test_attack_kills.py",
     "test_attack_module_inputs.py",
     "test_attack_prices.py",
+    "test_attack_tool_decisions.py",
     "test_attack_writers.py",
     "test_ledger_genai_prices.py",
     "test_recorder_load_kills.py",
