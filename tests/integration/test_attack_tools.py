@@ -1,0 +1,519 @@
+"""Every way to run what is denied, to approve oneself or to forge what happened, by every login that may try, and its allowed twin.
+
+The attacks by single statements are in attacks_on_tools.py. After each of them all calls are as they were, nothing ran that nobody allowed, and
+tools, policies and tokens are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import uuid
+from dataclasses import replace
+
+import mission_control_database as layer
+import psycopg2
+import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import SITE as FROM_SITE
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import (
+    PlanError,
+    read_migrations,
+)
+from attacks_on_tools import ANSWERED, ATTACKS, HARMLESS, SITE
+from migration_run import MigrationRun
+from tool_field import (
+    APPROVE,
+    CHECK,
+    FINISH,
+    POLICIES,
+    START,
+    TOKENS,
+    TOOLS,
+    Names,
+    ToolField,
+    attempt,
+    hashed_tokens,
+    is_refusal,
+    is_success,
+    people,
+)
+
+BUNDLE = read_migrations(str(layer.SQL / "migrations"))
+NAMED = re.compile(r"%\((\w+)\)s")
+EXECUTION = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture(scope="module")
+def tool_field(cluster, template):
+    with people(cluster):
+        database = layer.create_database(cluster, "attacked_tools", template)
+        field = ToolField(database)
+        yield field
+        field.close()
+        database.drop()
+
+
+def differences(before, after):
+    """Calls that are not as they were, with what is other, but for those that are new."""
+    return {
+        call: {name: after[call][name] for name in row if after[call][name] != row[name]}
+        for call, row in before.items()
+        if after.get(call) != row
+    }
+
+
+@pytest.mark.parametrize(
+    ("attack", "who"), [pytest.param(attack, who, id=f"{attack.id}-{who}") for attack in ATTACKS for who in attack.who]
+)
+def test_attack(tool_field, attack, who):
+    names = Names(tool_field)
+    for statement in attack.statements:
+        # Made before the state is looked at.
+        for name in NAMED.findall(statement):
+            names[name]
+    before, refusals = tool_field.calls(), tool_field.refusals()
+
+    state, answer = attempt(tool_field.session(who), attack.statements, names, attack.rows)
+
+    changed = differences(before, tool_field.calls())
+    if attack.outcome in (ANSWERED, HARMLESS):
+        assert state is None
+        assert attack.outcome == HARMLESS or is_refusal(answer), answer
+        if attack.outcome == ANSWERED:
+            assert answer["reason"]
+            assert tool_field.refusals() > refusals, "the refusal is not in the audit log"
+    else:
+        assert state == attack.outcome, answer
+    if attack.ends:
+        assert [set(each.items()) >= {("status", attack.ends)} for each in changed.values()] == [True]
+    else:
+        assert changed == {}
+    assert tool_field.outlaws() == []
+    assert tool_field.rules_are_whole()
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
+def test_its_twin_goes_through(tool_field, attack):
+    """Else a refusal would say little."""
+    state, answer = attempt(tool_field.session(attack.twin_by), attack.twin, Names(tool_field))
+    assert state is None, state
+    assert is_success(answer), answer
+    assert tool_field.outlaws() == []
+
+
+# By a site-local migration ---------------------------------------------------------------------------------------------
+
+
+class Site:
+    """A directory of site-local migrations, of which each run applies one more, or fails and leaves no trace."""
+
+    def __init__(self, field):
+        self.field = field
+        self.files = []
+        MigrationRun(field.database.cluster, field.database.name, BUNDLE).run()
+
+    def run(self, body):
+        """How the role says what stopped the run; empty where it went through."""
+        number = len(self.files) + 1
+        file = replace(
+            BUNDLE[0], name=f"{number:03d}_site.sql", body=body, checksum=body, origin=FROM_SITE, version=number
+        )
+        run = MigrationRun(self.field.database.cluster, self.field.database.name, [*BUNDLE, *self.files, file])
+        try:
+            run.run()
+        except (psycopg2.Error, AssertionError) as error:
+            return str(error)
+        self.files.append(file)
+        return ""
+
+
+@pytest.fixture(scope="module")
+def site(tool_field):
+    tool_field.approved()
+    return Site(tool_field)
+
+
+@pytest.mark.parametrize("attack", SITE, ids=lambda attack: attack.id)
+def test_attack_by_a_site_local_migration(tool_field, site, attack):
+    before = tool_field.calls()
+    assert f"(SQLSTATE {attack.outcome})" in site.run(attack.sql)
+    assert tool_field.calls() == before
+    assert tool_field.rules_are_whole()
+    assert site.run(attack.twin) == "", "its twin"
+
+
+def test_attack_site_runs_as_the_audit_role(tmp_path):
+    (tmp_path / "001_mine.sql").write_text("-- role: audit\nSELECT 1")
+    with pytest.raises(PlanError, match="which only this collection's own files may have"):
+        read_migrations(str(tmp_path), FROM_SITE)
+    (tmp_path / "001_mine.sql").write_text("-- role: owner\nSELECT 1")
+    assert read_migrations(str(tmp_path), FROM_SITE)[0].role == "owner"
+
+
+TRAP = """
+CREATE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user <> 'mission_control_owner' THEN RAISE EXCEPTION 'as %', current_user USING ERRCODE = 'TRAP0'; END IF;
+    RETURN NULL;
+END $$;
+GRANT EXECUTE ON FUNCTION {name}({arguments}) TO PUBLIC;
+"""
+# What fits better than PostgreSQL's own where a search path names our schema, or than ours where an argument has no type.
+TRAPS = [
+    ("sha256", "text", "bytea"),
+    ("jsonb_typeof", "json", "text"),
+    ("octet_length", "jsonb", "integer"),
+    ("now", "", "timestamptz"),
+    ("site_contains", "jsonb, jsonb", "boolean"),
+    ("site_equals", "text, text", "boolean"),
+    ("site_merges", "jsonb, jsonb", "jsonb"),
+    ("pg_notify", "text, varchar", "void"),
+]
+OPERATORS = """
+CREATE OPERATOR @> (FUNCTION = site_contains, LEFTARG = jsonb, RIGHTARG = jsonb);
+CREATE OPERATOR = (FUNCTION = site_equals, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR || (FUNCTION = site_merges, LEFTARG = jsonb, RIGHTARG = jsonb);
+CREATE FUNCTION site_run() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user = 'mission_control_audit' THEN RAISE EXCEPTION 'as %', current_user USING ERRCODE = 'TRAP0'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER site_run BEFORE INSERT OR UPDATE ON task_runs FOR EACH ROW EXECUTE FUNCTION site_run();
+CREATE TABLE site_policies (name text);
+"""
+
+
+def test_attack_site_sets_traps(tool_field, site):
+    """What a site-local migration has put there before: operators, functions, a trigger on the runs; nothing of it runs in our functions."""
+    for name, arguments, result in TRAPS:
+        assert site.run(TRAP.format(name=name, arguments=arguments, result=result)) == ""
+    assert site.run(OPERATORS) == ""
+    before = tool_field.calls()
+    for who in ("application", "executor", "alice", "admin"):
+        tool_field.session(who).run("SET search_path = public, pg_catalog")
+    # The control: where nothing protects, they go off.
+    with pytest.raises(psycopg2.Error, match="as postgres") as caught:
+        tool_field.session("admin").run("SELECT '{}'::jsonb @> '{}'::jsonb")
+    assert caught.value.pgcode == "TRAP0"
+    try:
+        call = tool_field.finished(str(uuid.uuid4()))
+        assert tool_field.calls()[call]["status"] == "succeeded"
+        tool_field.session("executor").run("SELECT expire_tool_calls()")
+        tool_field.session("application").run("SELECT roll_up_tool_calls()")
+        withdrawn = tool_field.request()
+        assert tool_field.session("application").row("SELECT * FROM cancel_tool_call(%s::uuid)", withdrawn)["accepted"]
+        assert tool_field.session("alice").rows("SELECT * FROM waiting_tool_calls()") is not None
+    finally:
+        for who in ("application", "executor", "alice", "admin"):
+            tool_field.session(who).run("RESET search_path")
+        assert (
+            site.run(
+                "DROP OPERATOR @> (jsonb, jsonb); DROP OPERATOR = (text, text); DROP OPERATOR || (jsonb, jsonb);"
+                + "".join(f"DROP FUNCTION {name}({arguments});" for name, arguments, _ in TRAPS)
+                + "DROP TRIGGER site_run ON task_runs; DROP FUNCTION site_run()"
+            )
+            == ""
+        )
+    assert differences(before, tool_field.calls()) == {}
+
+
+# Events after the approval ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rules(tool_field):
+    """A function that applies other tools and policies than those of the field, which come back afterwards."""
+    audit = tool_field.audit()
+
+    def apply(tools=(), policies=()):
+        audit.run("SELECT apply_tools('[]', %s::jsonb)", json.dumps([*TOOLS, *tools]))
+        audit.run("SELECT apply_policies(%s::jsonb)", json.dumps([*POLICIES, *policies]))
+
+    yield apply
+    apply()
+    # Rows of the same content with other times.
+    tool_field.keep_rules()
+
+
+def start(field, call):
+    return field.session("executor").row(START, call, EXECUTION)
+
+
+PRUNE = {"name": "prune", "risk_level": "SAFE_MUTATE", "connector": "docker", "preset": {"all": True}}
+CHANGES = {
+    "risk": {"risk_level": "DESTRUCTIVE"},
+    "schema": {"arguments_schema": {"type": "object"}},
+    "connector": {"connector": "kubernetes"},
+    "operation": {"operation": "docker.logs"},
+    "preset": {"preset": {"all": False}},
+    "off": {"enabled": False},
+}
+UNCHANGED = {"description": {"description": "Another."}, "time": {"timeout_seconds": 61}}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_attack_change_the_tool_after_the_approval(tool_field, rules, what):
+    rules([PRUNE])
+    call = tool_field.approved(tool="prune")
+    rules([{**PRUNE, **CHANGES[what]}])
+    answer = start(tool_field, call)
+    assert (answer["accepted"], answer["status"]) == (False, "denied")
+    rules([PRUNE])
+    assert start(tool_field, call)["accepted"] is False, "and it stays so"
+
+
+@pytest.mark.parametrize("what", UNCHANGED)
+def test_what_does_not_matter_of_a_tool_may_change(tool_field, rules, what):
+    rules([PRUNE])
+    call = tool_field.approved(tool="prune")
+    rules([{**PRUNE, **UNCHANGED[what]}])
+    assert start(tool_field, call)["accepted"]
+
+
+def test_attack_a_policy_that_denies_after_the_approval(tool_field, rules):
+    rules([PRUNE])
+    call = tool_field.approved(tool="prune", arguments='{"name": "plex"}')
+    other = tool_field.approved(tool="prune", arguments='{"name": "other"}')
+    rules(
+        [PRUNE],
+        [
+            {
+                "name": "not plex",
+                "tools": ["prune"],
+                "effect": "deny",
+                "conditions": {"arguments": {"name": "plex"}},
+                "priority": 5000,
+            }
+        ],
+    )
+    answer = start(tool_field, call)
+    assert (answer["accepted"], answer["status"]) == (False, "denied")
+    assert start(tool_field, other)["accepted"], "its twin"
+
+
+def test_attack_a_policy_that_denies_before_the_approval(tool_field, rules):
+    rules([PRUNE])
+    call = tool_field.checked(tool="prune")
+    rules([PRUNE], [{"name": "none", "tools": ["prune"], "effect": "deny", "priority": 5000}])
+    answer = tool_field.session("alice").row(APPROVE, call)
+    assert (answer["accepted"], answer["status"]) == (False, "denied")
+
+
+def test_attack_a_policy_that_asks_after_it_allowed(tool_field, rules):
+    rules([PRUNE], [{"name": "free", "tools": ["prune"], "effect": "allow", "priority": 5000}])
+    call = tool_field.request(tool="prune")
+    assert tool_field.calls()[call]["status"] == "approved"
+    rules([PRUNE], [{"name": "ask", "tools": ["prune"], "effect": "require_approval", "priority": 5000}])
+    answer = start(tool_field, call)
+    assert (answer["accepted"], answer["status"]) == (False, "pending")
+    assert tool_field.session("executor").row(CHECK, call)
+    assert tool_field.session("alice").row(APPROVE, call)["accepted"]
+    assert start(tool_field, call)["accepted"], "its twin, with a person's approval"
+
+
+def test_attack_a_policy_that_is_malformed(tool_field, rules):
+    """One that a former application has left, with a condition nobody knows: what it covers is denied, and the reason names both."""
+    rules([PRUNE])
+    admin = tool_field.session("admin")
+    call = tool_field.approved(tool="prune")
+    admin.run("BEGIN")
+    for name in admin.values(
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'policies'::regclass AND contype = 'c' AND pg_get_constraintdef(oid) LIKE '%%conditions%%'"
+    ):
+        admin.run(f"ALTER TABLE policies DROP CONSTRAINT {name}")
+    admin.run(
+        "INSERT INTO policies (name, tools, effect, conditions, priority, origin) VALUES ('office', '{prune}', 'allow', '{\"hours\": \"9-17\"}', 9000, 'user')"
+    )
+    answer = admin.row(START, call, EXECUTION)
+    admin.run("ROLLBACK")
+    assert (answer["accepted"], answer["status"]) == (False, "denied")
+    assert "office" in answer["reason"]
+    assert "hours" in answer["reason"]
+    assert start(tool_field, call)["accepted"]
+
+
+def test_attack_a_token_that_was_withdrawn(tool_field):
+    """A token that is no longer in the variable decides nothing from the next run on."""
+    audit = tool_field.audit()
+    call = tool_field.checked()
+    decide = "SELECT * FROM decide_tool_call(%s, 'approve', 'it hangs', %s)"
+    audit.run(
+        "SELECT apply_tool_tokens(%s::jsonb)", json.dumps([each for each in hashed_tokens() if each["name"] != "carol"])
+    )
+    assert tool_field.session("service").row(decide, call, TOKENS["carol", "approver"])["accepted"] is False
+    audit.run("SELECT apply_tool_tokens(%s::jsonb)", json.dumps(hashed_tokens()))
+    assert tool_field.session("service").row(decide, call, TOKENS["carol", "approver"])["accepted"]
+    tool_field.keep_rules()
+
+
+# What an answer tells --------------------------------------------------------------------------------------------------
+
+
+def test_attack_guess_tokens_by_what_is_said(tool_field):
+    """Nobody learns from an answer whether a token is somebody's, of the other kind, or nobody's."""
+    service = tool_field.session("service")
+    call = tool_field.checked()
+    candidates = [TOKENS["bot", "requester"], "x" * 40, "short", "carol", "ü" * 40, "y" * 5000]
+    decide = "SELECT * FROM decide_tool_call(%s, 'approve', 'it hangs', %s)"
+    said = {json.dumps(service.row(decide, target, token), default=str) for token in candidates for target in (call,)}
+    assert len(said) == 1, said
+    # Nor whether there is such a call.
+    reasons = {
+        service.row(decide, target, "x" * 40)["reason"]
+        for target in (call, str(uuid.uuid4()), tool_field.finished(str(uuid.uuid4())))
+    }
+    assert len(reasons) == 1, reasons
+    assert {service.value("SELECT tool_token_name(%s)", token) for token in candidates} == {None}
+    request = "SELECT * FROM request_tool_call(%s, 'look', '{}', NULL, %s)"
+    run = tool_field.new_run()
+    said = {
+        json.dumps(tool_field.session("application").row(request, run, token), default=str)
+        for token in (TOKENS["carol", "approver"], "x" * 40, "short", "bot")
+    }
+    assert len(said) == 1, said
+
+
+def test_attack_read_a_token_that_is_in_use(tool_field):
+    """A token that travels as an option of the connection is in no other session's view of it, nor in an answer or an error."""
+    token = TOKENS["carol", "approver"]
+    cluster, name = tool_field.database.cluster, tool_field.database.name
+    parameters = cluster.connection_parameters(name, layer.ROLES["service"])
+    call = tool_field.checked()
+    with contextlib.closing(
+        psycopg2.connect(**parameters, options=f"-c mission_control.tool_token={token}")
+    ) as connection:
+        connection.autocommit = True
+        mine = layer.Session(connection)
+        answer = mine.row(
+            "SELECT * FROM decide_tool_call(%s, 'approve', 'it hangs', current_setting('mission_control.tool_token', true))",
+            call,
+        )
+        assert answer["accepted"]
+        for who in ("application", "service", "monitor", "executor", "admin"):
+            seen = tool_field.session(who).rows("SELECT * FROM pg_stat_activity") + tool_field.session(who).rows(
+                "SELECT * FROM pg_settings"
+            )
+            assert token not in json.dumps(seen, default=str), who
+        with pytest.raises(psycopg2.Error) as caught:
+            mine.run("SELECT 1 / 0 FROM waiting_tool_calls(current_setting('mission_control.tool_token', true))")
+        assert token not in str(caught.value)
+    assert token not in json.dumps(tool_field.session("admin").rows("SELECT * FROM audit_entries"), default=str)
+    with open(cluster.log_file, encoding="utf-8", errors="replace") as log:
+        assert f"tool_token={token}" not in log.read()
+
+
+# In the way of others --------------------------------------------------------------------------------------------------
+
+
+def test_attack_hold_a_call(tool_field):
+    """Whoever asked holds the lock of the call by an open transaction: the executor is told so at once, and goes on with others."""
+    call, other = tool_field.approved(), tool_field.approved()
+    with contextlib.closing(tool_field.login("application")) as holder:
+        holder.run("BEGIN")
+        assert holder.row("SELECT * FROM cancel_tool_call(%s)", call)["accepted"]
+        executor = tool_field.session("executor")
+        executor.run("SET lock_timeout = '5s'")
+        assert executor.row(START, call, str(uuid.uuid4()))["accepted"] is False
+        assert executor.row(START, other, str(uuid.uuid4()))["accepted"], "its twin"
+        assert executor.value("SELECT expire_tool_calls()") >= 0
+        holder.run("ROLLBACK")
+        assert executor.row(START, call, str(uuid.uuid4()))["accepted"]
+        executor.run("RESET lock_timeout")
+
+
+def test_attack_hold_every_advisory_lock(tool_field):
+    """No function waits for a lock that anybody may take by its number."""
+    with contextlib.closing(tool_field.login("application")) as holder:
+        holder.run("SELECT pg_advisory_lock(key) FROM generate_series(-50, 50) AS key")
+        for who in ("application", "executor", "alice"):
+            tool_field.session(who).run("SET lock_timeout = '5s'")
+        tool_field.finished(str(uuid.uuid4()))
+        tool_field.session("executor").run("SELECT expire_tool_calls()")
+        for who in ("application", "executor", "alice"):
+            tool_field.session(who).run("RESET lock_timeout")
+
+
+def test_attack_fill_the_queue(tool_field):
+    """A caller has so many open calls and no more; another caller is not kept waiting by that."""
+    flood = tool_field.login("bob")
+    run = tool_field.new_run()
+    request = "SELECT count(r.call_id) FROM generate_series(1, 210), LATERAL request_tool_call(%s, 'look', '{}') AS r"
+    try:
+        open_before = tool_field.session("admin").value(
+            "SELECT count(*) FROM tool_call_records WHERE requested_by = 'bob' AND status IN ('pending', 'approved')"
+        )
+        assert flood.value(request, run) == 200 - open_before
+        answer = flood.row("SELECT * FROM request_tool_call(%s, 'look', '{}')", run)
+        assert (answer["call_id"], answer["status"]) == (None, "denied")
+        assert tool_field.request("look"), "its twin: another caller"
+        freed = tool_field.session("admin").value(
+            "SELECT id FROM tool_call_records WHERE task_run_id = %s LIMIT 1", run
+        )
+        assert flood.row("SELECT * FROM cancel_tool_call(%s)", freed)["accepted"]
+        assert flood.row("SELECT * FROM request_tool_call(%s, 'look', '{}')", run)["call_id"]
+    finally:
+        flood.run(
+            "SELECT cancel_tool_call(id) FROM tool_call_records WHERE task_run_id = %s AND status IN ('pending', 'approved')",
+            run,
+        )
+        flood.close()
+
+
+def test_attack_roll_back_after_the_start(tool_field):
+    """A start that was rolled back was none: it is durable, or the call waits as before. The executor acts after its commit."""
+    call = tool_field.approved()
+    executor = tool_field.session("executor")
+    executor.run("BEGIN")
+    assert executor.row(START, call, EXECUTION)["accepted"]
+    executor.run("ROLLBACK")
+    assert tool_field.calls()[call]["status"] == "approved"
+    answer = executor.row(FINISH, call, EXECUTION, "succeeded")
+    assert answer["accepted"] is False
+    assert executor.row(START, call, EXECUTION)["accepted"]
+    assert tool_field.outlaws() == []
+
+
+def test_attack_start_without_waiting_for_the_disk(tool_field):
+    """A caller's setting by which a commit might be lost after the tool has run is overruled."""
+    call = tool_field.approved()
+    executor = tool_field.session("executor")
+    executor.run("BEGIN")
+    executor.run("SET LOCAL synchronous_commit = off")
+    assert executor.row(START, call, EXECUTION)["accepted"]
+    assert executor.value("SHOW synchronous_commit") != "off"
+    executor.run("ROLLBACK")
+
+
+def test_attack_one_key_in_two_runs(tool_field):
+    """A key counts within its run: an approval is not had again in another one by it."""
+    call = tool_field.approved(key="again")
+    same = tool_field.calls()[call]["task_run_id"]
+    application = tool_field.session("application")
+    request = "SELECT * FROM request_tool_call(%s, 'restart', '{}', 'again')"
+    assert str(application.row(request, str(same))["call_id"]) == call
+    other = application.row(request, tool_field.new_run())
+    assert str(other["call_id"]) != call
+    assert other["status"] == "pending"
+
+
+def test_attack_the_audit_log_tells_it_all(tool_field):
+    """Each step of a call is in the audit log, by whom, and its arguments are not; the chain verifies."""
+    before = tool_field.session("admin").value("SELECT max(id) FROM audit_entries")
+    call = tool_field.finished(
+        str(uuid.uuid4()), arguments='{"name": "a secret name"}', token=TOKENS["bot", "requester"]
+    )
+    entries = tool_field.session("admin").rows(
+        "SELECT actor, action, outcome, database_role, details::text FROM audit_entries WHERE id > %s AND target_id = %s ORDER BY id",
+        before,
+        call,
+    )
+    assert [(each["actor"], each["action"], each["outcome"]) for each in entries] == [
+        ("bot", "tool_call.request", "success"),
+        (layer.ROLES["executor"], "tool_call.check", "success"),
+        ("alice", "tool_call.approve", "success"),
+        (layer.ROLES["executor"], "tool_call.start", "success"),
+        (layer.ROLES["executor"], "tool_call.finish", "success"),
+    ]
+    assert not any("secret" in each["details"] for each in entries)
+    assert tool_field.session("readonly").value("SELECT problem FROM verify_audit_chain()") is None
