@@ -158,34 +158,3 @@ COMMENT ON COLUMN our_schema.recent_token_usage_summary.total_cost_usd IS 'Sum o
 COMMENT ON COLUMN our_schema.recent_token_usage_summary.subscription_value_usd IS 'What use under a subscription would have cost, in USD; not a part of total_cost_usd.';
 COMMENT ON COLUMN our_schema.recent_token_usage_summary.unpriced_requests IS 'Usage records whose model had no price; they are missing in total_cost_usd.';
 COMMENT ON COLUMN our_schema.recent_token_usage_summary.last_used_at IS 'Time of the newest request.';
-
-CREATE OR REPLACE VIEW our_schema.tool_call_success_rate AS
-SELECT
-    t.id AS tool_id,
-    t.name AS tool_name,
-    t.risk_level,
-    coalesce(c.total_calls, 0) AS total_calls,
-    coalesce(c.succeeded, 0) AS succeeded,
-    coalesce(c.failed, 0) AS failed,
-    coalesce(c.timed_out, 0) AS timed_out,
-    coalesce(c.denied, 0) AS denied,
-    round(c.succeeded::numeric / nullif(c.succeeded + c.failed + c.timed_out, 0), 4) AS success_rate,
-    c.average_duration_ms
-FROM our_schema.tool_definitions AS t
-LEFT JOIN (
-    SELECT
-        tc.tool_id,
-        count(*) AS total_calls,
-        count(*) FILTER (WHERE tc.status = 'succeeded') AS succeeded,
-        count(*) FILTER (WHERE tc.status = 'failed') AS failed,
-        count(*) FILTER (WHERE tc.status = 'timed_out') AS timed_out,
-        count(*) FILTER (WHERE tc.status = 'denied') AS denied,
-        round(avg(tc.duration_ms), 1) AS average_duration_ms
-    FROM our_schema.tool_call_records AS tc
-    GROUP BY tc.tool_id
-) AS c ON c.tool_id = t.id;
-COMMENT ON VIEW our_schema.tool_call_success_rate IS 'Every tool, also one that was never called, with how its calls ended.';
-COMMENT ON COLUMN our_schema.tool_call_success_rate.total_calls IS 'Number of calls, whatever became of them.';
-COMMENT ON COLUMN our_schema.tool_call_success_rate.success_rate IS
-    'Succeeded among the calls that ran to an end (succeeded, failed, timed out), from 0 to 1; NULL where there is none.';
-COMMENT ON COLUMN our_schema.tool_call_success_rate.average_duration_ms IS 'Average duration of the calls that ran to an end, in milliseconds.';

@@ -114,14 +114,7 @@ BEGIN
                 ('llm_responses', 'content', body), ('llm_responses', 'finish_reason', short), ('llm_responses', 'error', long),
                 ('llm_responses', 'raw', body),
                 ('token_usage', 'provider', short), ('token_usage', 'model', short), ('token_usage', 'project', short),
-                ('token_usage', 'agent', short), ('token_usage', 'source', short), ('token_usage', 'external_id', short),
-                ('tool_definitions', 'name', short), ('tool_definitions', 'description', long),
-                ('tool_definitions', 'arguments_schema', long), ('tool_definitions', 'connector', short),
-                ('tool_definitions', 'version', short),
-                ('tool_call_records', 'arguments', body), ('tool_call_records', 'result', body), ('tool_call_records', 'error', long),
-                ('tool_call_records', 'approved_by', short),
-                ('policies', 'name', short), ('policies', 'description', long), ('policies', 'tools', long),
-                ('policies', 'risk_levels', long), ('policies', 'conditions', long)
+                ('token_usage', 'agent', short), ('token_usage', 'source', short), ('token_usage', 'external_id', short)
         ) AS l (relation, name, most_bytes)
         JOIN pg_attribute AS a ON a.attrelid = ('our_schema.' || quote_ident(l.relation))::regclass AND a.attname = l.name
         GROUP BY l.relation
