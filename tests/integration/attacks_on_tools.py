@@ -290,7 +290,6 @@ ASKING = [
         "22P05",
     ),
     attack("no-name", "application", request("NULL"), "application", request("'look'"), ANSWERED),
-    attack("no-arguments", "application", request(arguments="NULL"), "application", request(), ANSWERED),
     attack("arguments-that-are-null", "application", request(arguments="'null'"), "application", request(), ANSWERED),
     attack(
         "arguments-in-a-list",
@@ -510,18 +509,20 @@ DECIDING = [
     attack("approve-what-was-withdrawn", "alice", decide("cancelled"), "alice", decide("pending"), ANSWERED),
     attack("approve-what-is-stale", "alice", decide("stale"), "alice", decide("pending"), ANSWERED, ends="expired"),
     attack("approve-again", "alice", decide("approved"), "alice", decide("pending"), ANSWERED),
-    attack("approve-what-lapsed", "alice", decide("lapsed"), "alice", decide("pending"), ANSWERED, ends="expired"),
+    attack("approve-what-lapsed", "alice", decide("lapsed"), "alice", decide("pending"), ANSWERED),
     attack("approve-what-runs", "alice", decide("running"), "alice", decide("pending"), ANSWERED),
     attack("approve-what-ran", "alice", decide("succeeded"), "alice", decide("pending"), ANSWERED),
     attack("approve-what-ended-unknown", "alice", decide("unknown"), "alice", decide("pending"), ANSWERED),
-    attack("approve-what-is-not-there", "alice", decide("nothing"), "alice", decide("pending"), ANSWERED),
     attack(
-        "approve-in-other-words", "alice", decide("pending", None, "'APPROVE '"), "alice", decide("pending"), ANSWERED
+        "approve-what-is-not-there", "alice", decide("nothing"), "alice", decide("pending"), ANSWERED, audited=False
     ),
     attack(
-        "approve-with-a-status", "alice", decide("pending", None, "'approved'"), "alice", decide("pending"), ANSWERED
+        "approve-in-other-words", "alice", decide("pending", None, "'APPROVE '"), "alice", decide("pending"), "22023"
     ),
-    attack("approve-with-nothing", "alice", decide("pending", None, "NULL"), "alice", decide("pending"), ANSWERED),
+    attack(
+        "approve-with-a-status", "alice", decide("pending", None, "'approved'"), "alice", decide("pending"), "22023"
+    ),
+    attack("approve-with-nothing", "alice", decide("pending", None, "NULL"), "alice", decide("pending"), "22023"),
     attack(
         "see-what-waits-without-a-token",
         ("application", "service"),
@@ -545,7 +546,7 @@ DECIDING = [
     ),
     attack(
         "ask-whose-token-it-is",
-        ("monitor", "readonly", "maintenance", "executor"),
+        ("monitor", "maintenance", "executor"),
         "SELECT tool_token_name(%(carol)s)",
         "service",
         "SELECT tool_token_name(%(carol)s)",
@@ -595,8 +596,10 @@ STARTING = [
         start("approved"),
         ANSWERED,
     ),
-    attack("start-as-nobody", "executor", start("approved", "NULL"), "executor", start("approved"), ANSWERED),
-    attack("start-what-is-not-there", "executor", start("nothing"), "executor", start("approved"), ANSWERED),
+    attack("start-as-nobody", "executor", start("approved", "NULL"), "executor", start("approved"), "22023"),
+    attack(
+        "start-what-is-not-there", "executor", start("nothing"), "executor", start("approved"), ANSWERED, audited=False
+    ),
     attack(
         "start-and-prepare",
         "executor",
@@ -629,13 +632,15 @@ STARTING = [
         finish("running", status="'approved'"),
         "executor",
         finish("running"),
-        ANSWERED,
+        "22023",
     ),
     attack(
-        "finish-as-running", "executor", finish("unknown", status="'running'"), "executor", finish("unknown"), ANSWERED
+        "finish-as-running", "executor", finish("unknown", status="'running'"), "executor", finish("unknown"), "22023"
     ),
-    attack("finish-as-nothing", "executor", finish("running", status="NULL"), "executor", finish("running"), ANSWERED),
-    attack("check-what-was-denied", "executor", check("denied"), "executor", check("unchecked"), ANSWERED),
+    attack("finish-as-nothing", "executor", finish("running", status="NULL"), "executor", finish("running"), "22023"),
+    attack(
+        "check-what-was-denied", "executor", check("denied"), "executor", check("unchecked"), ANSWERED, audited=False
+    ),
     attack(
         "check-what-ran",
         "executor",
@@ -643,6 +648,7 @@ STARTING = [
         "executor",
         check("unchecked", "'name: is missing'"),
         ANSWERED,
+        audited=False,
     ),
 ]
 
@@ -665,7 +671,7 @@ SURROUNDINGS = [
         "SET ROLE mission_control_approver",
     ),
     attack(
-        "be-somebody-else", EVERYBODY, "SET SESSION AUTHORIZATION alice", "alice", "SET SESSION AUTHORIZATION alice"
+        "be-somebody-else", NOT_ALICE, "SET SESSION AUTHORIZATION alice", "alice", "SET SESSION AUTHORIZATION alice"
     ),
     attack(
         "join-the-approvers",
@@ -719,7 +725,7 @@ SURROUNDINGS = [
     ),
     attack(
         "a-function-with-rights",
-        EVERYBODY,
+        NOT_THE_EXECUTOR,
         "GRANT EXECUTE ON FUNCTION start_tool_call(uuid, uuid, jsonb) TO PUBLIC",
         "executor",
         start("approved"),
@@ -891,8 +897,8 @@ SITE = [
     ),
     SiteAttack(
         "site-replaces-a-function",
-        "CREATE OR REPLACE FUNCTION tool_token_name(p_token text) RETURNS text LANGUAGE sql AS $$ SELECT 'carol' $$",
-        "CREATE FUNCTION site_token_name(p_token text) RETURNS text LANGUAGE sql AS $$ SELECT 'carol' $$",
+        "CREATE OR REPLACE FUNCTION expire_tool_calls() RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'",
+        "CREATE OR REPLACE FUNCTION site_expire() RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'",
     ),
     SiteAttack(
         "site-drops-a-function", "DROP FUNCTION expire_tool_calls()", "DROP FUNCTION IF EXISTS site_expire_tool_calls()"

@@ -82,7 +82,7 @@ def test_attack(tool_field, attack, who):
         assert attack.outcome == HARMLESS or is_refusal(answer), answer
         if attack.outcome == ANSWERED:
             assert answer["reason"]
-            assert tool_field.refusals() > refusals, "the refusal is not in the audit log"
+            assert not attack.audited or tool_field.refusals() > refusals, "the refusal is not in the audit log"
     else:
         assert state == attack.outcome, answer
     if attack.ends:
@@ -168,7 +168,7 @@ TRAPS = [
     ("site_contains", "jsonb, jsonb", "boolean"),
     ("site_equals", "text, text", "boolean"),
     ("site_merges", "jsonb, jsonb", "jsonb"),
-    ("pg_notify", "text, varchar", "void"),
+    ("pg_notify", "text, varchar", "text"),
 ]
 OPERATORS = """
 CREATE OPERATOR @> (FUNCTION = site_contains, LEFTARG = jsonb, RIGHTARG = jsonb);
@@ -207,15 +207,80 @@ def test_attack_site_sets_traps(tool_field, site):
     finally:
         for who in ("application", "executor", "alice", "admin"):
             tool_field.session(who).run("RESET search_path")
-        assert (
-            site.run(
-                "DROP OPERATOR @> (jsonb, jsonb); DROP OPERATOR = (text, text); DROP OPERATOR || (jsonb, jsonb);"
-                + "".join(f"DROP FUNCTION {name}({arguments});" for name, arguments, _ in TRAPS)
-                + "DROP TRIGGER site_run ON task_runs; DROP FUNCTION site_run()"
-            )
-            == ""
+        tool_field.session("admin").run(
+            "DROP FUNCTION "
+            + ", ".join(f"public.{name}({arguments})" for name, arguments, _ in TRAPS)
+            + ", public.site_run() CASCADE"
         )
     assert differences(before, tool_field.calls()) == {}
+
+
+def test_attack_site_plants_functions_of_our_names(tool_field, site):
+    """One of another signature may fit a call without types better than ours: ours are called with types, and the next run names the other."""
+    assert (
+        site.run(
+            "CREATE FUNCTION decide_tool_call(text, text, text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+        )
+        == ""
+    )
+    try:
+        said = site.run("SELECT 1")
+        assert "holds the function public.decide_tool_call(text,text,text,text) of mission_control_owner" in said
+        call = tool_field.checked()
+        typed = "SELECT * FROM decide_tool_call(%s::uuid, 'approve'::text, 'it hangs'::text, %s::text)"
+        assert tool_field.session("service").row(typed, call, "x" * 40)["accepted"] is False
+        assert tool_field.session("service").row(typed, call, TOKENS["carol", "approver"])["accepted"]
+    finally:
+        tool_field.session("admin").run("DROP FUNCTION public.decide_tool_call(text, text, text, text)")
+
+
+def test_attack_temporary_tables_in_the_way(tool_field):
+    """Where somebody has granted TEMPORARY all the same: functions look there last, and name the schema of what is ours."""
+    admin, application = tool_field.session("admin"), tool_field.login("application")
+    admin.run(f"GRANT TEMPORARY ON DATABASE {tool_field.database.name} TO mission_control")
+    try:
+        application.run(
+            "CREATE TEMPORARY TABLE policies AS SELECT * FROM public.policies WHERE false;"
+            "CREATE TEMPORARY TABLE tool_definitions AS SELECT d.* FROM public.tool_definitions AS d;"
+            "CREATE TEMPORARY TABLE tool_call_records AS SELECT * FROM public.tool_call_records WHERE false;"
+            "CREATE TEMPORARY TABLE audit_entries AS SELECT * FROM public.audit_entries WHERE false;"
+            "CREATE DOMAIN pg_temp.jsonb AS text; UPDATE pg_temp.tool_definitions SET risk_level = 'READ_ONLY'; SET search_path = pg_temp, public"
+        )
+        refusals = tool_field.refusals()
+        row = application.row("SELECT * FROM public.request_tool_call(%s, 'wipe', '{}')", tool_field.new_run())
+        assert (row["status"], row["policy"]) == ("denied", "nobody wipes")
+        assert tool_field.refusals() == refusals + 1
+        assert (
+            application.row("SELECT * FROM public.request_tool_call(%s, 'restart', '{}')", tool_field.new_run())[
+                "status"
+            ]
+            == "pending"
+        )
+    finally:
+        application.close()
+        admin.run(f"REVOKE TEMPORARY ON DATABASE {tool_field.database.name} FROM mission_control")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "tool_call.approve",
+        "TOOL_CALL.approve",
+        " tool_call.approve",
+        "\ttool_call.approve",
+        "\u200btool_call.approve",
+        "tool\u200b_call.approve",
+        "Policy.set",
+        "tool.\nset",
+    ],
+)
+@pytest.mark.parametrize("who", ["application", "owner"])
+def test_attack_actions_that_look_like_ours(tool_field, who, action):
+    """What a person would take for an entry of ours is refused, too; by the owner of the objects as well."""
+    entry = "INSERT INTO audit_entries (actor, action, outcome) VALUES ('alice', %s, 'success')"
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        tool_field.session(who).run(entry, action)
+    assert tool_field.session(who).run(entry, action.replace(".", "-")) == 1
 
 
 # Events after the approval ---------------------------------------------------------------------------------------------
@@ -364,7 +429,7 @@ def test_attack_guess_tokens_by_what_is_said(tool_field):
         for target in (call, str(uuid.uuid4()), tool_field.finished(str(uuid.uuid4())))
     }
     assert len(reasons) == 1, reasons
-    assert {service.value("SELECT tool_token_name(%s)", token) for token in candidates} == {None}
+    assert {service.value("SELECT tool_token_name(%s::text)", token) for token in candidates} == {None}
     request = "SELECT * FROM request_tool_call(%s, 'look', '{}', NULL, %s)"
     run = tool_field.new_run()
     said = {
@@ -422,6 +487,25 @@ def test_attack_hold_a_call(tool_field):
         executor.run("RESET lock_timeout")
 
 
+def test_attack_hold_what_is_not_ones_own(tool_field):
+    """A refused step in a transaction that stays open holds up nobody, and least of all the end of what runs."""
+    execution = str(uuid.uuid4())
+    running, other = tool_field.started(execution), tool_field.checked(token=TOKENS["bot", "requester"])
+    bobs = tool_field.checked(who="bob")
+    with contextlib.closing(tool_field.login("application")) as one, contextlib.closing(tool_field.login("bob")) as two:
+        for holder in (one, two):
+            holder.run("BEGIN")
+        for call in (running, other):
+            assert one.row("SELECT * FROM cancel_tool_call(%s)", call)["accepted"] is False
+        for call in (running, bobs):
+            assert two.row(APPROVE, call)["accepted"] is False
+        assert tool_field.session("executor").row(FINISH, running, execution, "succeeded")["accepted"]
+        for call in (other, bobs):
+            assert tool_field.session("alice").row(APPROVE, call)["accepted"]
+        for holder in (one, two):
+            holder.run("ROLLBACK")
+
+
 def test_attack_hold_every_advisory_lock(tool_field):
     """No function waits for a lock that anybody may take by its number."""
     with contextlib.closing(tool_field.login("application")) as holder:
@@ -438,7 +522,7 @@ def test_attack_fill_the_queue(tool_field):
     """A caller has so many open calls and no more; another caller is not kept waiting by that."""
     flood = tool_field.login("bob")
     run = tool_field.new_run()
-    request = "SELECT count(r.call_id) FROM generate_series(1, 210), LATERAL request_tool_call(%s, 'look', '{}') AS r"
+    request = "SELECT count(r.call_id) FROM generate_series(1, 210) AS n, LATERAL request_tool_call(%s, 'look', jsonb_build_object('name', n)) AS r"
     try:
         open_before = tool_field.session("admin").value(
             "SELECT count(*) FROM tool_call_records WHERE requested_by = 'bob' AND status IN ('pending', 'approved')"
@@ -510,7 +594,6 @@ def test_attack_the_audit_log_tells_it_all(tool_field):
     )
     assert [(each["actor"], each["action"], each["outcome"]) for each in entries] == [
         ("bot", "tool_call.request", "success"),
-        (layer.ROLES["executor"], "tool_call.check", "success"),
         ("alice", "tool_call.approve", "success"),
         (layer.ROLES["executor"], "tool_call.start", "success"),
         (layer.ROLES["executor"], "tool_call.finish", "success"),

@@ -72,6 +72,9 @@ class ToolField:
         self.database = database
         self._sessions = {}
         admin = self.session("admin")
+        admin.run(f"REVOKE ALL ON DATABASE {database.name} FROM PUBLIC")
+        logins = [*(role for key, role in layer.ROLES.items() if key not in ("owner", "audit")), *PEOPLE]
+        admin.run(f"GRANT CONNECT ON DATABASE {database.name} TO {', '.join(logins)}")
         audit = self.audit()
         for name, tools in (
             ("apply_tools", (json.dumps([]), json.dumps(TOOLS))),
