@@ -11,13 +11,17 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.models imp
 from ansible_collections.homelab.mission_control.plugins.module_utils.models.base import NOT_GIVEN
 from model_comparison import INPUTS, STORED, Table, input_differences, model_differences
 
-# The links of the audit chain, the bookkeeping of runner and backups and the sums behind a view are nobody's to read or write row by row.
+# The links of the audit chain, the bookkeeping of runner and backups, the sums behind a view and the hashes of tokens are nobody's to read or
+# write row by row.
 WITHOUT_MODEL = {"audit_links", "audit_head", "schema_repeatables", "schema_objects", "backup_runs"} | {
     "token_usage_rollup",
     "token_usage_days",
     "token_usage_changes",
+    "tool_call_days",
+    "tool_call_changes",
+    "tool_tokens",
 }
-WITHOUT_INPUT = {"schema_migrations", "price_lists"}
+WITHOUT_INPUT = {"schema_migrations", "price_lists", "tool_definitions", "tool_call_records", "policies"}
 
 
 @pytest.fixture(scope="module")

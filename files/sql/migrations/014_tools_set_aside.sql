@@ -36,8 +36,8 @@ BEGIN
     INSERT INTO our_schema.tools_set_aside (relation, data, result)
     SELECT 'tool_call_records', to_jsonb(r) - 'result', r.result FROM our_schema.tool_call_records AS r;
     BEGIN
-        -- The functions and views of the collection are put back afterwards.
-        DROP VIEW our_schema.active_task_runs, our_schema.tool_call_success_rate;
+        -- These two are of the collection, and made again afterwards; in a new database they are not there yet.
+        DROP VIEW IF EXISTS our_schema.active_task_runs, our_schema.tool_call_success_rate;
         DROP TABLE our_schema.tool_call_records, our_schema.tool_definitions, our_schema.policies;
     EXCEPTION
         WHEN dependent_objects_still_exist THEN

@@ -210,6 +210,7 @@ CREATE TABLE our_schema.tool_call_days (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE our_schema.tool_call_days IS
     'Sums of tool_call_records by tool, day and status; together with tool_call_changes they are exact. To be read through tool_call_success_rate.';
+COMMENT ON COLUMN our_schema.tool_call_days.tool_id IS 'The tool. No foreign key: the sums follow the calls.';
 COMMENT ON COLUMN our_schema.tool_call_days.day IS 'Day on which the calls were asked for, in UTC.';
 COMMENT ON COLUMN our_schema.tool_call_days.status IS 'Status of the calls, as it is now.';
 COMMENT ON COLUMN our_schema.tool_call_days.calls IS 'Number of calls.';
@@ -226,6 +227,7 @@ CREATE TABLE our_schema.tool_call_changes (
 );
 COMMENT ON TABLE our_schema.tool_call_changes IS
     'What changed in tool_call_records and is not in tool_call_days yet: calls with a status that is new for them, and negative those with one that they no longer have. A row becomes visible with what it tells of, so nothing is missed or counted twice.';
+COMMENT ON COLUMN our_schema.tool_call_changes.tool_id IS 'The tool.';
 COMMENT ON COLUMN our_schema.tool_call_changes.day IS 'Day on which the calls were asked for, in UTC.';
 COMMENT ON COLUMN our_schema.tool_call_changes.status IS 'Status that they have, or had.';
 COMMENT ON COLUMN our_schema.tool_call_changes.calls IS 'Number of calls; negative for those that have another status now.';
@@ -273,8 +275,14 @@ COMMENT ON FUNCTION our_schema.queue_tool_call_changes() IS
 
 CREATE TRIGGER tr_tool_definitions_updated_at BEFORE UPDATE ON our_schema.tool_definitions
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION our_schema.stamp_tool_row();
+-- A condition may not read a generated column, and so no row as a whole. (Lists of columns would be printed differently once they were dumped and
+-- restored, so that a run would put the trigger back.)
 CREATE TRIGGER tr_policies_updated_at BEFORE UPDATE ON our_schema.policies
-    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION our_schema.stamp_tool_row();
+    FOR EACH ROW WHEN (
+        jsonb_build_array(OLD.name, OLD.description, OLD.tools, OLD.risk_levels, OLD.effect, OLD.conditions, OLD.priority, OLD.enabled, OLD.origin)
+        IS DISTINCT FROM jsonb_build_array(NEW.name, NEW.description, NEW.tools, NEW.risk_levels, NEW.effect, NEW.conditions, NEW.priority, NEW.enabled, NEW.origin)
+    )
+    EXECUTE FUNCTION our_schema.stamp_tool_row();
 CREATE TRIGGER tr_tool_tokens_updated_at BEFORE UPDATE ON our_schema.tool_tokens
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION our_schema.stamp_tool_row();
 CREATE TRIGGER tr_tool_call_records_added AFTER INSERT ON our_schema.tool_call_records

@@ -42,14 +42,21 @@ $$;
 COMMENT ON FUNCTION our_schema.stamp_tool_row() IS
     'Trigger function: stamps updated_at, as set_updated_at() does for the tables of the other owner. The triggers call it only for an UPDATE that changes something.';
 
-CREATE OR REPLACE FUNCTION our_schema.tool_digest(p_tool our_schema.tool_definitions) RETURNS bytea
-    LANGUAGE sql STABLE
-    RETURN sha256(convert_to(
-        jsonb_build_array(
-            p_tool.name, p_tool.arguments_schema, p_tool.risk_level, p_tool.connector, p_tool.operation, p_tool.preset
-        )::text, 'UTF8'
-    ));
-COMMENT ON FUNCTION our_schema.tool_digest(our_schema.tool_definitions) IS
+CREATE OR REPLACE FUNCTION our_schema.tool_digest(p_tool_id uuid) RETURNS bytea
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT sha256(convert_to(
+            jsonb_build_array(t.name, t.arguments_schema, t.risk_level, t.connector, t.operation, t.preset)::text, 'UTF8'
+        ))
+        FROM our_schema.tool_definitions AS t
+        WHERE t.id = p_tool_id
+    );
+END
+$$;
+COMMENT ON FUNCTION our_schema.tool_digest(uuid) IS
     'SHA-256 of what a person who approves a call relies on: the tool''s name, its arguments, what it may break, and what carries it out.';
 
 CREATE OR REPLACE FUNCTION our_schema.tool_token_owner(p_token text, p_kind text) RETURNS text
@@ -287,7 +294,7 @@ BEGIN
             approval_expires_at
         )
         VALUES (
-            p_task_run_id, tool.id, merged, status, clock_timestamp(), caller, session_user, p_idempotency_key, our_schema.tool_digest(tool),
+            p_task_run_id, tool.id, merged, status, clock_timestamp(), caller, session_user, p_idempotency_key, our_schema.tool_digest(tool.id),
             policy, reason, CASE WHEN effect = 'allow' THEN clock_timestamp() + tool.approval_seconds * interval '1 second' END
         )
         ON CONFLICT ON CONSTRAINT uq_tool_call_records_task_run_id_idempotency_key DO NOTHING
@@ -493,7 +500,7 @@ BEGIN
     -- What has become of tool and policies since may only be stricter than the person who approves.
     SELECT d.effect, d.policy, d.reason INTO effect, new_policy, reason
     FROM our_schema.tool_policy_decision(tool.name, call.arguments, call.requested_by) AS d;
-    IF effect <> 'deny' AND our_schema.tool_digest(tool) IS DISTINCT FROM call.tool_digest THEN
+    IF effect <> 'deny' AND our_schema.tool_digest(tool.id) IS DISTINCT FROM call.tool_digest THEN
         effect := 'deny';
         reason := 'the tool was changed after the call was asked for: ask for it again';
     END IF;
@@ -613,7 +620,7 @@ BEGIN
     ELSE
         SELECT d.effect, d.policy, d.reason INTO effect, new_policy, reason
         FROM our_schema.tool_policy_decision(tool, call.arguments, call.requested_by) AS d;
-        IF effect <> 'deny' AND our_schema.tool_digest(definition) IS DISTINCT FROM call.tool_digest THEN
+        IF effect <> 'deny' AND our_schema.tool_digest(definition.id) IS DISTINCT FROM call.tool_digest THEN
             effect := 'deny';
             reason := 'the tool was changed after the call was asked for: ask for it again';
         END IF;
@@ -841,12 +848,12 @@ CREATE OR REPLACE FUNCTION our_schema.waiting_tool_calls(p_token text DEFAULT NU
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF CASE
+    IF (CASE
         WHEN p_token IS NULL THEN NOT has_function_privilege(
             session_user, 'our_schema.decide_tool_call(uuid, text, text)'::regprocedure, 'EXECUTE'
         )
         ELSE our_schema.tool_token_owner(p_token, 'approver') IS NULL
-    END THEN
+    END) THEN
         RAISE EXCEPTION 'the waiting tool calls are shown to approvers: give the token of one, or log in as a member of the approver role'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -888,7 +895,8 @@ BEGIN
             min(format('has a %s that is not of the type %s', k.key, p_kinds ->> k.key)) FILTER (
                 WHERE jsonb_typeof(k.value) NOT IN (p_kinds ->> k.key, 'null')
             ),
-            min(format('has a %s that %s', k.key, our_schema.json_fault(k.value, 262144)))
+            -- Of a value that is not too large there is no fault, and so no sentence.
+            min(format('has a %s that ', k.key) || our_schema.json_fault(k.value, 262144))
         )
         FROM jsonb_each(p_entry) AS k
     );

@@ -40,8 +40,12 @@ BudgetOrigin = Literal["role", "user"]
 BudgetLevel = Literal["ok", "near", "spent"]
 
 RiskLevel = Literal["READ_ONLY", "SAFE_MUTATE", "DESTRUCTIVE"]
-ToolCallStatus = Literal["pending", "approved", "denied", "running", "succeeded", "failed", "timed_out"]
+ToolCallStatus = Literal[
+    "pending", "approved", "denied", "expired", "cancelled", "running", "succeeded", "failed", "timed_out", "unknown"
+]
+ToolOrigin = Literal["seed", "role", "user"]
 PolicyEffect = Literal["allow", "require_approval", "deny"]
+PolicyOrigin = Literal["role", "user"]
 
 AuditOutcome = Literal["success", "failure", "denied"]
 

@@ -1,21 +1,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models of tools, their calls, and the policies that decide about a call."""
+"""Models of tools, their calls, and the policies that decide about a call. Functions of the database write them: see `client.tools`."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Optional
 from uuid import UUID
 
-from .base import NOT_GIVEN, Create, Given, Model
-from .enums import JsonObject, JsonValue, PolicyEffect, RiskLevel, ToolCallStatus
+from .base import Model
+from .enums import JsonObject, JsonValue, PolicyEffect, PolicyOrigin, RiskLevel, ToolCallStatus, ToolOrigin
 
-__all__ = ["CreatePolicy", "CreateToolCallRecord", "CreateToolDefinition", "Policy", "ToolCallRecord", "ToolDefinition"]
+__all__ = ["Policy", "ToolCallRecord", "ToolDefinition"]
 
 
 @dataclass(frozen=True)
 class ToolDefinition(Model):
-    """A tool that agents may call, with what it may break."""
+    """A tool that agents may call, with what it may break. Times in seconds; `preset` holds arguments that every call has."""
 
     __table__: ClassVar[str] = "tool_definitions"
     id: UUID
@@ -28,19 +28,12 @@ class ToolDefinition(Model):
     enabled: bool
     created_at: datetime
     updated_at: datetime
-
-
-@dataclass(frozen=True)
-class CreateToolDefinition(Create[ToolDefinition]):
-    """Input for a tool; the risk level has no default on purpose."""
-
-    name: str
-    risk_level: RiskLevel
-    description: Given[Optional[str]] = NOT_GIVEN
-    arguments_schema: Given[JsonObject] = NOT_GIVEN
-    connector: Given[Optional[str]] = NOT_GIVEN
-    version: Given[Optional[str]] = NOT_GIVEN
-    enabled: Given[bool] = NOT_GIVEN
+    operation: Optional[str]
+    preset: JsonObject
+    timeout_seconds: int
+    output_limit_bytes: int
+    approval_seconds: int
+    origin: ToolOrigin
 
 
 @dataclass(frozen=True)
@@ -61,22 +54,17 @@ class ToolCallRecord(Model):
     started_at: Optional[datetime]
     finished_at: Optional[datetime]
     duration_ms: Optional[int]
-
-
-@dataclass(frozen=True)
-class CreateToolCallRecord(Create[ToolCallRecord]):
-    """Input for a call; without a status it is pending."""
-
-    task_run_id: UUID
-    tool_id: UUID
-    arguments: Given[JsonObject] = NOT_GIVEN
-    result: Given[Optional[JsonValue]] = NOT_GIVEN
-    error: Given[Optional[str]] = NOT_GIVEN
-    status: Given[ToolCallStatus] = NOT_GIVEN
-    approved_by: Given[Optional[str]] = NOT_GIVEN
-    approved_at: Given[Optional[datetime]] = NOT_GIVEN
-    started_at: Given[Optional[datetime]] = NOT_GIVEN
-    finished_at: Given[Optional[datetime]] = NOT_GIVEN
+    requested_by: Optional[str]
+    requested_login: Optional[str]
+    idempotency_key: Optional[str]
+    tool_digest: Optional[bytes]
+    policy: Optional[str]
+    reason: Optional[str]
+    checked_at: Optional[datetime]
+    approval_expires_at: Optional[datetime]
+    execution_id: Optional[UUID]
+    executor: Optional[JsonObject]
+    deadline_at: Optional[datetime]
 
 
 @dataclass(frozen=True)
@@ -95,17 +83,5 @@ class Policy(Model):
     enabled: bool
     created_at: datetime
     updated_at: datetime
-
-
-@dataclass(frozen=True)
-class CreatePolicy(Create[Policy]):
-    """Input for a policy: it covers at least one tool or risk level."""
-
-    name: str
-    effect: PolicyEffect
-    description: Given[Optional[str]] = NOT_GIVEN
-    tools: Given[list[str]] = NOT_GIVEN
-    risk_levels: Given[list[RiskLevel]] = NOT_GIVEN
-    conditions: Given[JsonObject] = NOT_GIVEN
-    priority: Given[int] = NOT_GIVEN
-    enabled: Given[bool] = NOT_GIVEN
+    origin: PolicyOrigin
+    conditions_known: bool

@@ -18,6 +18,7 @@ from .enums import (
     ProviderName,
     RiskLevel,
     TaskRunStatus,
+    ToolCallStatus,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "PlaybookStatus",
     "RecentTokenUsage",
     "TaskRunCost",
+    "ToolCallOverview",
     "ToolCallSuccess",
 ]
 
@@ -156,6 +158,36 @@ class ToolCallSuccess(Model):
     denied: int
     success_rate: Optional[Decimal]
     average_duration_ms: Optional[Decimal]
+
+
+@dataclass(frozen=True)
+class ToolCallOverview(Model):
+    """A call of a tool with the tool's name, without its result."""
+
+    __table__: ClassVar[str] = "tool_call_overview"
+    id: UUID
+    task_run_id: UUID
+    tool_name: str
+    connector: Optional[str]
+    operation: Optional[str]
+    risk_level: RiskLevel
+    status: ToolCallStatus
+    arguments: JsonValue
+    requested_by: Optional[str]
+    requested_login: Optional[str]
+    policy: Optional[str]
+    reason: Optional[str]
+    error: Optional[str]
+    created_at: datetime
+    checked_at: Optional[datetime]
+    approved_by: Optional[str]
+    approved_at: Optional[datetime]
+    approval_expires_at: Optional[datetime]
+    started_at: Optional[datetime]
+    finished_at: Optional[datetime]
+    duration_ms: Optional[int]
+    deadline_at: Optional[datetime]
+    idempotency_key: Optional[str]
 
 
 @dataclass(frozen=True)
