@@ -117,7 +117,9 @@ def test_the_updated_at_triggers_fire_on_a_change_only(catalogue):
         assert trigger["definition"].endswith(f"EXECUTE FUNCTION {function}()")
         # A condition may not read the row as a whole where a column of it is computed.
         whole = "(old.* IS DISTINCT FROM new.*)"
-        assert ("IS DISTINCT FROM jsonb_build_array" if trigger["on_table"] == "policies" else whole) in trigger["definition"]
+        assert ("IS DISTINCT FROM jsonb_build_array" if trigger["on_table"] == "policies" else whole) in trigger[
+            "definition"
+        ]
 
 
 def test_guards_of_the_logs_are_always_enabled(catalogue):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import uuid
 
-import psycopg2
 import pytest
 
 REQUESTER = "r" * 32

@@ -238,6 +238,17 @@ class Names(dict):
 
 
 @contextlib.contextmanager
+def tool_field_of(cluster, template):
+    """A field of its own, on a copy of a database, with the people's logins."""
+    with people(cluster):
+        database = layer.create_database(cluster, f"attacked_tools_{uuid.uuid4().hex[:8]}", template)
+        field = ToolField(database)
+        yield field
+        field.close()
+        database.drop()
+
+
+@contextlib.contextmanager
 def people(cluster):
     """The logins of the people, as an administrator makes them."""
     with contextlib.closing(layer.Session(cluster.connect())) as admin:
@@ -282,3 +293,12 @@ def is_success(answer):
     if "accepted" in answer or "call_id" in answer:
         return not is_refusal(answer)
     return answer.get("rows") != 0
+
+
+def differences(before, after):
+    """Calls that are not as they were, with what is other, but for those that are new."""
+    return {
+        call: {name: after[call][name] for name in row if after[call][name] != row[name]}
+        for call, row in before.items()
+        if after.get(call) != row
+    }
