@@ -38,6 +38,7 @@ PYTHON_TYPES = {
     "boolean": bool,
     "numeric": Decimal,
     "timestamp with time zone": datetime,
+    "bytea": bytes,
     "date": date,
     "interval": timedelta,
     "text[]": list[str],

@@ -1,4 +1,9 @@
-"""One valid row for each of the tables that a program writes to, and what they stand on."""
+"""One valid row for each of the tables that a program or a function writes to, and what they stand on."""
+
+import contextlib
+
+import psycopg2
+from mission_control_database import Session
 
 TABLES = (
     "services",
@@ -20,8 +25,11 @@ TABLES = (
     "tool_definitions",
     "tool_call_records",
     "policies",
+    "tool_tokens",
     "audit_entries",
 )
+# Which no login writes row by row.
+WRITTEN_BY_FUNCTIONS = ("tool_definitions", "tool_call_records", "policies", "tool_tokens")
 
 # References are written "table.column" and are replaced by the value of the row that was inserted before.
 _ROWS = {
@@ -117,8 +125,9 @@ _ROWS = {
         "calls": 3,
     },
     "tool_definitions": {"name": "restart", "risk_level": "SAFE_MUTATE"},
-    "tool_call_records": {"task_run_id": "task_runs.id", "tool_id": "tool_definitions.id"},
+    "tool_call_records": {"task_run_id": "task_runs.id", "tool_id": "tool_definitions.id", "status": "denied"},
     "policies": {"name": "ask first", "risk_levels": ["DESTRUCTIVE"], "effect": "require_approval"},
+    "tool_tokens": {"name": "claude", "kind": "requester", "token_sha256": b"\x01" * 32},
     "audit_entries": {"actor": "alice", "action": "task.run", "outcome": "success"},
 }
 
@@ -134,9 +143,24 @@ def sample(table, inserted):
     return columns
 
 
+def insert_as_superuser(session, table, **columns):
+    """Insert a row into the session's database past its privileges, and return it as it was stored.
+
+    For what no login may write, such as tool calls in a state that takes long to reach.
+    """
+    where = {name: value for name, value in session.connection.get_dsn_parameters().items() if name in _WHERE}
+    with contextlib.closing(psycopg2.connect(user="postgres", **where)) as connection:
+        connection.autocommit = True
+        return Session(connection).insert(table, **columns)
+
+
+_WHERE = ("host", "port", "dbname")
+
+
 def fill_every_table(session):
-    """Insert one row into each table as this session's role; returns the rows as they were stored."""
+    """Insert one row into each table, as this session's role where a login may; returns the rows as they were stored."""
     inserted = {}
     for table in TABLES:
-        inserted[table] = session.insert(table, **sample(table, inserted))
+        insert = insert_as_superuser if table in WRITTEN_BY_FUNCTIONS else type(session).insert
+        inserted[table] = insert(session, table, **sample(table, inserted))
     return inserted

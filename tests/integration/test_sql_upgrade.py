@@ -6,7 +6,7 @@ import subprocess
 import mission_control_database as layer
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
-from sample_rows import TABLES, sample
+from sample_rows import TABLES, WRITTEN_BY_FUNCTIONS, insert_as_superuser, sample
 from throwaway_cluster import server_bindir
 
 MIGRATIONS = read_migrations(str(layer.SQL / "migrations"))
@@ -27,7 +27,8 @@ def fill(session):
     inserted = {}
     for table in TABLES:
         if table in existing:
-            inserted[table] = session.insert(table, **sample(table, inserted))
+            insert = insert_as_superuser if table in WRITTEN_BY_FUNCTIONS else type(session).insert
+            inserted[table] = insert(session, table, **sample(table, inserted))
     return inserted
 
 
@@ -84,6 +85,7 @@ def make_way(session):
         session.run(f"UPDATE {table} SET external_id = external_id || ' before'")
     session.run("UPDATE inventory_sources SET name = name || '-before'")
     session.run("UPDATE llm_budgets SET name = name || ' before'")
+    session.run("UPDATE tool_tokens SET name = name || ' before', token_sha256 = sha256(token_sha256)")
     session.run("UPDATE usage_import_files SET path = path || ' before'")
     session.run("UPDATE provider_pricing SET model = model || ' before' WHERE model = 'sample'")
     session.run("RESET session_replication_role")

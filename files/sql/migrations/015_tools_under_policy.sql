@@ -275,11 +275,12 @@ COMMENT ON FUNCTION our_schema.queue_tool_call_changes() IS
 
 CREATE TRIGGER tr_tool_definitions_updated_at BEFORE UPDATE ON our_schema.tool_definitions
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION our_schema.stamp_tool_row();
--- One by one, since a condition may not read a generated column.
+-- A condition may not read a generated column, and so no row as a whole. (Lists of columns would be printed differently once they were dumped and
+-- restored, so that a run would put the trigger back.)
 CREATE TRIGGER tr_policies_updated_at BEFORE UPDATE ON our_schema.policies
     FOR EACH ROW WHEN (
-        (OLD.name, OLD.description, OLD.tools, OLD.risk_levels, OLD.effect, OLD.conditions, OLD.priority, OLD.enabled, OLD.origin)
-        IS DISTINCT FROM (NEW.name, NEW.description, NEW.tools, NEW.risk_levels, NEW.effect, NEW.conditions, NEW.priority, NEW.enabled, NEW.origin)
+        jsonb_build_array(OLD.name, OLD.description, OLD.tools, OLD.risk_levels, OLD.effect, OLD.conditions, OLD.priority, OLD.enabled, OLD.origin)
+        IS DISTINCT FROM jsonb_build_array(NEW.name, NEW.description, NEW.tools, NEW.risk_levels, NEW.effect, NEW.conditions, NEW.priority, NEW.enabled, NEW.origin)
     )
     EXECUTE FUNCTION our_schema.stamp_tool_row();
 CREATE TRIGGER tr_tool_tokens_updated_at BEFORE UPDATE ON our_schema.tool_tokens
