@@ -1,16 +1,22 @@
 """The executor when something goes wrong, ends, is killed, or is one of several, and when its database is away."""
 
 import contextlib
+import json
 import os
+import random
 import signal
 import socket
 import time
+from collections import Counter
 
 import pytest
-from command import run_process
+from attack_seed import attack_seed
+from command import _LIBRARY, run_process
 from executor_lab import ALLOWED, DEAF_COMMAND, LOGS, RESTART, SEED, ExecutorLab, eventually
 from mission_control_database import Session
 from tool_lab import provide_tools
+
+CUTS = 25
 
 
 @pytest.fixture
@@ -184,3 +190,39 @@ def test_a_login_without_the_right_to_execute_calls_gets_nowhere(lab):
     result = run_process(lab.database, *words, role="application", command=DEAF_COMMAND)
     assert result.returncode == 3
     assert "42501" in result.stderr
+
+
+def test_a_pattern_that_runs_for_ever_denies_its_call_and_holds_up_no_other(lab):
+    evil = next(each for each in SEED if each["name"] == LOGS)
+    schema = {"properties": {"source": {}, "container": {"pattern": "^(a+)+$"}}}
+    # As a database may have it whose tools nobody judged.
+    provide_tools(lab.database, [*SEED, {**evil, "name": "evil", "arguments_schema": schema}], [ALLOWED])
+    text = DEAF_COMMAND[-1].replace(
+        "import ", f"import {_LIBRARY}.tools.carrying as c; c._CHECK_SECONDS = 3; import ", 1
+    )
+    lab.start(command=[*DEAF_COMMAND[:-1], text])
+    call_id = lab.client.query_one(
+        "SELECT call_id FROM request_tool_call(%s, 'evil', %s::jsonb)",
+        [lab.run, json.dumps({"source": "lab", "container": "a" * 50 + "!"})],
+    )["call_id"]
+    assert lab.carried_out(LOGS, source="lab", container="web").status == "succeeded"
+    call = lab.ended(call_id)
+    assert (call.status, call.error) == (
+        "denied",
+        "The arguments cannot be judged: it took longer than its deadline of 3 s.",
+    )
+
+
+def test_connections_that_are_cut_at_random_moments_let_no_call_act_twice_and_lose_none(lab, admin):
+    dice = random.Random(attack_seed())
+    lab.start("--concurrency", "4")
+    calls = []
+    for number in range(CUTS):
+        calls.append(lab.ask(RESTART, source="lab", container=f"c{number}"))
+        time.sleep(dice.uniform(0, 0.5))
+        admin.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mission-control tools' AND datname = %s",
+            lab.database.name,
+        )
+    assert Counter(lab.ended(each, 180).status for each in calls) == {"succeeded": CUTS}
+    assert sorted(lab.acts) == sorted(("restart", f"c{number}") for number in range(CUTS))
