@@ -11,6 +11,9 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.tool_executor import (
     input_problem,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.tools.connectors.registry import (
+    SOURCE_CONNECTORS,
+)
 
 READS, ACTS = "token-Rg7Hs2Kd9Q-that-reads", "token-Vn4Jw8Bz3F-that-acts"
 LAB = {
@@ -22,9 +25,10 @@ LAB = {
     "tool_credentials": {"token": ACTS},
 }
 FURTHER = {"name": "further", "connector": "docker", "options": {"file": "/further.json"}}
+METRICS = {"name": "metrics", "connector": "prometheus", "options": {"url": "https://prometheus.lan"}}
 INPUTS = {
     "mission_control_inventory_sources": [LAB],
-    "mission_control_tools_sources": [FURTHER],
+    "mission_control_tools_sources": [FURTHER, METRICS],
     "mission_control_tools_concurrency": 4,
     "mission_control_tools_database_host": "localhost",
     "mission_control_tools_database_port": 5432,
@@ -40,7 +44,8 @@ INPUTS = {
 
 @pytest.fixture(autouse=True)
 def _lab(monkeypatch):
-    monkeypatch.setitem(CONNECTORS, "docker", lambda: lab_connector)
+    for connectors in (CONNECTORS, SOURCE_CONNECTORS):
+        monkeypatch.setitem(connectors, "docker", lambda: lab_connector)
     monkeypatch.setitem(lab_connector.OPTIONS, "seconds", Option("number", 1, "How long it takes.", least=1, most=9))
 
 
@@ -52,6 +57,15 @@ def test_the_inputs_of_a_homelab_are_taken():
     ("name", "value", "sentence"),
     [
         ("inventory_sources", [{**LAB, "interval": 1}], "mission_control_inventory_sources: source lab: Its interval"),
+        (
+            *("inventory_sources", [METRICS]),
+            "mission_control_inventory_sources: source metrics: There is no connector 'prometheus' among docker,",
+        ),
+        (
+            "tools_sources",
+            [{**METRICS, "options": {}}],
+            "mission_control_tools_sources: source metrics: The option url",
+        ),
         ("tools_sources", {}, "mission_control_tools_sources must be a list of sources"),
         ("tools_sources", [FURTHER, FURTHER], "mission_control_tools_sources: two sources are called further"),
         (
@@ -87,14 +101,15 @@ def test_the_inventory_gets_nothing_of_what_is_for_tools():
 
 
 def test_the_executor_gets_its_own_credentials_and_options_and_nothing_of_what_they_replace():
-    parts = parts_of([LAB, FURTHER], "/c", {"/c/lab.old": {"kind": "file"}}, for_tools=True)
+    parts = parts_of([LAB, FURTHER, METRICS], "/c", {"/c/lab.old": {"kind": "file"}}, for_tools=True)
     assert parts["credentials"] == [
         {"path": "/c/lab.token", "content": ACTS, "secret": True},
         {"path": "/c/lab.old", "state": "absent"},
     ]
-    first, second = json.loads(parts["file"])
+    first, second, third = json.loads(parts["file"])
     assert first == {"name": "lab", "connector": "docker", "options": {"file": "/lab.json", "seconds": 7}}
-    assert second == FURTHER
+    assert (second, third) == (FURTHER, METRICS)
+    assert parts["packages"] == ["python3", "python3-requests"]
     assert READS not in str(parts)
 
 

@@ -29,6 +29,7 @@ from . import (
     query,
     runs,
     status,
+    tool_worker,
     tools,
     usage,
 )
@@ -218,6 +219,7 @@ _TOOLS_COMMANDS = {
         tools.run_run,
         tools.stop_run,
     ),
+    "worker": _command(tool_worker)._replace(stop=None),
 }
 _CALLS_COMMANDS = {
     "show": _Command(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ...inventory.connectors.options import with_defaults
 from ...inventory.connectors.registry import CONNECTORS
 from ...inventory.sources import source_for_tools
+from ...tools.connectors.registry import SOURCE_CONNECTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 LOGIN = "database.env"
 # In files of their own, or of the executor of tools alone.
@@ -44,7 +45,8 @@ def parts_of(
         for source in sources
         for name, content in (source.get("secrets") or {}).items()
     }
-    connectors = {source["connector"]: CONNECTORS[source["connector"]]() for source in sources}
+    known: Mapping[str, Callable[[], Any]] = SOURCE_CONNECTORS if for_tools else CONNECTORS
+    connectors = {source["connector"]: known[source["connector"]]() for source in sources}
     options = [with_defaults(each.get("options") or {}, connectors[each["connector"]].OPTIONS) for each in sources]
     wanted = {f"{directory}/{name}" for name in (LOGIN, *secrets)}
     left = [path for path, each in found.items() if each and path.startswith(f"{directory}/") and path not in wanted]

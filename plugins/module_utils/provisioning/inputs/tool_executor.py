@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...inventory.sources import source_problems
+from ...tools.connectors.registry import check_tool_source
 from .checks import number_problem
 from .worker import worker_problems
 
@@ -17,6 +18,7 @@ _PREFIX = "mission_control_tools_"
 _SOURCES, _CONCURRENCY = f"{_PREFIX}sources", f"{_PREFIX}concurrency"
 _OF_INVENTORY = "mission_control_inventory_sources"
 _LOGIN, _PASSWORD = "mission_control_database_executor_role", "mission_control_database_executor_password"
+# What the connection limit of the login has room for, beside what watches and tidies up.
 _MOST_AT_ONCE = 16
 
 
@@ -31,7 +33,7 @@ def input_problem(inputs: Mapping[str, Any]) -> str:
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     yield from source_problems(inputs[_OF_INVENTORY], _OF_INVENTORY)
-    yield from source_problems(inputs[_SOURCES], _SOURCES)
+    yield from source_problems(inputs[_SOURCES], _SOURCES, check=check_tool_source)
     of_inventory = {source["name"] for source in inputs[_OF_INVENTORY]}
     for source in inputs[_SOURCES]:
         if source["name"] in of_inventory:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ...database.postgres_url import similar
+from ...tools.names import RESERVED_TOOL_NAMES
 from ...tools.operations import RISK_LEVELS, Operation, call_problems, find_operation, operation_problem
 from ...tools.schemas import SchemaLibraryError, schema_problems
 from ..plans.tools import POLICIES, POLICY_DEFAULTS, TOOL_DEFAULTS
@@ -29,7 +30,7 @@ _NUMBERS = {
     "timeout_seconds": (1, 3600),
     "output_limit_bytes": (1024, 1_048_576),
     "approval_seconds": (60, 86400),
-    "priority": (-(2**63), 2**63 - 1),
+    "priority": (-1_000_000, 1_000_000),
 }
 _SHORTEST_TOKEN = 32
 _MOST_CHARACTERS = 65_536
@@ -95,12 +96,14 @@ def _tool_problems(entry: dict[str, Any]) -> Iterator[str]:
             f"has the name {shown(entry['name'])}, but a tool has one of 1 to 63 lower-case letters, digits, - and _, "
             "which begins with a letter or a digit"
         )
+    if entry["name"] in RESERVED_TOOL_NAMES:
+        yield f"has the name {entry['name']}, which the MCP server keeps for itself: choose another"
     yield from _value_problems(entry, ("description", "version"))
     problem = operation_problem(entry["connector"], entry["operation"], entry["risk_level"])
     if problem:
         yield _inside(problem)
     for key in ("arguments_schema", "preset"):
-        problem = _json_problem(entry.get(key) or {})
+        problem = _json_problem(_mapping(entry, key))
         if problem:
             yield f"has {'an' if key == 'arguments_schema' else 'a'} {key} that {problem}"
     yield from _argument_problems(entry)
@@ -108,7 +111,7 @@ def _tool_problems(entry: dict[str, Any]) -> Iterator[str]:
 
 def _argument_problems(entry: Mapping[str, Any]) -> Iterator[str]:
     """Whether schema and preset are about what the operation takes, and not both about the same."""
-    schema, preset = entry.get("arguments_schema") or {}, entry.get("preset") or {}
+    schema, preset = _mapping(entry, "arguments_schema"), _mapping(entry, "preset")
     try:
         for problem in schema_problems(schema):
             yield _inside(problem)
@@ -117,7 +120,7 @@ def _argument_problems(entry: Mapping[str, Any]) -> Iterator[str]:
             "cannot be checked without the Python package jsonschema 4.10 or newer: install it on the controller, for the Python "
             "that Ansible runs with"
         )
-    declared = schema.get("properties") or {}
+    declared = schema.get("properties", {})
     for name in sorted({*preset} & {*declared}):
         yield f"has the argument {shown(name)} in its preset and in its arguments_schema: remove it from one of them"
     found = find_operation(entry["connector"], entry["operation"])
@@ -219,6 +222,10 @@ def _has_text_keys(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _has_text_keys(each) for key, each in value.items())
     return not isinstance(value, (list, tuple)) or all(_has_text_keys(each) for each in value)
+
+
+def _mapping(entry: Mapping[str, Any], key: str) -> Any:
+    return {} if entry.get(key) is None else entry[key]
 
 
 def _list(value: Any) -> list[Any]:

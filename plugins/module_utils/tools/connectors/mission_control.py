@@ -30,7 +30,7 @@ WHERE %(status)s::text IS NULL OR r.status = %(status)s
 ORDER BY r.created_at DESC, r.id LIMIT %(limit)s
 """
 _BACKUPS = """
-SELECT b.method, b.type, b.repository, b.label, b.started_at, b.finished_at, b.outcome, b.database_bytes, b.repository_bytes, b.error
+SELECT b.method, b.type, b.started_at, b.finished_at, b.outcome
 FROM backup_runs AS b ORDER BY b.started_at DESC, b.id DESC LIMIT %(limit)s
 """
 
