@@ -13,6 +13,10 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
     plan_schema,
     read_history_statements,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.tools import (
+    Registry,
+    read_tools,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import RunnerSettings, read_outcome
 
 _OPTIONS = {
@@ -22,12 +26,30 @@ _OPTIONS = {
     "prices": {"type": "list", "elements": "dict", "default": []},
     "seed_prices": {"type": "bool", "default": True},
     "budgets": {"type": "list", "elements": "dict", "default": []},
+    "registry": {"type": "bool", "default": False},
+    "tools_file": {"type": "path", "default": ""},
+    "tools": {"type": "list", "elements": "dict", "default": []},
+    "policies": {"type": "list", "elements": "dict", "default": []},
+    "tool_approvers": {"type": "dict", "default": {}, "no_log": True},
+    "tool_requesters": {"type": "dict", "default": {}, "no_log": True},
     "schema": {"type": "str", "default": "public"},
     "owner_role": {"type": "str", "default": "mission_control_owner"},
     "audit_role": {"type": "str", "default": "mission_control_audit"},
     "lock_timeout": {"type": "int", "default": 5000},
 }
 _NO_SERVER: Mapping[str, Any] = {"server_version": "", "migrations": [], "repeatables": []}
+
+
+def _registry(options: Mapping[str, Any]) -> Registry | None:
+    if not options["registry"]:
+        return None
+    return Registry(
+        read_tools(options["tools_file"]) if options["tools_file"] else (),
+        options["tools"],
+        options["policies"],
+        options["tool_approvers"],
+        options["tool_requesters"],
+    )
 
 
 class ActionModule(ActionBase):
@@ -44,7 +66,9 @@ class ActionModule(ActionBase):
         )
         try:
             statements = read_history_statements(options["directory"], settings)
-            history = self._history({**options["connection"], "query": statements}, task_vars or {})
+            # The checksums of tokens are for this comparison alone.
+            asked = read_history_statements(options["directory"], settings, options["registry"])
+            history = self._history({**options["connection"], "query": asked}, task_vars or {})
             plan = plan_schema(
                 options["directory"],
                 history,
@@ -53,6 +77,7 @@ class ActionModule(ActionBase):
                 options["prices"],
                 options["budgets"],
                 options["seed_prices"],
+                _registry(options),
             )
         except OSError as error:
             raise AnsibleActionFail(f"{error.filename} cannot be read: {error.strerror}.") from error

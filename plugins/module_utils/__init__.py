@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from .errors import SerializationError as SerializationError
     from .errors import SettingsError as SettingsError
     from .errors import StatementCanceledError as StatementCanceledError
+    from .errors import ToolArgumentsError as ToolArgumentsError
+    from .errors import ToolCallError as ToolCallError
     from .errors import TransactionError as TransactionError
     from .health.check import check_health as check_health
     from .health.report import Check as Check
@@ -68,6 +70,13 @@ if TYPE_CHECKING:
     from .schema.manifest import ExpectedMigration as ExpectedMigration
     from .schema.manifest import Manifest as Manifest
     from .schema.manifest import ManifestError as ManifestError
+    from .tools.calls import Tool as Tool
+    from .tools.calls import ToolAnswer as ToolAnswer
+    from .tools.calls import ToolCall as ToolCall
+    from .tools.calls import ToolDecision as ToolDecision
+    from .tools.calls import ToolRequest as ToolRequest
+    from .tools.calls import Tools as Tools
+    from .tools.calls import WaitingCall as WaitingCall
 
 _EXPORTS = {
     "audit.log": ("AuditError", "AuditHead", "ChainReport", "audit_head", "verify_audit_chain"),
@@ -96,6 +105,8 @@ _EXPORTS = {
         "SerializationError",
         "SettingsError",
         "StatementCanceledError",
+        "ToolArgumentsError",
+        "ToolCallError",
         "TransactionError",
     ),
     "health.check": ("check_health",),
@@ -105,6 +116,7 @@ _EXPORTS = {
     "ledger.buckets": ("FurtherUsage", "ReportedUsage", "TokenBuckets", "UsageError"),
     "ledger.usage": ("normalise_usage", "read_usage", "stream_usage"),
     "schema.manifest": ("ExpectedFile", "ExpectedMigration", "Manifest", "ManifestError"),
+    "tools.calls": ("Tool", "ToolAnswer", "ToolCall", "ToolDecision", "ToolRequest", "Tools", "WaitingCall"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 

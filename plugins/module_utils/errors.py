@@ -5,6 +5,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class MissionControlError(Exception):
@@ -66,6 +70,36 @@ class ResultError(MissionControlError, ValueError):
 
 class TransactionError(MissionControlError):
     """A transaction is used against its rules, or did not end as the program supposes."""
+
+
+class ToolArgumentsError(MissionControlError, ValueError):
+    """Arguments do not fit the schema of a tool; nothing was asked for.
+
+    Attributes:
+        tool: its name.
+        problems: what is wrong, each without a full stop and without a value that the caller gave.
+    """
+
+    def __init__(self, tool: str, problems: list[str]) -> None:
+        super().__init__(
+            f"The arguments of {tool[:100]} are wrong: {'; '.join(each.rstrip('.') for each in problems)}."
+        )
+        self.tool = tool
+        self.problems = problems
+
+
+class ToolCallError(MissionControlError):
+    """A call of a tool did not give its result, or there is no such call.
+
+    Attributes:
+        call_id: its identifier (a UUID); None for a call that was not stored.
+        status: its status; None where there is no such call.
+    """
+
+    def __init__(self, message: str, call_id: UUID | None, status: str | None) -> None:
+        super().__init__(message)
+        self.call_id = call_id
+        self.status = status
 
 
 class QueryError(MissionControlError):

@@ -39,6 +39,32 @@ options:
     type: list
     elements: dict
     default: []
+  registry:
+    description: Whether tools, policies and tokens are compared too; otherwise they are left alone.
+    type: bool
+    default: false
+  tools_file:
+    description: File with the tools that the collection brings, which those of O(tools) win over; empty for none.
+    type: path
+    default: ""
+  tools:
+    description: A homelab's own tools, with the keys of the entries in C(files/tools.yml).
+    type: list
+    elements: dict
+    default: []
+  policies:
+    description: Policies, each with C(name), C(effect), and the C(tools) or C(risk_levels) that it covers.
+    type: list
+    elements: dict
+    default: []
+  tool_approvers:
+    description: Tokens of those who decide on calls of tools, by their names. Neither they nor their checksums are returned.
+    type: dict
+    default: {}
+  tool_requesters:
+    description: Tokens of those who ask for calls of tools, in the same form.
+    type: dict
+    default: {}
   schema:
     description: PostgreSQL schema of all objects.
     type: str
@@ -112,7 +138,7 @@ pending:
   elements: str
 pending_repeatables:
   description: Names of the repeatable files and price lists that are not recorded as they are now, and of the functions, views and triggers
-    that were changed since they were created. Further the budgets that are not as they should be.
+    that were changed since they were created. Further the budgets, tools, policies and names of tokens that are not as they should be.
   returned: success
   type: list
   elements: str
@@ -131,7 +157,8 @@ run_id:
   returned: success
   type: str
 repeatable_script:
-  description: One script that applies the repeatable files and price lists; empty when none is pending.
+  description: One script that applies the repeatable files and price lists, and all that is compared but the tokens, which
+    P(homelab.mission_control.with_tool_tokens#filter) adds; empty when none is pending.
   returned: success
   type: str
 fill_statements:

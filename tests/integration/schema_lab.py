@@ -109,6 +109,8 @@ class SchemaLab:
             "mission_control_login_password": PASSWORD,
             "mission_control_database_name": self.database,
             "__mission_control_schema_sql": str(self.sql),
+            # Of the collection's own migrations.
+            "mission_control_schema_seed_tools": False,
             **more,
         }
 

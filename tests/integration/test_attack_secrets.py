@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import subprocess
 import tempfile
@@ -20,6 +21,9 @@ from throwaway_cluster import ThrowawayCluster
 # Each with what quoting stumbles over, and with a part that no quoting changes.
 ADMINISTRATOR = "adm/%s'q\\b\u20ac Kq7ZtXw9Lm+1"
 FIRST, SECOND, WRONG = 'f/%(a)s "q&=+\u00fc Tr4VbNs2Hd', 's/%%"&=+\u20ac{x Wm8JcYp5Gk', "w/'\\q%&=+ Zx3QfBd6Rv"
+# Of those who decide on calls of tools, and of an assistant that asks for them: only their checksums leave the controller.
+TOKENS = ("alice-Vq5RnKd8Zc" * 3, "alice-Lt3HwPx6Mb" * 3, "assistant-Yj9FsTg2Ue" * 2)
+CHECKSUMS = [hashlib.sha256(token.encode()).hexdigest() for token in TOKENS]
 MODULES = """
 - name: Ask
   hosts: mission_control
@@ -62,6 +66,8 @@ MODULES = """
 
 # The value of a statement is no secret to the server: it may log it, as it logs the statement.
 PASSED_AS_VALUE = {(3, "log of the server"), (3, "pg_stat_activity"), (3, "pg_stat_statements")}
+# The checksum of a token is a value of a statement too.
+SERVER = {"log of the server", "pg_stat_activity", "pg_stat_statements"}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +116,10 @@ class LoudLab(DatabaseLab):
             "mission_control_database_env_file": str(self.env_file),
             "mission_control_database_readonly_login": True,
             "mission_control_database_monitor_login": True,
+            "mission_control_database_executor_login": True,
+            "mission_control_database_approver_login": True,
+            "mission_control_schema_tool_approvers": {"alice": TOKENS[0]},
+            "mission_control_schema_tool_requesters": {"assistant": TOKENS[2]},
             "wrong": WRONG,
             **variables,
         }
@@ -132,7 +142,10 @@ class LoudLab(DatabaseLab):
 
 def test_no_secret_is_left_anywhere(cluster, place):
     lab = LoudLab(cluster, place)
-    first, second = ({"mission_control_database_password": password} for password in (FIRST, SECOND))
+    first, second = (
+        {"mission_control_database_password": password, "mission_control_schema_tool_approvers": {"alice": token}}
+        for password, token in zip((FIRST, SECOND), TOKENS)
+    )
     site = place / "site"
     site.mkdir()
     with SecretWatch(cluster) as watch:
@@ -167,7 +180,7 @@ def test_no_secret_is_left_anywhere(cluster, place):
         texts = files_below(place, *map(str, [lab.file_of_variables, lab.env_file, *lab.home.glob("passwords/*")]))
         assert lab.play("playbooks/remove.yml", **second, **removal) == 0, lab.outputs
         texts.update(files_below(place, str(lab.file_of_variables)))
-    assert len(kept) == 2  # of the read-only and the monitoring role
+    assert len(kept) == 4  # of the roles for reading, monitoring, executing and approving
     assert watch.looks > 100
     assert any("ansible-playbook" in line for line in watch.command_lines)
     assert any("pg_dump" in line for line in watch.command_lines)
@@ -187,3 +200,5 @@ def test_no_secret_is_left_anywhere(cluster, place):
     secrets = [ADMINISTRATOR, FIRST, SECOND, WRONG, *kept, *verifiers]
     assert leaks(secrets, {"itself": "".join(secrets)})  # it does find one
     assert [each for each in leaks(secrets, places) if each not in PASSED_AS_VALUE] == []
+    assert leaks(TOKENS, places) == []
+    assert {place for _number, place in leaks(CHECKSUMS, places)} <= SERVER

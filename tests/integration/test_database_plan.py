@@ -153,6 +153,12 @@ DRIFT = {
     "member of a member of the owner": (
         "CREATE ROLE {database}_crew; GRANT {owner} TO {database}_crew; GRANT {database}_crew TO {application}"
     ),
+    "application decides": "GRANT {approver} TO {application}",
+    "service executes": "GRANT {executor} TO {service}",
+    "executor decides": "GRANT {approver} TO {executor}",
+    "service decides by a longer way": (
+        "CREATE ROLE {database}_chat; GRANT {approver} TO {database}_chat; GRANT {database}_chat TO {service}"
+    ),
     "connect for all": "GRANT ALL ON DATABASE {database} TO PUBLIC",
     "no connect": "REVOKE CONNECT ON DATABASE {database} FROM {readonly}",
     "grant option on the database": "GRANT CONNECT ON DATABASE {database} TO {application} WITH GRANT OPTION",
@@ -198,6 +204,10 @@ GRANTED_BY_A_SUPERUSER = {
     "owner reads everything": "REVOKE pg_read_all_data FROM {owner}",
     "monitor passes on": "REVOKE pg_monitor FROM {monitor}",
     "member of a member of the owner": "DROP ROLE {database}_crew",
+    "application decides": "REVOKE {approver} FROM {application}",
+    "service executes": "REVOKE {executor} FROM {service}",
+    "executor decides": "REVOKE {approver} FROM {executor}",
+    "service decides by a longer way": "DROP ROLE {database}_chat",
 }
 
 
@@ -241,6 +251,10 @@ def test_what_somebody_changed_by_hand_is_found_and_put_back(drifting, name):
 def test_other_peoples_privileges_and_objects_are_left_alone(drifting):
     drifting.query(
         f"""
+        CREATE ROLE {drifting.name}_people;
+        CREATE ROLE {drifting.name}_alice LOGIN;
+        GRANT {drifting.roles["approver"]} TO {drifting.name}_people;
+        GRANT {drifting.name}_people TO {drifting.name}_alice;
         CREATE ROLE {drifting.name}_grafana;
         GRANT CONNECT ON DATABASE {drifting.name} TO {drifting.name}_grafana;
         GRANT USAGE ON SCHEMA public TO {drifting.name}_grafana;
@@ -334,14 +348,15 @@ def test_a_state_that_cannot_be_mended_safely_is_refused(lab, preparation, words
     assert words in sentence
 
 
-def test_a_listed_membership_that_leads_to_the_owner_is_refused(lab):
+@pytest.mark.parametrize("key", ["owner", "approver"])
+def test_a_listed_membership_that_leads_to_a_guarded_role_is_refused(lab, key):
     lab.make()
     team = f"{lab.name}_team"
-    lab.query(f"CREATE ROLE {team}; GRANT {lab.roles['owner']} TO {team}; GRANT {team} TO {lab.roles['monitor']}")
+    lab.query(f"CREATE ROLE {team}; GRANT {lab.roles[key]} TO {team}; GRANT {team} TO {lab.roles['monitor']}")
     wanted = lab.wanted()
     wanted["roles"][4]["memberships"].append(team)
     (sentence,) = refusals(lab, wanted)
-    assert f"is a member of {lab.roles['owner']} through {team}" in sentence
+    assert f"is a member of {lab.roles[key]} through {team}" in sentence
 
 
 @pytest.mark.parametrize(

@@ -262,10 +262,15 @@ def role_cluster():
 @pytest.mark.parametrize("user", ["postgres", "keeper"])
 def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_path, user):
     lab = DatabaseLab(role_cluster, tmp_path, user)
-    # The login of the maintenance is made in the same way.
-    on = {"mission_control_service_enabled": True, "mission_control_maintenance_enabled": True}
+    # The logins of the maintenance, of the executor of tools and of those who decide on their calls are made in the same way.
+    on = {
+        "mission_control_service_enabled": True,
+        "mission_control_maintenance_enabled": True,
+        "mission_control_tools_enabled": True,
+        "mission_control_database_approver_login": True,
+    }
     lab.run(**on).succeeded()
-    for key in ("service", "maintenance"):
+    for key in ("service", "maintenance", "executor", "approver"):
         kept = (lab.file.parent / f"{lab.roles[key]}.password").read_text(encoding="utf-8").strip()
         assert lab.log_in(kept, key) == lab.roles[key]
     assert lab.run(**on).succeeded().recap["changed"] == 0
@@ -283,15 +288,27 @@ def test_it_logs_in_where_there_is_a_service_and_reads_only(role_cluster, tmp_pa
         "SELECT rolconfig, rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles["maintenance"]]
     )
     assert (set(config), limit) == ({"statement_timeout=1h", "idle_in_transaction_session_timeout=60s"}, 2)
+    for key, most in (("executor", 20), ("approver", 5)):
+        [(config, limit)] = lab.query(
+            "SELECT rolconfig, rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles[key]]
+        )
+        assert (set(config), limit) == ({"statement_timeout=30s", "idle_in_transaction_session_timeout=60s"}, most)
 
     given = {
         **on,
         "mission_control_database_service_password": "services-secret",
         "mission_control_database_maintenance_password": "maintenances-secret",
+        "mission_control_database_executor_password": "executors-secret",
+        "mission_control_database_approver_password": "approvers-secret",
         "mission_control_service_pool_size": 3,
     }
     lab.run(**given).succeeded()
-    given_passwords = {"service": "services-secret", "maintenance": "maintenances-secret"}
+    given_passwords = {
+        "service": "services-secret",
+        "maintenance": "maintenances-secret",
+        "executor": "executors-secret",
+        "approver": "approvers-secret",
+    }
     for key, password in given_passwords.items():
         assert lab.log_in(password, key) == lab.roles[key]
     limit = lab.query("SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", [lab.roles["service"]])
@@ -326,6 +343,8 @@ LOGINS = [
     ),
     ({"mission_control_service_enabled": True, "mission_control_database_service_login": False}, "mission_control"),
     ({"mission_control_maintenance_enabled": True}, "mission_control mission_control_maintenance"),
+    ({"mission_control_tools_enabled": True}, "mission_control mission_control_executor"),
+    ({"mission_control_database_approver_login": True}, "mission_control mission_control_approver"),
 ]
 
 

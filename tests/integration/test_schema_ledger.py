@@ -7,6 +7,8 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
     plan_schema,
     read_history_statements,
 )
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.tools import token_step
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import script_with
 
 SQL = str(layer.SQL)
 ALL = {"name": "all", "usd": 100}
@@ -14,14 +16,14 @@ AGENT = {"name": "the agent's", "usd": "2.50", "provider": "claude", "project": 
 
 
 class Run:
-    """Plans and applies as an administrator does, each time in a session of its own."""
+    """Plans and applies as an administrator does, each time in a session of its own; with a registry its tokens too."""
 
     def __init__(self, database):
         self.database = database
 
     def plan(self, problems=0, **options):
         session = self.database.session()
-        *first, last = read_history_statements(SQL, layer.SETTINGS)
+        *first, last = read_history_statements(SQL, layer.SETTINGS, options.get("registry") is not None)
         for statement in first:
             session.run(statement)
         plan = plan_schema(SQL, session.value(last), layer.SETTINGS, **options)
@@ -33,7 +35,10 @@ class Run:
         """The lines of the plan that it carries out, of which nothing is left."""
         plan = self.plan(**options)
         session = self.database.session()
-        session.run(plan["repeatable_script"])
+        script = plan["repeatable_script"]
+        if options.get("registry"):
+            script = script_with(script, token_step(options["registry"], layer.SETTINGS), layer.SETTINGS)
+        session.run(script)
         session.close()
         assert self.plan(**options)["pending_repeatables"] == []
         return plan["pending_repeatables"]

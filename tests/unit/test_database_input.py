@@ -123,6 +123,14 @@ def test_two_roles_cannot_have_one_name():
     assert "administrator is 'audit_role'" in judge(administrator="audit_role")
 
 
+def test_no_role_is_listed_as_a_member_of_one_that_decides():
+    for name in ("owner_role", "audit_role", "executor_role", "approver_role"):
+        assert judge(service_memberships=["pg_monitor", name]) == (
+            f"{PREFIX}service_memberships lists {name!r}, the role of {PREFIX}{name}, of which no other role may be a member: remove it."
+        )
+    assert judge(monitor_memberships=["pg_monitor", "readonly_role"]) == ""
+
+
 @pytest.mark.parametrize("value", [-2, 0, 262144, "many", None, True, 1.5, ""])
 def test_a_limit_of_connections_that_makes_no_sense_is_refused(value):
     assert judge(readonly_connection_limit=value).startswith(f"{PREFIX}readonly_connection_limit is ")

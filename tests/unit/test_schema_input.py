@@ -23,6 +23,17 @@ GOOD = {
     "mission_control_schema_site_directory": "",
     "mission_control_schema_prices": [PRICE],
     "mission_control_schema_budgets": [],
+    "mission_control_schema_tools": [],
+    "mission_control_schema_policies": [],
+    "mission_control_schema_tool_approvers": {},
+    "mission_control_schema_tool_requesters": {},
+    **{
+        f"mission_control_database_{name}": name
+        for name in (
+            *("user", "readonly_role", "monitor_role", "service_role"),
+            *("maintenance_role", "executor_role", "approver_role"),
+        )
+    },
     "mission_control_schema_lock_timeout": 5000,
     "mission_control_schema_wait": 120,
     "mission_control_schema_dump_directory": "",

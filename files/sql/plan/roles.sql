@@ -101,13 +101,14 @@ membership AS (
     LEFT JOIN pg_catalog.pg_roles b ON b.oid = m.grantor
 ),
 guarded_role AS (
-  SELECT oid, name, key FROM wanted_role WHERE key IN ('owner', 'audit') AND oid IS NOT NULL
+  SELECT oid, name, key FROM wanted_role WHERE key IN ('owner', 'audit', 'executor', 'approver') AND oid IS NOT NULL
   UNION ALL
   SELECT datdba, current_owner, 'database owner' FROM wanted_database WHERE oid IS NOT NULL
 ),
 -- Our roles are members of what is listed for them and of nothing else, and pass none of it on: an application in pg_execute_server_program, or a
--- reader in the role of the application, could do more than its name says. Whoever is a member of one of our roles is left alone, but for the
--- owner of the audit log. A role of a longer way round is found as one that some role of ours is a member of.
+-- reader in the role of the application, could do more than its name says. Above all none decides on calls of tools, or starts them, but those that
+-- are for it. Whoever else is a member of one of our roles is left alone, but for the owner of the audit log: so people are made members of the
+-- approver. A role of a longer way round is found as one that some role of ours is a member of.
 forbidden_membership AS (
   SELECT m.*, g.key, w.key AS member_key
     FROM membership m
@@ -120,6 +121,7 @@ revoke_membership AS (
   SELECT 'roles' AS stage, 400::bigint AS ordinal,
          format('role %s must not be a member of %s (%s)', f.member_name, f.role_name,
                 CASE WHEN f.key = 'audit' THEN 'the owner of the audit log has no members'
+                     WHEN f.key IN ('executor', 'approver') THEN 'it must not start calls of tools or decide on them'
                      WHEN f.key IS NOT NULL THEN f.key
                      WHEN f.admin_option THEN 'it must not grant that to others'
                      WHEN f.member_key = 'service' THEN 'the service only reads'

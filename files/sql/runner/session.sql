@@ -524,6 +524,49 @@ BEGIN
 END
 $runner$;
 
+-- {"tools": […], "policies": […], "tokens": [{"name": …, "kind": …, "sha256": …}, …]}; of a database whose tables are older the names alone, all of them
+-- made by others; NULL where there are no such tables yet.
+CREATE FUNCTION pg_temp.registry_state(p_schema text, p_owner name, p_audit name)
+RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $runner$
+DECLARE
+  v_state jsonb;
+BEGIN
+  IF to_regclass(format('%I.tool_tokens', p_schema)) IS NOT NULL THEN
+    PERFORM pg_temp.lock_to_read(p_schema, p_audit, ARRAY['tool_definitions', 'tool_call_records', 'policies', 'tool_tokens']);
+    EXECUTE format($sql$
+      SELECT jsonb_build_object(
+        'tools', (
+          SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'description', t.description, 'arguments_schema', t.arguments_schema,
+            'risk_level', t.risk_level, 'connector', t.connector, 'operation', t.operation, 'preset', t.preset, 'timeout_seconds', t.timeout_seconds,
+            'output_limit_bytes', t.output_limit_bytes, 'approval_seconds', t.approval_seconds, 'version', t.version, 'enabled', t.enabled,
+            'origin', t.origin, 'has_calls', EXISTS (SELECT FROM ONLY %1$I.tool_call_records AS c WHERE c.tool_id = t.id)) ORDER BY t.name), '[]')
+          FROM ONLY %1$I.tool_definitions AS t),
+        'policies', (
+          SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'description', description, 'tools', tools, 'risk_levels', risk_levels,
+            'effect', effect, 'conditions', conditions, 'priority', priority, 'enabled', enabled, 'origin', origin) ORDER BY name), '[]')
+          FROM ONLY %1$I.policies),
+        'tokens', (
+          SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'kind', kind, 'sha256', encode(token_sha256, 'hex')) ORDER BY kind, name), '[]')
+          FROM ONLY %1$I.tool_tokens))
+      $sql$, p_schema) INTO v_state;
+    PERFORM pg_temp.leave_role(p_audit);
+  ELSIF to_regclass(format('%I.tool_definitions', p_schema)) IS NOT NULL AND to_regclass(format('%I.policies', p_schema)) IS NOT NULL THEN
+    PERFORM pg_temp.lock_to_read(p_schema, p_owner, ARRAY['tool_definitions', 'policies']);
+    EXECUTE format($sql$
+      SELECT jsonb_build_object(
+        'tools', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'origin', 'user') ORDER BY name), '[]') FROM ONLY %1$I.tool_definitions),
+        'policies', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', name, 'origin', 'user') ORDER BY name), '[]') FROM ONLY %1$I.policies),
+        'tokens', '[]'::jsonb)
+      $sql$, p_schema) INTO v_state;
+    PERFORM pg_temp.leave_role(p_owner);
+  END IF;
+  RETURN v_state;
+END
+$runner$;
+
 -- What is recorded, as {"server_version": …, "server_version_num": …, "problems": […], "migrations": […], "repeatables": […], "objects": […],
 -- "run_ids": […]}; the lists are empty where nothing was ever applied. Of the objects those are listed that are not as they were made; null: that
 -- was never recorded. The last are the ids of the runs that made what is there.

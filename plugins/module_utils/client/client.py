@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..database.driver import Parameters
     from ..database.session import Session
     from ..database.settings import Secret
+    from ..tools.calls import Tools
 
     ModelT = TypeVar("ModelT")
 
@@ -105,6 +106,7 @@ class Client(Queries):
         pool_max_lifetime: float | None = None,
         slow_query: float | None = None,
         llm_bodies: str | None = None,
+        tool_token: str | Secret | None = None,
     ) -> None:
         """Take the settings given, or put them together as `Settings.load` does. Nothing is connected yet.
 
@@ -113,7 +115,7 @@ class Client(Queries):
             settings: ready ones; then nothing else is given.
             env_file: a file with POSTGRES_HOST and its siblings, or DATABASE_URL.
             environment: variables to look in instead of those of the process.
-            host, ..., llm_bodies: the settings, which `Settings` describes; times are in seconds, and None is not given.
+            host, ..., tool_token: the settings, which `Settings` describes; times are in seconds, and None is not given.
 
         Raises:
             SettingsError: a setting is wrong; the message names it and where it came from.
@@ -129,6 +131,7 @@ class Client(Queries):
         self._pool = Pool(settings)
         self._acquire = self._pool.acquire
         self._release = self._pool.release
+        self._tools: Tools | None = None
 
     def __repr__(self) -> str:
         # Also of one whose settings were refused: a traceback with locals shows it.
@@ -226,6 +229,15 @@ class Client(Queries):
         """One bare connection of the pool for a `with` block, for whom a transaction is too much, as a health check."""
         with self._pool.borrow(timeout) as session:
             yield session
+
+    @property
+    def tools(self) -> Tools:
+        """Calls of tools: the tools there are, asking for a call, waiting for it, deciding about it."""
+        if self._tools is None:
+            from ..tools import calls
+
+            self._tools = calls.Tools(self)
+        return self._tools
 
     def pool_stats(self) -> PoolStats:
         return self._pool.stats()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any, Callable, Literal, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, NoReturn, overload
 
 from ..database.bulk import PAGE_ROWS, insert_pages, made_ahead, split_insert
 from ..database.driver import IDLE, IN_ERROR, IN_TRANSACTION
@@ -163,6 +163,13 @@ class Transaction(Queries):
             # Not after a failure, when the server has closed it and would refuse another statement.
             if self._session is session and session.status() == IN_TRANSACTION:
                 session.command(f"CLOSE {cursor}")
+
+    @property
+    def tools(self) -> NoReturn:
+        """Refused: a call that was carried out cannot be undone by a transaction."""
+        raise TransactionError(
+            "A call of a tool is no part of a transaction, which could not undo it: use client.tools."
+        )
 
     def _fetched(self, fetch: str, model: Any, batch: int) -> Iterator[Any]:
         while True:

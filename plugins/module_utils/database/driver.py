@@ -47,6 +47,13 @@ else:
     _MISSING = ""
     DRIVER_ERRORS = (psycopg2.Error,)
 
+    class _Connection(psycopg2.extensions.connection):
+        """One that does not show what it was opened with: psycopg2 masks a password there, and no token among the options."""
+
+        def __repr__(self) -> str:
+            return f"<Connection, {'closed' if self.closed else 'open'}>"
+
+
 logger = getLogger("mission_control")
 IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE and its siblings
 ACTIVE = 1
@@ -171,6 +178,11 @@ def open_connection(settings: Settings) -> tuple[Any, str]:
         refusal = ConnectError(
             f"Cannot connect to the {settings.describe()}: the pooler in between passes over options"
         )
+    if settings.tool_token:
+        raise ConnectError(
+            f"{refusal}. The token of tools goes to the server with the login alone, since every session of this login could read it in "
+            "a statement: leave it out, or connect to the server itself."
+        )
     local = settings.local_settings()
     if local is None:
         raise ConnectError(
@@ -190,7 +202,7 @@ def _took_settings(connection: Any) -> bool:
 def _connected(settings: Settings, parameters: Mapping[str, Any]) -> Any:
     failure: ConnectError
     try:
-        connection = psycopg2.connect(**parameters)
+        connection = psycopg2.connect(connection_factory=_Connection, **parameters)
         try:
             connection.autocommit = True
             _register_types(connection)

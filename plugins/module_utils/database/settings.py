@@ -30,6 +30,9 @@ VARIABLES = {
     "POSTGRES_SSLMODE": "sslmode",
     "POSTGRES_SSLROOTCERT": "sslrootcert",
 }
+TOOL_TOKEN_VARIABLE = "MISSION_CONTROL_TOOL_TOKEN"  # noqa: S105 - the name of a variable
+# The server's name for it: a placeholder setting of the session, which no statement has to quote.
+TOOL_TOKEN_SETTING = "mission_control.tool_token"  # noqa: S105 - the name of a setting
 # What says which server and which login is meant. Whatever names one of these names a login of its own.
 _LOGIN = ("host", "port", "user", "service")
 _DEFAULT_PORT = 5432
@@ -98,6 +101,8 @@ class Settings:
         pool_max_idle: a connection that was idle for longer is closed; the last one stays.
         pool_max_lifetime: an older connection is replaced, each up to a tenth earlier so that not all go at once.
         llm_bodies: how much of prompts and replies the ledger stores: none, truncated or full.
+        tool_token: who asks for calls of tools, or decides about them: 32 to 512 characters of a bearer token. It goes to the server
+            with the login and stands in no statement.
         slow_query: a statement that takes longer is logged as a warning; infinity: none is.
         env_file: where the password was read; a pool reads it there again when it cannot connect. Set by `load` alone.
         withheld: which password was left out, as it belongs to another login: sentences for a message. Set by `load` alone.
@@ -135,12 +140,14 @@ class Settings:
     pool_max_lifetime: float = 3600
     slow_query: float = 1
     llm_bodies: str = "truncated"
+    tool_token: Secret | None = field(default=None)
     env_file: str | None = None
     withheld: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.password, str):
-            object.__setattr__(self, "password", Secret(self.password) if self.password else None)
+        for name in _SECRETS:
+            if getattr(self, name) == "":
+                object.__setattr__(self, name, None)
         for each in fields(self):
             object.__setattr__(self, each.name, _checked(each.name, getattr(self, each.name), each.name))
 
@@ -164,7 +171,7 @@ class Settings:
 
         A source that speaks of another host, port, user or service than one before it is left out as a whole, so that its
         password goes to no other server. POSTGRES_PASSWORD alone, without a host, port or user beside it, is for the login
-        that the options name.
+        that the options name. MISSION_CONTROL_TOOL_TOKEN is read in the environment, else in the env file that is used.
 
         Raises:
             SettingsError: a setting is wrong, there is none of that name, or `url` and `options` name different logins.
@@ -174,6 +181,9 @@ class Settings:
             if name not in _NAMES:
                 raise SettingsError(f"There is no setting {name!r}{similar(name, _NAMES)}.")
         values = {name: _checked(name, value, name) for name, value in options.items() if value is not None}
+        token = environ.get(TOOL_TOKEN_VARIABLE)
+        if token:
+            values.setdefault("tool_token", _checked("tool_token", token, TOOL_TOKEN_VARIABLE))
         withheld: list[str] = []
         if url is not None:
             named = _from_url(url, "the URL")
@@ -241,14 +251,17 @@ class Settings:
         return " ".join(parts)
 
     def redact(self, text: str) -> str:
-        """Mask the password wherever it stands in a text: as it is, or quoted for SQL or for a URL."""
+        """Mask the password and the token wherever they stand in a text: as they are, or quoted for SQL or for a URL."""
         if not isinstance(text, str):  # of a caller who gave something else for a statement
             return f"({type(text).__name__})"
-        password = self.password.reveal() if self.password else ""
-        if len(password) >= _SHORTEST_MASKED:
-            forms = {password, quote(password, safe=""), *(password.replace(mark, mark * 2) for mark in "'\"%\\")}
-            for form in sorted(forms, key=len, reverse=True):
-                text = text.replace(form, _MASK)
+        forms: set[str] = set()
+        for name in _SECRETS:
+            kept: Secret | None = getattr(self, name)
+            secret = kept.reveal() if kept else ""
+            if len(secret) >= _SHORTEST_MASKED:
+                forms |= {secret, quote(secret, safe=""), *(secret.replace(mark, mark * 2) for mark in "'\"%\\")}
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, _MASK)
         return text
 
     def connection_parameters(self) -> dict[str, Any]:
@@ -306,6 +319,8 @@ class Settings:
             for name, seconds in timeouts.items()
             if seconds is not None
         ]
+        # Its characters need no backslash there.
+        words += [f"-c {TOOL_TOKEN_SETTING}={self.tool_token.reveal()}"] if self.tool_token else []
         return " ".join(words)
 
 
@@ -321,6 +336,11 @@ _OF_TRANSACTION = {
 }
 # What a program, a URL or a variable may set.
 _NAMES = tuple(each.name for each in fields(Settings) if each.name not in ("env_file", "withheld"))
+# A URL is shown and handed on more readily than a variable, and says where the database is, not who asks for a tool.
+_URL_NAMES = tuple(name for name in _NAMES if name != "tool_token")
+_SECRETS = ("password", "tool_token")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_TOKEN_LENGTHS = range(32, 513)
 _POSITIVE = {"connect_timeout", "keepalives_idle", "keepalives_interval", "pool_timeout", "pool_max_lifetime"}
 _NOT_NEGATIVE = {
     "statement_timeout",
@@ -346,13 +366,18 @@ def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
     if value is None:
         return None
     shown = f", not {value!r}" if show else ""
-    if name == "password":
+    if name in _SECRETS:
         if isinstance(value, str):
             value = Secret(value)
         if not isinstance(value, Secret):
             raise SettingsError(f"The setting {label} must be text.")
         if "\0" in value.reveal():
             raise SettingsError(f"The setting {label} holds the character NUL.")
+        if name == "tool_token" and not is_token(value.reveal()):
+            raise SettingsError(
+                f"The setting {label} must be a token of {_TOKEN_LENGTHS[0]} to {_TOKEN_LENGTHS[-1]} letters, digits and -._~+/: "
+                "make one with `openssl rand -hex 32`."
+            )
         return value
     if name == "port":
         if isinstance(value, bool) or not all(_is_port(part) for part in str(value).split(",")):
@@ -384,6 +409,11 @@ def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
     return value
 
 
+def is_token(text: str) -> bool:
+    """Whether the text has the form of a token: 32 to 512 characters of RFC 6750."""
+    return len(text) in _TOKEN_LENGTHS and _TOKEN.fullmatch(text) is not None
+
+
 def _is_port(text: str) -> bool:
     return re.fullmatch(r"\d{1,5}", text, re.ASCII) is not None and 1 <= int(text) <= 65535
 
@@ -398,7 +428,7 @@ def _seconds(value: Any) -> float | None:
 
 def _from_url(url: str, label: str) -> dict[str, Any]:
     values = {}
-    for name, value in parse_url(url, label, _NAMES).items():
+    for name, value in parse_url(url, label, _URL_NAMES).items():
         values[name] = _checked(name, value, f"{name} in {label}", show=False)
     return values
 
@@ -417,7 +447,11 @@ def _from_variables(variables: Mapping[str, str], where: str) -> dict[str, Any]:
 
 def _from_file(path: str, required: bool) -> dict[str, Any]:
     variables = read_env_file(path, required)
-    return _from_variables(variables, f" in {path}") if variables else {}
+    values = _from_variables(variables, f" in {path}") if variables else {}
+    token = variables.get(TOOL_TOKEN_VARIABLE)
+    return (
+        {**values, "tool_token": _checked("tool_token", token, f"{TOOL_TOKEN_VARIABLE} in {path}")} if token else values
+    )
 
 
 def _add(values: dict[str, Any], source: Mapping[str, Any], label: str, withheld: list[str]) -> bool:

@@ -86,7 +86,7 @@ class RunnerSettings:
     lock_timeout_ms: int = 5000
     lock_attempts: int = 5
 
-    def role_name(self, part: SqlFile | ShippedFunction | ShippedTrigger) -> str:
+    def role_name(self, part: SqlFile | ShippedFunction | ShippedTrigger | LastStep) -> str:
         """Name of the database role that executes a file or a part of one."""
         return self.audit_role if part.role == "audit" else self.owner_role
 
@@ -99,6 +99,21 @@ class RunnerSettings:
     def named(self, sql: str) -> str:
         """The collection's own SQL with the schema's name in it."""
         return _OUR_SCHEMA.sub(lambda _: f"{quote_identifier(self.schema)}.", sql)
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """A statement at the end of the script, for what is neither a file nor a price list.
+
+    Attributes:
+        name: what a sentence about its failure begins with.
+        sql: the statement; our objects are written with their schema.
+        role: `owner` or `audit`, whose rights it runs with.
+    """
+
+    name: str
+    sql: str
+    role: str = "owner"
 
 
 @dataclass(frozen=True)
@@ -149,17 +164,23 @@ class PriceList:
         return statements
 
 
-def history_statements(session_sql: str, settings: RunnerSettings) -> list[str]:
+def history_statements(session_sql: str, settings: RunnerSettings, registry: bool = False) -> list[str]:
     """Statements of which the last returns what the database has recorded, in one column `history`.
 
     They write nothing that stays.
+
+    Args:
+        registry: whether the answer holds the tools, the policies and the checksums of tokens too, which nobody is to be shown.
     """
+    history = f"pg_temp.read_history({_names(settings)})"
+    if registry:
+        history += f" || jsonb_build_object('registry', pg_temp.registry_state({_names(settings)}))"
     return [
         *_PLAIN_SESSION,
         "SET statement_timeout = 0",
         f"SET lock_timeout = {int(settings.lock_timeout_ms)}",
         *_session(session_sql),
-        f"SELECT pg_temp.read_history({_names(settings)}) AS history",
+        f"SELECT {history} AS history",
     ]
 
 
@@ -249,7 +270,7 @@ def repeatable_script(
     price_lists: Sequence[PriceList],
     settings: RunnerSettings,
     run_id: str,
-    more: Sequence[tuple[str, str]] = (),
+    more: Sequence[LastStep] = (),
 ) -> str:
     """One script, to be sent as one string and so in one implicit transaction, that applies all of them and records it.
 
@@ -258,7 +279,7 @@ def repeatable_script(
     nothing.
 
     Args:
-        more: names and statements that the owner executes at the end.
+        more: what is executed at the end.
     """
     parts = [
         *_PLAIN_SESSION,
@@ -296,13 +317,16 @@ def repeatable_script(
     parts.append(
         f"SELECT pg_temp.record_objects({schema}, {audit}, {quote_literal(run_id)}, {quote_literal(json.dumps(shipped))})"
     )
-    parts += [
-        _repeatable_call(settings.owner_role, name, sql, settings)
-        for name, sql in (*((prices.name, prices.statements(settings)) for prices in price_lists), *more)
-    ]
+    lists = [LastStep(prices.name, prices.statements(settings)) for prices in price_lists]
+    parts += [_last_call(step, settings) for step in (*lists, *more)]
     records = [_record(name, digest, run_id) for name, digest in _checksums(repeatables, price_lists)]
     parts.append(_repeatable_call(settings.owner_role, "schema_repeatables", ";\n".join(records), settings))
     return "\n;\n".join(parts) + "\n"
+
+
+def script_with(script: str, step: LastStep, settings: RunnerSettings) -> str:
+    """The script of `repeatable_script` with one more step, which no plan shows."""
+    return f"{script};\n{_last_call(step, settings)}\n"
 
 
 def fill_statements(settings: RunnerSettings) -> list[str]:
@@ -392,6 +416,10 @@ def _repeatable_call(role: str, name: str, body: str, settings: RunnerSettings) 
         f"SELECT pg_temp.apply_repeatable({quote_literal(settings.schema)}, {quote_literal(role)}, "
         f"{quote_literal(settings.audit_role)}, {quote_literal(name)}, {quote_literal(body)})"
     )
+
+
+def _last_call(step: LastStep, settings: RunnerSettings) -> str:
+    return _repeatable_call(settings.role_name(step), step.name, step.sql, settings)
 
 
 def _file_key(file: MigrationFile) -> str:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ..passwords.kept import password_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _NAME = re.compile(r"[a-z_][a-z0-9_$]{0,62}")
+# What RFC 6750 allows in a bearer token.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_LONGEST_TOKEN = 512
 _LOGIN_TEXTS = ("host", "unix_socket", "user", "ssl_mode", "ca_cert", "become_user")
 _MOST_CHARACTERS = 1000
 _MOST_SHOWN = 200
@@ -59,6 +63,34 @@ def secret_problem(value: Any) -> str:
     except UnicodeEncodeError:
         return "holds half a surrogate pair, which is no character"
     return password_problem(text) if text else ""
+
+
+def token_name_problems(names: Iterable[Any], variable: str) -> Iterator[str]:
+    """Sentences about names of tokens. None is shown: who mixes up names and tokens has written the secret there."""
+    for number, name in enumerate(names, start=1):
+        if not isinstance(name, str) or not _TOKEN_NAME.fullmatch(name):
+            yield (
+                f"Name {number} in {variable} may hold 1 to 63 lower-case letters, digits, - and _ only, and begins with a "
+                "letter or a digit."
+            )
+
+
+def token_problems(tokens: Sequence[tuple[str, Any]], shortest: int) -> Iterator[str]:
+    """Sentences about bearer tokens, each given with what it is called. None is shown.
+
+    Args:
+        shortest: characters that one has at least.
+    """
+    for number, (which, token) in enumerate(tokens):
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            yield f"{which} may hold letters, digits and - . _ ~ + / only: take the output of openssl rand -hex 32."
+        elif not shortest <= len(token) <= _LONGEST_TOKEN:
+            yield (
+                f"{which} has {len(token)} characters, but a token has {shortest} to {_LONGEST_TOKEN}: "
+                "take the output of openssl rand -hex 32."
+            )
+        elif token in [other for _which, other in tokens[:number]]:
+            yield f"{which} is there twice: remove one of them."
 
 
 def path_problem(value: Any, home: bool = False) -> str:

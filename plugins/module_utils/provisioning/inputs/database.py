@@ -45,6 +45,8 @@ _TEXTS = (
     *("env_file_owner", "env_file_group", "env_file_host", "remove_confirm", "remove_dump"),
 )
 _LISTS = ("monitor_memberships", "service_memberships")
+# Of these none of our roles is a member.
+_GUARDED = ("owner_role", "audit_role", "executor_role", "approver_role")
 _LIMITED = ("", "readonly_", "monitor_", "service_", "maintenance_", "executor_", "approver_")
 _TIMES = (
     "lock_timeout",
@@ -126,6 +128,8 @@ def _text_problems(own: Mapping[str, Any]) -> Iterator[str]:
             problem = text_problem(each) or ("" if each != "" else "is empty")
             if problem:
                 yield f"An entry of {_PREFIX}{name} {problem}."
+            for role in (role for role in _GUARDED if each == own[role]):
+                yield f"{_PREFIX}{name} lists {each!r}, the role of {_PREFIX}{role}, of which no other role may be a member: remove it."
     problem = path_problem(own["password_directory"], home=True)
     if problem:
         yield f"{_PREFIX}password_directory {problem}."

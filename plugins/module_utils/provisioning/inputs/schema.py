@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .budgets import budget_problems
 from .checks import login_problems, name_problem, number_problems, path_problem, problems_of, text_problem
 from .prices import price_problems
+from .tools import policy_problems, tool_problems, tool_token_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +23,17 @@ _NUMBERS = {
 }
 _OWNER, _AUDIT = "mission_control_database_owner_role", "mission_control_database_audit_role"
 _NAMES = ("mission_control_database_schema", _OWNER, _AUDIT)
+# The roles that are told apart from names of tokens.
+_ROLES = (
+    *("mission_control_login_user", _OWNER, _AUDIT),
+    *(
+        f"mission_control_database_{name}"
+        for name in (
+            *("user", "readonly_role", "monitor_role", "service_role"),
+            *("maintenance_role", "executor_role", "approver_role"),
+        )
+    ),
+)
 _TEXTS = ("mission_control_database_name", f"{_PREFIX}site_directory")
 
 
@@ -47,3 +59,8 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_PREFIX}dump_directory {problem}."
     yield from price_problems(inputs[f"{_PREFIX}prices"])
     yield from budget_problems(inputs[f"{_PREFIX}budgets"])
+    yield from tool_problems(inputs[f"{_PREFIX}tools"])
+    yield from policy_problems(inputs[f"{_PREFIX}policies"])
+    yield from tool_token_problems(
+        inputs[f"{_PREFIX}tool_approvers"], inputs[f"{_PREFIX}tool_requesters"], [inputs[name] for name in _ROLES]
+    )

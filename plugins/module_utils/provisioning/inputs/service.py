@@ -10,7 +10,16 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from ..files.env_file import value_problem
-from .checks import number_problem, number_problems, own_inputs, secret_problem, shown, text_problem
+from .checks import (
+    number_problem,
+    number_problems,
+    own_inputs,
+    secret_problem,
+    shown,
+    text_problem,
+    token_name_problems,
+    token_problems,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,10 +27,8 @@ if TYPE_CHECKING:
 _PREFIX = "mission_control_service_"
 # As useradd of Debian takes it.
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
-# What RFC 6750 allows in a bearer token, in the length that nobody guesses.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
-_TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
-_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
+# What nobody guesses.
+_SHORTEST_TOKEN = 16
 _LONGEST_ENVIRONMENT = 100
 _NUMBERS = {
     "health_cache_seconds": (0, 300),
@@ -95,28 +102,13 @@ def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _token_problems(api_tokens: Any, refresh_tokens: Mapping[Any, Any]) -> Iterator[str]:
-    # No name is shown: who mixes up names and tokens has written the secret there.
-    for number, name in enumerate(refresh_tokens, start=1):
-        if not isinstance(name, str) or not _TOKEN_NAME.fullmatch(name):
-            yield (
-                f"Name {number} in {_PREFIX}refresh_tokens may hold 1 to 63 lower-case letters, digits, - and _ only, and begins with a "
-                "letter or a digit."
-            )
+    yield from token_name_problems(refresh_tokens, f"{_PREFIX}refresh_tokens")
     every = [(f"Token {number} in {_PREFIX}api_tokens", token) for number, token in enumerate(api_tokens, start=1)]
     every += [
         (f"Token {number} in {_PREFIX}refresh_tokens", token)
         for number, token in enumerate(refresh_tokens.values(), start=1)
     ]
-    for number, (which, token) in enumerate(every):
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            yield f"{which} may hold letters, digits and - . _ ~ + / only: take the output of openssl rand -hex 32."
-        elif not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN:
-            yield (
-                f"{which} has {len(token)} characters, but a token has {_SHORTEST_TOKEN} to {_LONGEST_TOKEN}: "
-                "take the output of openssl rand -hex 32."
-            )
-        elif token in [other for _which, other in every[:number]]:
-            yield f"{which} is there twice: remove one of them."
+    yield from token_problems(every, _SHORTEST_TOKEN)
 
 
 def _amount(value: Any) -> bool:

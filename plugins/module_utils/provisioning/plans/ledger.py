@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ...ledger.budgets import SCOPE
+from ...schema.runner import LastStep
 from ...schema.sql_text import quote_literal
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 def ledger_changes(
     state: Mapping[str, Any] | None, budgets: Sequence[Mapping[str, Any]], settings: RunnerSettings
-) -> list[tuple[list[str], tuple[str, str]]]:
-    """What is to be done, each with its lines of the plan, a name and the statement for the owner.
+) -> list[tuple[list[str], LastStep]]:
+    """What is to be done, each with its lines of the plan.
 
     Args:
         state: `ledger` of the history: the role's `budgets`, the `names_of_others`, the `time_zone` that the roll-up cuts days in, and the one that reports do;
@@ -32,11 +33,12 @@ def ledger_changes(
     if lines:
         wanted = quote_literal(json.dumps([_entry(each) for each in budgets], ensure_ascii=False))
         apply = settings.named("SELECT our_schema.apply_llm_budgets")
-        changes.append((lines, ("budgets", f"{apply}({wanted}::jsonb)")))
+        changes.append((lines, LastStep("budgets", f"{apply}({wanted}::jsonb)")))
     # None: they were never summed up, which the functions do when they are applied.
     if state is not None and state["time_zone"] not in (None, state["reporting_time_zone"]):
         line = f"days of the token usage, in the time zone {state['reporting_time_zone']}"
-        changes.append(([line], (line, settings.named("SELECT our_schema.rebuild_token_usage_days()"))))
+        rebuild = settings.named("SELECT our_schema.rebuild_token_usage_days()")
+        changes.append(([line], LastStep(line, rebuild)))
     return changes
 
 

@@ -32,14 +32,18 @@ from ...schema.runner import (
     repeatable_script,
 )
 from .ledger import budget_conflicts, ledger_changes
+from .tools import registry_changes, registry_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ...schema.runner import LastStep
+    from .tools import Registry
 
-def read_history_statements(directory: str, settings: RunnerSettings) -> list[str]:
-    """Statements for one connection; the last returns the history in a column `history`."""
-    return history_statements(_read(directory, "runner", "session.sql"), settings)
+
+def read_history_statements(directory: str, settings: RunnerSettings, registry: bool = False) -> list[str]:
+    """Statements for one connection; the last returns the history in a column `history`, with the registry of tools where that is asked for."""
+    return history_statements(_read(directory, "runner", "session.sql"), settings, registry)
 
 
 def plan_schema(
@@ -50,6 +54,7 @@ def plan_schema(
     prices: Sequence[Mapping[str, Any]] = (),
     budgets: Sequence[Mapping[str, Any]] = (),
     seed_prices: bool = True,
+    registry: Registry | None = None,
 ) -> dict[str, Any]:
     """Compare the files with a history.
 
@@ -60,6 +65,7 @@ def plan_schema(
         prices: a homelab's own prices.
         budgets: what language models may cost in a month.
         seed_prices: whether the price list of the collection is applied.
+        registry: tools, policies and tokens; None leaves them alone. What applies the tokens is in no part of the result (`token_step`).
 
     Returns:
         What the module schema_plan returns, except `history_statements` and what the server said of itself.
@@ -97,11 +103,15 @@ def plan_schema(
     plan = plan_migrations(files, applied_from_rows(history["migrations"]))
     drifted = objects_to_restore(history.get("objects"))
     repeatable = pending_repeatables(repeatables, price_lists, history["repeatables"]) + drifted
-    changes = ledger_changes(history.get("ledger"), budgets, settings)
-    repeatable += [line for lines, _statement in changes for line in lines]
+    changes: list[tuple[list[str], LastStep | None]] = [*ledger_changes(history.get("ledger"), budgets, settings)]
+    if registry is not None:
+        changes += registry_changes(history.get("registry"), registry, settings)
+    repeatable += [line for lines, _step in changes for line in lines]
     result["status"] = status_table(files, history["migrations"])
     result["applied"] = len(plan.applied)
     problems = [*history.get("problems", []), *plan.problems, *budget_conflicts(history.get("ledger"), budgets)]
+    if registry is not None:
+        problems += registry_problems(history.get("registry"), registry)
     if problems:
         return {**result, "problems": problems}
     result["pending"] = [file.name for file in plan.pending]
@@ -115,7 +125,7 @@ def plan_schema(
     result["is_current"] = not plan.pending and not repeatable and not result["grants_statements"]
     if repeatable:
         lists = [read_price_list(seed) if each.origin == "seed" else each for each in price_lists]
-        more = [statement for _lines, statement in changes]
+        more = [step for _lines, step in changes if step is not None]
         result["repeatable_script"] = repeatable_script(session_sql, bundle, repeatables, lists, settings, run_id, more)
     return result
 
