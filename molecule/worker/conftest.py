@@ -8,13 +8,17 @@ import pytest
 import testinfra
 from sql_on_host import Login
 
-UNIT = "mission-control-inventory.service"
+
+@pytest.fixture(scope="module", params=["inventory", "tools"])
+def worker(request) -> str:
+    """What is tested: the worker of the inventory, and the executor of tools."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def unit(host):
+def unit(host, worker):
     """A callable: a property of the unit, as systemd prints it."""
-    return lambda name: host.check_output(f"systemctl show --value --property={name} {UNIT}")
+    return lambda name: host.check_output(f"systemctl show --value --property={name} mission-control-{worker}.service")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Answers the two requests that the connector makes of an engine, on a Unix socket that its group may use."""
+"""Answers the requests that connector and tools make of an engine, on a Unix socket that its group may use.
+
+A restart is a line in the file RESTARTS beside the socket.
+"""
 
 import json
 import os
@@ -19,6 +22,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        container, _slash, action = self.path.partition("?")[0].partition("/containers/")[2].partition("/")
+        if action != "restart":
+            self.send_error(404)
+            return
+        with Path(SOCKET).with_name("restarts").open("a", encoding="utf-8") as file:
+            file.write(f"{container}\n")
+        self.send_response(204)
+        self.end_headers()
 
     def address_string(self):
         return "a client of the socket"

@@ -9,7 +9,7 @@ version_added: 0.2.0
 short_description: Take the sources of the inventory apart into what a host gets
 description:
   - Separates the secrets of the sources from the rest, and names the packages that their connectors need.
-positional: directory, found
+positional: directory, found, for_tools
 options:
   _input:
     description: The sources, as P(homelab.mission_control.mission_control_inventory#role) takes them.
@@ -24,6 +24,11 @@ options:
     description: What is there by path, as M(homelab.mission_control.service_info) describes it. A secret that no source has any more is to be removed.
     type: dict
     default: {}
+  for_tools:
+    description: Whether the host gets them for the executor of tools, with C(tool_options) over the options and C(tool_credentials) in the place of
+      the secrets.
+    type: bool
+    default: false
 notes:
   - Internal to this collection. Its options, its result and its name may change with any version.
 """
@@ -42,10 +47,10 @@ _value:
 """
 
 
-def inventory_parts(sources, directory, found=None):
+def inventory_parts(sources, directory, found=None, for_tools=False):
     from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.files.inventory import parts_of
 
-    return parts_of(sources, directory, found or {})
+    return parts_of(sources, directory, found or {}, for_tools)
 
 
 class FilterModule:

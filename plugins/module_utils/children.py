@@ -27,6 +27,9 @@ from .errors import MissionControlError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import TypeVar
+
+    ChildT = TypeVar("ChildT", bound="Child")
 
 _MIB = 1 << 20
 # What libraries need of the environment to reach a server. Everything else stays here, a login at the database above all.
@@ -49,24 +52,28 @@ class ChildStoppedError(ChildError):
 
 
 class Child:
-    """A child, seen from its parent: a context, at whose end it is gone with all that it has started."""
+    """A child, seen from its parent: a context, at whose end it is gone with all that it has started.
+
+    Attributes:
+        stop: set to end it within a second; None for never.
+    """
 
     def __init__(self, module: str, memory_limit: int, stop: threading.Event | None = None) -> None:
         """
         Args:
             module: its name; started as a program, it has `meet_parent` give it what it is told.
             memory_limit: MiB of address space that it may take, and of what it may say.
-            stop: set to end it within a second.
+            stop: as the attribute.
         """
         self._module = module
         self._memory_limit = memory_limit
-        self._stop = stop
+        self.stop = stop
         self._received = bytearray()
         self._size = 0
         self._lines: list[bytearray] = []
         self._told = False
 
-    def __enter__(self) -> Child:
+    def __enter__(self: ChildT) -> ChildT:
         process = subprocess.Popen(  # noqa: S603 - this interpreter # pylint: disable=ansible-bad-function
             [sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
@@ -119,7 +126,7 @@ class Child:
                     said = self._read(self._lines.pop(0), heard)
                     if said is not None:
                         return said
-                if self._stop is not None and self._stop.is_set():
+                if self.stop is not None and self.stop.is_set():
                     raise ChildStoppedError("it was stopped")
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:

@@ -10,7 +10,8 @@ short_description: Describe a host and a service of Mission Control on it
 version_added: "0.1.0"
 description:
   - Returns in one call what the roles P(homelab.mission_control.mission_control_service#role),
-    P(homelab.mission_control.mission_control_inventory#role) and P(homelab.mission_control.mission_control_maintenance#role) decide on.
+    P(homelab.mission_control.mission_control_inventory#role), P(homelab.mission_control.mission_control_tools#role) and
+    P(homelab.mission_control.mission_control_maintenance#role) decide on.
   - It changes nothing and works where no part of the service is installed. To see what a unit may do on this host it has systemd run a
     short-lived one that does nothing.
   - Must run as root, since the files with secrets belong to root.

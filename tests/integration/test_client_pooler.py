@@ -123,3 +123,9 @@ def test_options_that_are_no_settings_are_refused_and_the_pooler_is_named(place)
         ConnectError, match="takes no options at the login, whatever its ignore_startup_parameters says"
     ):
         Client(**place, options="-P").connect()
+
+
+def test_the_token_of_tools_is_put_into_no_statement(place):
+    with pytest.raises(ConnectError, match="goes to the server with the login alone") as refused:
+        Client(**place, tool_token="x" * 32).connect()
+    assert "x" * 32 not in str(refused.value)

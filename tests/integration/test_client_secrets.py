@@ -11,6 +11,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.database.s
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConnectError, SettingsError
 
 PASSWORD = "pW-7/Qz%x@y z'q\"b\\s"
+TOKEN = "t0ken-of-thirty-two-characters-or-more"
 QUOTED = "pW-7%2FQz%25x%40y%20z'q%22b%5Cs"
 
 
@@ -63,6 +64,25 @@ def is_ours(frame):
 
 def frame_text(frame):
     return f"{frame.name} {frame.line} {frame.locals}"
+
+
+def test_the_token_of_tools_never_appears(login, caplog, tmp_path):
+    """Neither in what is said here, nor in a statement that other sessions of the login could read."""
+    caplog.set_level(logging.DEBUG)
+    out = Collected()
+    options = {**login, "password": PASSWORD, "tool_token": TOKEN}
+    with Client(**options, slow_query=0) as db:
+        out.say(db, db.settings, vars(db.settings), dataclasses.asdict(db.settings), db.tools)
+        with db.borrow(5) as session:
+            out.say(session.connection)
+            told = session.query("SELECT current_setting('mission_control.tool_token') = %s AS told", [TOKEN]).rows
+        assert told == [{"told": True}]
+        out.failing(lambda: db.query(f"SELECT $${TOKEN}$$::integer"))
+    for each in ({"user": "nobody"}, {"options": "-c nonsense=1"}, {"options": "--nonsense"}):
+        client = Client(**{**options, **each})
+        assert isinstance(out.failing(client.connect, with_locals=True), ConnectError)
+        out.say(client.health())
+    assert [text for text in [*out.texts, caplog.text] if TOKEN in text] == []
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING])

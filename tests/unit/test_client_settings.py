@@ -315,6 +315,42 @@ def test_any_login_survives_in_a_url(user, password, database):
     assert (settings.user, settings.password.reveal(), settings.database) == (user, password, database)
 
 
+TOKEN = "t0ken-of-thirty-two-characters-or-more"
+
+
+def test_the_token_of_tools_comes_from_an_option_the_environment_or_the_file(env_file):
+    path = env_file(f"POSTGRES_HOST=file\nMISSION_CONTROL_TOOL_TOKEN={TOKEN}-file\n")
+    environment = {"MISSION_CONTROL_TOOL_TOKEN": f"{TOKEN}-environment"}
+    for more, expected in (
+        ({"environment": environment, "tool_token": TOKEN}, TOKEN),
+        ({"environment": environment}, f"{TOKEN}-environment"),
+        ({"environment": {**environment, "DATABASE_URL": "postgres://a@b/c"}}, f"{TOKEN}-environment"),
+        ({}, f"{TOKEN}-file"),
+    ):
+        assert load(env_file=path, **more).tool_token.reveal() == expected
+    # What the file says belongs to its server, as its password does.
+    assert load(env_file=path, host="other").tool_token is None
+
+
+def test_the_token_goes_to_the_server_with_the_login_and_shows_itself_nowhere():
+    settings = load(tool_token=TOKEN, options="-c search_path=lab")
+    assert settings.connection_parameters()["options"] == f"-c search_path=lab -c mission_control.tool_token={TOKEN}"
+    assert TOKEN not in settings.redact(f"FATAL: option {TOKEN} is unknown")
+    assert TOKEN not in f"{settings!r} {settings} {vars(settings)} {settings.describe()}"
+
+
+@pytest.mark.parametrize("token", ["", "short", "x" * 513, "with blank " * 4, "a" * 40 + "\n", "-c a=b" * 8, "é" * 40])
+def test_what_is_no_token_is_refused_and_not_shown(token):
+    with pytest.raises(SettingsError, match="tool_token must be a token of 32 to 512") as refused:
+        load(tool_token=token)
+    assert not token or token not in str(refused.value)
+
+
+def test_a_url_holds_no_token():
+    with pytest.raises(SettingsError, match="a parameter after its"):
+        load(f"postgres://a@b/c?tool_token={TOKEN}")
+
+
 def test_session_settings_travel_with_the_login():
     settings = load(statement_timeout=1.5, lock_timeout=0, idle_in_transaction_timeout=0.0001, options="-c a.b=c")
     assert settings.connection_parameters()["options"] == (

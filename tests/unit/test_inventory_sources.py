@@ -53,6 +53,17 @@ def problems(*entries, kept=None):
         ({"secrets": {"tokken": TOKEN}}, "The connector docker takes no secret 'tokken'; did you mean 'token'?"),
         ({"secrets": {"token": ""}}, "sources: source lab: The secret token must be a text that is not empty"),
         ({"secrets": {"token": 7}}, "sources: source lab: The secret token must be a text that is not empty"),
+        ({"tool_options": []}, "sources: source lab: Its tool_options must be a mapping of names to values."),
+        ({"tool_credentials": TOKEN}, "sources: source lab: Its tool_credentials must be a mapping of names to texts."),
+        (
+            {"tool_options": {"flie": "/b"}},
+            "lab: With its tool_options and tool_credentials: The connector docker has no option 'flie'; did",
+        ),
+        (
+            {"tool_credentials": {"tokken": TOKEN}},
+            "lab: With its tool_options and tool_credentials: The connector docker takes no secret 'tokken'; did",
+        ),
+        ({"tool_credentials": {"token": " "}}, "sources: source lab: The tool credential token must be a text that is"),
     ],
 )
 def test_a_wrong_source_is_one_sentence(changes, sentence):

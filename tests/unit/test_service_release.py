@@ -25,6 +25,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.schema.man
 ROOT = str(Path(__file__).resolve().parents[2])
 APPLICATION = f"{ROOT}/roles/mission_control_service/files/mission_control_service"
 INVENTORY = f"{ROOT}/roles/mission_control_inventory/files/mission_control_inventory"
+TOOLS = f"{ROOT}/roles/mission_control_tools/files/mission_control_tools"
 FILES = {"mission_control/__init__.py": b"", "mission_control_service/a/b.py": b"x = 1\n"}
 
 
@@ -73,7 +74,7 @@ def test_the_release_holds_application_what_it_imports_and_a_manifest_that_the_l
     assert manifest == Manifest.built_in()
 
 
-@pytest.mark.parametrize("application", [APPLICATION, INVENTORY])
+@pytest.mark.parametrize("application", [APPLICATION, INVENTORY, TOOLS])
 def test_everything_in_the_release_can_be_imported_with_nothing_else_of_the_checkout(tmp_path, application):
     for name, content in files_of(build_release(application, ROOT)).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -157,12 +157,18 @@ BEGIN
             WHEN NOT p.conditions_known OR p.conditions = '{}'::jsonb THEN true
             ELSE coalesce(call_arguments @> (p.conditions -> 'arguments'), true)
                 AND coalesce((p.conditions -> 'callers') ? caller, true)
-                AND NOT EXISTS (
-                    SELECT FROM jsonb_each(p.conditions -> 'arguments_in') AS i
-                    WHERE NOT EXISTS (
-                        SELECT FROM jsonb_array_elements(i.value) AS e WHERE e.value = call_arguments -> i.key
+                -- Asked first, and without a table in FROM, since a query within a query takes longer than all the rest. That a list contains a
+                -- value is equality only of what is neither an object nor a list itself.
+                AND CASE WHEN p.conditions ? 'arguments_in' THEN NOT EXISTS (
+                    SELECT FROM (SELECT jsonb_object_keys(p.conditions -> 'arguments_in') AS key) AS i
+                    WHERE NOT coalesce(
+                        CASE WHEN jsonb_typeof(call_arguments -> i.key) IN ('object', 'array') THEN EXISTS (
+                            SELECT FROM jsonb_array_elements(p.conditions -> 'arguments_in' -> i.key) AS e
+                            WHERE e.value = call_arguments -> i.key
+                        ) ELSE p.conditions -> 'arguments_in' -> i.key @> (call_arguments -> i.key) END,
+                        false
                     )
-                )
+                ) ELSE true END
         END
     ORDER BY p.priority DESC,
         CASE WHEN NOT p.conditions_known OR p.effect = 'deny' THEN 3 WHEN p.effect = 'require_approval' THEN 2 ELSE 1 END DESC,
@@ -216,6 +222,7 @@ AS $$
 DECLARE
     most_open CONSTANT bigint := 200;
     most_bytes CONSTANT bigint := 65536;
+    asked_at CONSTANT timestamptz := clock_timestamp();
     caller text := session_user;
     tool our_schema.tool_definitions;
     earlier our_schema.tool_call_records;
@@ -267,8 +274,8 @@ BEGIN
         SELECT count(*) FROM our_schema.tool_call_records AS r
         WHERE r.requested_by = caller
             AND r.status IN ('pending', 'approved')
-            AND CASE r.status WHEN 'pending' THEN r.created_at > clock_timestamp() - interval '24 hours'
-                ELSE r.approval_expires_at > clock_timestamp() END
+            AND CASE r.status WHEN 'pending' THEN r.created_at > asked_at - interval '24 hours'
+                ELSE r.approval_expires_at > asked_at END
     ) >= most_open THEN
         reason := format('%s has %s open calls, which is the limit: wait until some are decided and run, or cancel them', left(caller, 255), most_open);
         PERFORM our_schema.note_tool_call(caller, 'request', NULL, 'denied', noted || jsonb_build_object('reason', reason));
@@ -294,8 +301,8 @@ BEGIN
             approval_expires_at
         )
         VALUES (
-            p_task_run_id, tool.id, merged, status, clock_timestamp(), caller, session_user, p_idempotency_key, our_schema.tool_digest(tool.id),
-            policy, reason, CASE WHEN effect = 'allow' THEN clock_timestamp() + tool.approval_seconds * interval '1 second' END
+            p_task_run_id, tool.id, merged, status, asked_at, caller, session_user, p_idempotency_key, our_schema.tool_digest(tool.id),
+            policy, reason, CASE WHEN effect = 'allow' THEN asked_at + tool.approval_seconds * interval '1 second' END
         )
         ON CONFLICT ON CONSTRAINT uq_tool_call_records_task_run_id_idempotency_key DO NOTHING
         RETURNING r.id INTO call_id;
@@ -1255,9 +1262,11 @@ BEGIN
         FROM added AS a
         GROUP BY 1, 2, 3;
     END IF;
-    -- By chance, so that nobody else is asked.
-    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM added AS a WHERE get_byte(uuid_send(a.id), 15) = 0) THEN
-        PERFORM our_schema.roll_up_tool_calls();
+    -- By chance, so that nobody else is asked. On its own, since there is nothing added where something is removed.
+    IF TG_OP = 'INSERT' THEN
+        IF EXISTS (SELECT FROM added AS a WHERE get_byte(uuid_send(a.id), 15) = 0) THEN
+            PERFORM our_schema.roll_up_tool_calls();
+        END IF;
     END IF;
     RETURN NULL;
 END
@@ -1336,7 +1345,7 @@ DO $settings$
 DECLARE
     setting text;
 BEGIN
-    FOREACH setting IN ARRAY ARRAY['jit = off', 'plan_cache_mode = auto'] LOOP
+    FOREACH setting IN ARRAY ARRAY['jit = off', 'plan_cache_mode = force_generic_plan'] LOOP
         EXECUTE format('ALTER FUNCTION our_schema.tool_policy_decision(text, jsonb, text) SET %s', setting);
     END LOOP;
 END

@@ -17,11 +17,12 @@ TABLES = {
         "price_lists",
         "llm_budgets",
     ),
-    *("tool_definitions", "tool_call_records", "policies", "audit_entries"),
+    *("tool_definitions", "tool_call_records", "tool_call_days", "policies", "audit_entries"),
 }
 BOOKKEEPING = {"schema_migrations", "schema_repeatables", "backup_runs"}
 VIEWS = {
-    *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
+    *("active_task_runs", "recent_token_usage_summary", "inventory_source_status"),
+    *("tool_call_success_rate", "tool_call_overview"),
     *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
     *("daily_token_usage", "llm_budget_status", "task_run_costs"),
 }
@@ -43,14 +44,17 @@ FORBIDDEN = [
     "UPDATE task_events SET payload = '{}'",
     "DELETE FROM task_events",
     "UPDATE schema_migrations SET name = 'mine'",
+    "INSERT INTO tool_definitions (name, risk_level) VALUES ('mine', 'READ_ONLY')",
+    "UPDATE tool_call_records SET status = 'approved'",
+    "DELETE FROM policies",
+    "SELECT * FROM tool_tokens",
     "ALTER TABLE audit_entries DISABLE TRIGGER ALL",
 ]
 
 
-def test_application_sees_the_eighteen_tables(application):
+def test_application_sees_the_tables(application):
     tables = {name for [name] in application.rows(RELATIONS, "BASE TABLE")}
     assert tables >= TABLES
-    assert len(TABLES) == 21
     assert tables & BOOKKEEPING == BOOKKEEPING
 
 
@@ -58,6 +62,19 @@ def test_application_reads_the_views(application):
     assert {name for [name] in application.rows(RELATIONS, "VIEW")} == VIEWS
     for view in VIEWS:
         application.rows(f"SELECT * FROM {view}")
+
+
+def test_tools_are_seeded_and_decided_about(application):
+    effects = dict(
+        application.rows(
+            "SELECT t.name, (tool_policy_decision(t.name, '{}', 'somebody')).effect FROM tool_definitions AS t WHERE t.name LIKE '%_k8s_%'"
+        )
+    )
+    assert effects == {
+        "list_k8s_deployments": "allow",
+        "get_k8s_pod_logs": "allow",
+        "restart_k8s_deployment": "require_approval",
+    }
 
 
 def test_prices_are_seeded(application):

@@ -56,13 +56,13 @@ def test_a_local_login_under_another_name_gets_the_cure(run_module):
 def test_query_writes_once(run_module, application):
     name = f"molecule-{uuid.uuid4()}"
     insert = {
-        "query": "INSERT INTO tool_definitions (name, risk_level) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        "positional_args": [name, "READ_ONLY"],
+        "query": "INSERT INTO hosts (name, type) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        "positional_args": [name, "vm"],
     }
     first, second = run_module("query", insert), run_module("query", insert)
     assert (first.returncode, second.returncode) == (0, 0), first.output
     assert (first.result["changed"], second.result["changed"]) == (True, False)
-    assert application.value("SELECT count(*) FROM tool_definitions WHERE name = %s", name) == 1
+    assert application.value("SELECT count(*) FROM hosts WHERE name = %s", name) == 1
 
 
 def test_query_gives_values_without_loss(run_module):

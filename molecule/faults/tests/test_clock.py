@@ -96,25 +96,23 @@ def test_a_cost_is_that_of_the_time_of_use_and_stays(clock, application, write):
     assert [row[1] for row in application.rows(costs)] == [kept[0][1], "1.000000000000", "5.000000000000"]
 
 
-def test_what_was_begun_before_can_be_finished_after(clock, application, write):
+def test_what_was_begun_before_can_be_finished_after(clock, application, write, query):
     clock(0)
     [[task]] = write("INSERT INTO tasks (title, created_by) VALUES ('clock', 'test') RETURNING id")
     [[run]] = write(
         "INSERT INTO task_runs (task_id, status, started_at) VALUES (%s, 'running', now()) RETURNING id", task
     )
-    [[tool]] = write("INSERT INTO tool_definitions (name, risk_level) VALUES ('clock', 'READ_ONLY') RETURNING id")
-    call = "INSERT INTO tool_call_records (task_run_id, tool_id, status, started_at) VALUES (%s, %s, 'running', now()) RETURNING id"
-    [[call_id]] = write(call, run, tool)
+    [[call_id]] = write("SELECT call_id FROM request_tool_call(%s, 'list_hosts')", run)
+    assert query(f"SELECT accepted FROM start_tool_call('{call_id}', '{run}', '{{}}')") == "t"
     event = "INSERT INTO task_events (task_run_id, sequence, type) VALUES (%s, %s, 'log') RETURNING id"
     write(event, run, 1)
     clock(-HOUR)
     write(event, run, 2)
-    finished = (
-        "UPDATE {table} SET status = 'succeeded', finished_at = now() WHERE id = %s RETURNING finished_at < started_at"
-    )
-    assert write(finished.format(table="task_runs"), run) == [[True]]
-    assert write(finished.format(table="tool_call_records"), call_id) == [[True]]
-    assert application.value("SELECT duration_ms FROM tool_call_records WHERE id = %s", call_id) == 0
+    finished = "UPDATE task_runs SET status = 'succeeded', finished_at = now() WHERE id = %s RETURNING finished_at < started_at"
+    assert write(finished, run) == [[True]]
+    assert query(f"SELECT accepted FROM finish_tool_call('{call_id}', '{run}', 'succeeded', '{{}}', NULL)") == "t"
+    ended = "SELECT finished_at < started_at, duration_ms FROM tool_call_records WHERE id = %s"
+    assert application.rows(ended, call_id) == [[True, 0]]
     events = "SELECT sequence FROM task_events WHERE task_run_id = %s ORDER BY {order}"
     assert (
         application.rows(events.format(order="sequence"), run)

@@ -81,6 +81,6 @@ def test_the_tag_of_a_part_runs_that_part_alone(host, run_playbook, scenario):
 
     assert run.returncode == 0, run.output
     views = "SELECT count(*) FROM pg_views WHERE schemaname = 'control'"
-    assert as_administrator(host, views, "control_room") == "10"
+    assert as_administrator(host, views, "control_room") == "11"
     assert host.file("/etc/motd").content_string == "Changed by hand.\n"
     host.check_output("mv /etc/motd.before /etc/motd")

@@ -1,4 +1,4 @@
-"""Removing the database and the server's settings removes service and timer that were beside it, and the certificates."""
+"""Removing the database and the server's settings removes service, executor and timer that were beside it, and the certificates."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ def test_nothing_of_it_is_left(host, service, run_playbook, project):
     assert not host.user("mission-control-maintenance").exists
     assert not host.group("mission-control-maintenance").exists
     assert host.run("systemctl cat mission-control-maintenance.timer mission-control-maintenance.service").rc != 0
+    assert not host.user("mission-control-tools").exists
+    assert not host.group("mission-control-tools").exists
+    assert host.run("systemctl cat mission-control-tools.service").rc != 0
     stamp = "/var/lib/systemd/timers/stamp-mission-control-maintenance.timer"
-    for path in ("/usr/local/lib/mission-control", "/etc/mission-control", stamp):
+    for path in (
+        "/usr/local/lib/mission-control",
+        "/usr/local/lib/mission-control-tools",
+        "/etc/mission-control",
+        stamp,
+    ):
         assert not host.file(path).exists
     # The server stays, and starts without what was taken back.
     host.check_output("pg_ctlcluster 17 main restart")

@@ -29,6 +29,8 @@ KEPT_BY_MAINTENANCE = tuple(
     f"{directory}/database.conf"
     for directory in ("/etc/mission-control/maintenance", "/run/credentials/mission-control-maintenance.service")
 )
+EXECUTOR = "mission_control_executor"
+KEPT_BY_EXECUTOR = ("/etc/mission-control/tools/credentials/", "/run/credentials/mission-control-tools.service/")
 CATALOGUE = "/var/lib/postgresql/"
 
 
@@ -51,9 +53,11 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
     site.mkdir()
     (site / "001_fails.sql").write_text("SELECT 1 / 0;\n")
     old = password_file.read_text().strip()
-    new, new_of_maintenance = (f'n&=+/%s "{{x}} {token_hex(8)}' for _each in range(2))
+    new, new_of_maintenance, new_of_executor = (f'n&=+/%s "{{x}} {token_hex(8)}' for _each in range(3))
     maintenance_file = password_file.with_name(f"{MAINTENANCE}.password")
     old_of_maintenance = maintenance_file.read_text().strip()
+    executor_file = password_file.with_name(f"{EXECUTOR}.password")
+    old_of_executor = executor_file.read_text().strip()
     by_name: dict[str, Any] = {}
 
     def run(name: str, playbook: Path, *arguments: str, **variables: object) -> int:
@@ -72,6 +76,7 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
     with HostWatch(host) as watch:
         password_file.write_text(f"{new}\n")
         maintenance_file.write_text(f"{new_of_maintenance}\n")
+        executor_file.write_text(f"{new_of_executor}\n")
         assert run("changes", scenario / "converge.yml", **given) == 0, by_name
         # By the new password.
         host.check_output("systemctl start mission-control-maintenance.service")
@@ -95,12 +100,22 @@ def runs(host, run_playbook, project, scenario, database_host, password_file, to
         "new password of the service": Known(new, tuple(f"{place}database.env" for place in KEPT)),
         "old password of the maintenance": Known(old_of_maintenance),
         "new password of the maintenance": Known(new_of_maintenance, KEPT_BY_MAINTENANCE),
+        "old password of the executor": Known(old_of_executor),
+        "new password of the executor": Known(
+            new_of_executor, tuple(f"{place}database.env" for place in KEPT_BY_EXECUTOR)
+        ),
+        "credential of tools": Known(
+            "Fs4NbQm9Zk-for-tools", tuple(f"{place}nowhere.token" for place in KEPT_BY_EXECUTOR)
+        ),
+        "token of an approver": Known("approver-Tc5VxWd2Hm-of-the-service-scenario"),
+        "token of a requester": Known("requester-Pj7KzRn3Gq-of-the-service-scenario"),
         "first token": Known(token, tuple(f"{place}api-tokens" for place in KEPT)),
         "second token": Known("token-Jt9XcMv2Lb-of-the-service", tuple(f"{place}api-tokens" for place in KEPT)),
         "refresh token": Known("token-Lx6QrGd8Vm-that-refreshes", tuple(f"{place}refresh-tokens" for place in KEPT)),
         "verifier of the application": Known(verifier("mission_control"), (CATALOGUE,)),
         "verifier of the service": Known(verifier(SERVICE), (CATALOGUE,)),
         "verifier of the maintenance": Known(verifier(MAINTENANCE), (CATALOGUE,)),
+        "verifier of the executor": Known(verifier(EXECUTOR), (CATALOGUE,)),
         "planted": Known(PLANTED),
     }
     places = {
@@ -124,6 +139,11 @@ def test_a_new_password_reaches_all(runs, scenario, service_login):
         other = testinfra.get_host(f"podman://mission-control-{scenario.name}-{name}")
         assert HttpService(other, 3000).status("/ready") == 200, name
     assert service_login.but(password=runs.new_password).value("SELECT 1") == 1
+
+
+def test_a_new_password_reaches_the_executor(host, runs):
+    assert runs.by_name["changes"].changed > 0
+    assert host.check_output("systemctl is-active mission-control-tools") == "active"
 
 
 def test_the_runs_did_and_failed_what_they_were_to(runs):

@@ -1,18 +1,17 @@
-"""Removing the worker leaves nothing of it, and what the inventory holds stays."""
+"""Removing worker and executor leaves nothing of them, and what the inventory holds and which calls there were stays."""
 
 from __future__ import annotations
 
-UNIT = "mission-control-inventory.service"
 
-
-def test_nothing_of_it_is_left(host):
-    assert not host.user("mission-control-inventory").exists
-    assert not host.group("mission-control-inventory").exists
-    assert not host.file(f"/etc/systemd/system/{UNIT}").exists
+def test_nothing_of_it_is_left(host, worker):
+    name = f"mission-control-{worker}"
+    assert not host.user(name).exists
+    assert not host.group(name).exists
     paths = (
-        "/usr/local/lib/mission-control-inventory",
+        f"/etc/systemd/system/{name}.service",
+        f"/usr/local/lib/{name}",
+        f"/etc/mission-control/{worker}",
         "/usr/local/sbin/mission-control",
-        "/etc/mission-control/inventory",
     )
     for path in paths:
         assert not host.file(path).exists
@@ -20,3 +19,7 @@ def test_nothing_of_it_is_left(host):
 
 def test_what_it_has_taken_over_stays(database):
     assert database.value("SELECT count(*) FROM workloads WHERE source = 'engine'") == 2
+
+
+def test_what_it_has_carried_out_stays(database):
+    assert database.value("SELECT count(*) FROM tool_call_overview WHERE status = 'succeeded'") == 2

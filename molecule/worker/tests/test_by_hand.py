@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import pytest
+
 testinfra_hosts = ["no-systemd"]
-COMMAND = (
-    "cd /usr/local/lib/mission-control-inventory/current && runuser -u mission-control-inventory -- env "
-    "MISSION_CONTROL_ENV_FILE=/etc/mission-control/inventory/credentials/database.env "
-    "python3 -m mission_control_inventory inventory worker"
-)
-RUNNING = "pgrep --uid mission-control-inventory --full 'mission_control_inventory inventory worker$'"
+COMMANDS = {"inventory": "inventory worker", "tools": "tools worker --concurrency 4"}
 
 
-def test_the_command_runs_the_worker_until_it_is_ended(host, run_playbook, scenario, eventually):
-    run = run_playbook(scenario / "converge.yml", "--limit", "no-systemd")
+@pytest.fixture(scope="module")
+def run(run_playbook, scenario):
+    return run_playbook(scenario / "converge.yml", "--limit", "no-systemd")
+
+
+def test_a_second_run_changes_nothing(run):
     assert (run.returncode, run.changed) == (0, 0), run.output
+
+
+def test_the_command_runs_the_worker_until_it_is_ended(host, run, worker, eventually):
+    unit = f"mission-control-{worker}"
+    program = f"mission_control_{worker} {COMMANDS[worker]}"
+    command = (
+        f"cd /usr/local/lib/{unit}/current && runuser -u {unit} -- env "
+        f"MISSION_CONTROL_ENV_FILE=/etc/mission-control/{worker}/credentials/database.env python3 -m {program}"
+    )
+    running = f"pgrep --uid {unit} --full '{program}$'"
     said = " ".join(run.output.split()).replace("''", "'")
-    assert f"mission-control-inventory.service was left out. To run the worker by hand: {COMMAND}" in said
-    host.check_output(f"({COMMAND}) >/tmp/worker.log 2>&1 &")
-    eventually(lambda: host.run(RUNNING).rc == 0)
-    host.check_output(f"kill $({RUNNING} --oldest)")
-    eventually(lambda: host.run(RUNNING).rc == 1)
-    assert "Traceback" not in host.file("/tmp/worker.log").content_string
+    assert f"{unit}.service was left out. To run the worker by hand: {command}" in said
+    host.check_output(f"({command}) >/tmp/{worker}.log 2>&1 &")
+    eventually(lambda: host.run(running).rc == 0)
+    host.check_output(f"kill $({running} --oldest)")
+    eventually(lambda: host.run(running).rc == 1)
+    assert "Traceback" not in host.file(f"/tmp/{worker}.log").content_string
 
 
-def test_no_unit_was_written(host):
-    assert not host.file("/etc/systemd/system/mission-control-inventory.service").exists
+def test_no_unit_was_written(host, worker):
+    assert not host.file(f"/etc/systemd/system/mission-control-{worker}.service").exists

@@ -9,6 +9,11 @@ UNIT = "mission-control-inventory.service"
 REQUEST = "SELECT task_run_id, outcome FROM request_inventory_refresh(ARRAY[%s], 'a test')"
 
 
+@pytest.fixture(scope="module")
+def worker() -> str:
+    return "inventory"
+
+
 @pytest.fixture
 def request_sync(database, eventually):
     """A callable: ask for a sync of a source until it may be asked for, and return the run."""
@@ -69,10 +74,12 @@ def test_a_second_run_of_the_roles_changes_nothing_and_a_new_source_restarts_the
     checked = run_playbook(scenario / "converge.yml", *only, "--check", "--extra-vars", sources)
     assert (checked.returncode, unit("MainPID")) == (0, before), checked.output
     assert "Restart mission-control-inventory.service." in checked.output
+    assert "Restart mission-control-tools.service." in checked.output
     changed = run_playbook(scenario / "converge.yml", *only, "--extra-vars", sources)
     assert changed.returncode == 0, changed.output
     assert unit("MainPID") != before
-    assert not host.file("/etc/mission-control/inventory/credentials/dead.token").exists
+    for directory in ("inventory", "tools"):
+        assert not host.file(f"/etc/mission-control/{directory}/credentials/dead.token").exists
     again = run_playbook(scenario / "converge.yml", *only, "--extra-vars", sources)
     assert (again.returncode, again.changed) == (0, 0), again.output
     back = run_playbook(scenario / "converge.yml", *only)

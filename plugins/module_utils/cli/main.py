@@ -16,7 +16,23 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import MissionControlError, SettingsError, place_of
 from ..schema.manifest import Manifest
-from . import audit, budgets, health, import_usage, inventory, lists, prices, query, runs, status, usage
+from . import (
+    audit,
+    budgets,
+    calls,
+    health,
+    import_usage,
+    inventory,
+    lists,
+    mcp,
+    prices,
+    query,
+    runs,
+    status,
+    tool_worker,
+    tools,
+    usage,
+)
 from .output import Output
 from .parser import (
     EXIT_NO,
@@ -100,6 +116,7 @@ _COMMANDS = {
     "usage": _command(usage),
     "prices": _command(prices),
     "import": _command(import_usage),
+    "mcp": _Command(mcp.SUMMARY, mcp.DESCRIPTION, mcp.EXAMPLES, mcp.add_options, mcp.prepare, mcp.run, mcp.stop),
 }
 _AUDIT_COMMANDS = {
     "verify": _Command(
@@ -192,15 +209,68 @@ _BUDGETS_COMMANDS = {
         budgets.run_remove,
     ),
 }
+_TOOLS_COMMANDS = {
+    "run": _Command(
+        tools.RUN_SUMMARY,
+        tools.RUN_DESCRIPTION,
+        tools.RUN_EXAMPLES,
+        tools.add_run_options,
+        tools.prepare_run,
+        tools.run_run,
+        tools.stop_run,
+    ),
+    "worker": _command(tool_worker)._replace(stop=None),
+}
+_CALLS_COMMANDS = {
+    "show": _Command(
+        calls.SHOW_SUMMARY,
+        calls.SHOW_DESCRIPTION,
+        calls.SHOW_EXAMPLES,
+        calls.add_show_options,
+        calls.prepare_show,
+        calls.run_show,
+    ),
+    "approve": _Command(
+        calls.APPROVE_SUMMARY,
+        calls.APPROVE_DESCRIPTION,
+        calls.APPROVE_EXAMPLES,
+        calls.add_decide_options,
+        calls.prepare_decide,
+        calls.run_approve,
+    ),
+    "deny": _Command(
+        calls.DENY_SUMMARY,
+        calls.DENY_DESCRIPTION,
+        calls.DENY_EXAMPLES,
+        calls.add_decide_options,
+        calls.prepare_decide,
+        calls.run_deny,
+    ),
+    "cancel": _Command(
+        calls.CANCEL_SUMMARY,
+        calls.CANCEL_DESCRIPTION,
+        calls.CANCEL_EXAMPLES,
+        calls.add_cancel_options,
+        calls.prepare_cancel,
+        calls.run_cancel,
+    ),
+}
 # Commands of commands: what is said of them, and the commands.
 _GROUPS: dict[str, tuple[Any, dict[str, _Command]]] = {
     "inventory": (inventory, _INVENTORY_COMMANDS),
     "runs": (runs, _RUNS_COMMANDS),
+    "tools": (tools, _TOOLS_COMMANDS),
+    "calls": (calls, _CALLS_COMMANDS),
     "budgets": (budgets, _BUDGETS_COMMANDS),
     "audit": (audit, _AUDIT_COMMANDS),
 }
 # Of a group that does something without a command of its own.
-_BY_ITSELF = {"runs": _command(runs), "budgets": _command(budgets)}
+_BY_ITSELF = {
+    "runs": _command(runs),
+    "tools": _command(tools),
+    "calls": _command(calls),
+    "budgets": _command(budgets),
+}
 # Commands of the TypeScript client, with what does their work here.
 _ELSEWHERE = {
     "init": "`ansible-playbook site.yml` (in a checkout also `make site`) creates the database",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Callable
 
+    from ..database.settings import Secret
+
 EXIT_OK = 0
 EXIT_NO = 1  # the answer is no: not current, a broken chain, a statement that the server refused
 EXIT_USAGE = 2  # wrong usage or settings
@@ -126,10 +128,17 @@ def add_format_options(parser: argparse.ArgumentParser, *formats: str) -> None:
     parser.set_defaults(format="table")
 
 
-def make_client(options: argparse.Namespace, read_only: bool = False, pool_size: int = 1) -> Client:
+def make_client(
+    options: argparse.Namespace,
+    read_only: bool = False,
+    pool_size: int = 1,
+    with_tool_token: bool = False,
+    tool_token: Secret | None = None,
+) -> Client:
     """A client for the command, from options, environment and env file; nothing is connected yet.
 
     `read_only` is a default of the session, beside the read-only transactions of the command; `pool_size`: connections at most.
+    `with_tool_token`: with the token of who asks for tools, which most commands have no use for; `tool_token`: another one.
     """
     given = vars(options)
     url = given.get("url")
@@ -152,6 +161,7 @@ def make_client(options: argparse.Namespace, read_only: bool = False, pool_size:
         pool_size=pool_size,
         # A slow statement is no news to who waits for it.
         slow_query=float("inf"),
+        tool_token=settings.tool_token if with_tool_token else tool_token,
     )
     return Client(settings=changed)
 

@@ -39,20 +39,25 @@ ORDER BY s.name
 """
 
 
-def list_hosts(client: Queries, filters: Mapping[str, Sequence[str]], *, gone: bool = False) -> list[Row]:
+def list_hosts(
+    client: Queries, filters: Mapping[str, Sequence[str]], *, gone: bool = False, limit: int | None = None
+) -> list[Row]:
     """Hosts in the order of their names, one row each.
 
     Args:
         client: whom to ask.
         filters: the values of which a column (type, status, source) holds one; an empty list lets everything through.
         gone: those that their source lists no longer, instead of those that are there.
+        limit: how many at most; None for all.
     """
-    return _rows(client, _HOSTS, filters, gone)
+    return _rows(client, _HOSTS, filters, gone, limit)
 
 
-def list_workloads(client: Queries, filters: Mapping[str, Sequence[str]], *, gone: bool = False) -> list[Row]:
+def list_workloads(
+    client: Queries, filters: Mapping[str, Sequence[str]], *, gone: bool = False, limit: int | None = None
+) -> list[Row]:
     """Workloads with the names of host and service, as `list_hosts`; the column namespace filters too."""
-    return _rows(client, _WORKLOADS, filters, gone)
+    return _rows(client, _WORKLOADS, filters, gone, limit)
 
 
 def list_sources(client: Queries) -> list[Row]:
@@ -60,9 +65,12 @@ def list_sources(client: Queries) -> list[Row]:
     return client.query_many(_SOURCES)
 
 
-def _rows(client: Queries, select: str, filters: Mapping[str, Sequence[str]], gone: bool) -> list[Row]:
+def _rows(
+    client: Queries, select: str, filters: Mapping[str, Sequence[str]], gone: bool, limit: int | None
+) -> list[Row]:
     conditions = [f"t.gone_at IS {'NOT ' if gone else ''}NULL"]
     parameters = {name: list(values) for name, values in filters.items() if values}
     # The names of columns are this program's own.
     conditions += [f"t.{name} = ANY (%({name})s)" for name in parameters]
-    return client.query_many(f"{select} WHERE {' AND '.join(conditions)} ORDER BY t.name, t.type, t.id", parameters)
+    order = "ORDER BY t.name, t.type, t.id LIMIT %(limit)s"
+    return client.query_many(f"{select} WHERE {' AND '.join(conditions)} {order}", {**parameters, "limit": limit})

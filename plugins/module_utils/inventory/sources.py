@@ -19,14 +19,19 @@ from .snapshot import FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from typing import Callable
 
     from ..client.client import Client
     from ..client.queries import Queries
+
+    Check = Callable[[str, Mapping[str, Any], Collection[str]], list[str]]
 
 DEFAULT_FILE = "/etc/mission-control/inventory/sources.json"
 DEFAULT_CREDENTIALS = "/etc/mission-control/inventory/credentials"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEYS = ("name", "connector", "cluster", "interval", "deadline", "memory_limit", "enabled", "options")
+# What a variable may say of a source beside these; a file holds neither secrets nor what is for the tools of a source alone.
+_KEYS_OF_VARIABLES = ("secrets", "tool_options", "tool_credentials")
 # The least, the most, and what is in force where nothing is given.
 _NUMBERS = {"interval": (10, 604_800, 300), "deadline": (1, 3600, 120), "memory_limit": (128, 65_536, 512)}
 _MOST_BYTES = 1 << 20  # of a secret, as systemd has it, and of the file
@@ -79,12 +84,13 @@ class Source:
     secret_names: tuple[str, ...]
 
 
-def read_sources(path: str, credentials_directory: str) -> list[Source]:
+def read_sources(path: str, credentials_directory: str, check: Check = check_source_options) -> list[Source]:
     """The sources that a file configures.
 
     Args:
         path: JSON, a list of sources.
         credentials_directory: need not be there where no source has a secret.
+        check: as `source_problems` has it.
 
     Raises:
         SourcesError: the file or the directory cannot be read, may be written by others, or a source is wrong.
@@ -98,19 +104,25 @@ def read_sources(path: str, credentials_directory: str) -> list[Source]:
     except json.JSONDecodeError as error:
         raise SourcesError(f"The file of sources {path} is no JSON: {error}.") from None
     kept = _kept_secrets(credentials_directory)
-    problems = list(source_problems(entries, path, kept))
+    problems = list(source_problems(entries, path, kept, check))
     if problems:
         raise SourcesError(" ".join(problems))
     return [_source(entry, credentials_directory, kept.get(entry["name"], [])) for entry in entries]
 
 
-def source_problems(entries: Any, where: str, kept: Mapping[str, Collection[str]] | None = None) -> Iterator[str]:
+def source_problems(
+    entries: Any,
+    where: str,
+    kept: Mapping[str, Collection[str]] | None = None,
+    check: Check = check_source_options,
+) -> Iterator[str]:
     """What is wrong with configured sources, as sentences that name source and key; none shows the content of a secret.
 
     Args:
         entries: what should be a list of sources.
         where: the file, or the variable, for the sentences.
         kept: names of the secrets of each source that are kept apart; None where each source brings them in `secrets`.
+        check: what is wrong with a connector, its options and the names of its secrets, as sentences.
     """
     if not isinstance(entries, list):
         yield f"{where} must be a list of sources, each with a name and a connector."
@@ -133,12 +145,27 @@ def source_problems(entries: Any, where: str, kept: Mapping[str, Collection[str]
             yield f"{where}: two sources are called {name}: give each a name of its own."
         names.add(name)
         secrets = entry.get("secrets", {}) if kept is None else dict.fromkeys(kept.get(name, ()), "kept")
-        known = (*_KEYS, "secrets") if kept is None else _KEYS
-        for problem in _problems(entry, secrets, known):
+        known = (*_KEYS, *_KEYS_OF_VARIABLES) if kept is None else _KEYS
+        for problem in _problems(entry, secrets, known, check):
             yield f"{where}: source {name}: {problem}"
 
 
-def _problems(entry: Mapping[str, Any], secrets: Any, known: Collection[str]) -> Iterator[str]:
+def source_for_tools(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A source as the executor of tools gets it: with the options of the inventory but for its `tool_options`, and with its `tool_credentials`
+    in place of the secrets of the inventory where it has some.
+
+    Args:
+        entry: as a variable configures it, with nothing wrong in options and secrets.
+    """
+    rest = {key: value for key, value in entry.items() if key not in _KEYS_OF_VARIABLES}
+    return {
+        **rest,
+        "options": {**(entry.get("options") or {}), **(entry.get("tool_options") or {})},
+        "secrets": entry.get("tool_credentials") or entry.get("secrets") or {},
+    }
+
+
+def _problems(entry: Mapping[str, Any], secrets: Any, known: Collection[str], check: Check) -> Iterator[str]:
     for key in entry:
         if key == "secrets" and key not in known:
             yield "Its secrets must not stand in this file: put each into a file of the credentials directory."
@@ -165,15 +192,28 @@ def _problems(entry: Mapping[str, Any], secrets: Any, known: Collection[str]) ->
     elif not isinstance(entry.get("connector"), str):
         yield "Its connector is missing: name one, such as docker."
     else:
-        yield from check_source_options(entry["connector"], options, list(secrets))
-        for name, content in secrets.items():
-            if (
-                not isinstance(content, str)
-                or not content.strip()
-                or "\0" in content
-                or len(content) > _MOST_BYTES // 4
-            ):
-                yield f"The secret {name} must be a text that is not empty and has {_MOST_BYTES // 4} characters at most."
+        problems = [*check(entry["connector"], options, list(secrets)), *_secret_problems("secret", secrets)]
+        # What tools use is judged with the options that it replaces, so only where these are right.
+        yield from problems or _tool_problems(entry, check)
+
+
+def _tool_problems(entry: Mapping[str, Any], check: Check) -> Iterator[str]:
+    options, credentials = entry.get("tool_options", {}), entry.get("tool_credentials", {})
+    if not isinstance(options, dict):
+        yield "Its tool_options must be a mapping of names to values."
+    elif not isinstance(credentials, dict):
+        yield "Its tool_credentials must be a mapping of names to texts."
+    elif options or credentials:
+        source = source_for_tools(entry)
+        for problem in check(source["connector"], source["options"], list(source["secrets"])):
+            yield f"With its tool_options and tool_credentials: {problem}"
+        yield from _secret_problems("tool credential", credentials)
+
+
+def _secret_problems(word: str, secrets: Mapping[Any, Any]) -> Iterator[str]:
+    for name, content in secrets.items():
+        if not isinstance(content, str) or not content.strip() or "\0" in content or len(content) > _MOST_BYTES // 4:
+            yield f"The {word} {name} must be a text that is not empty and has {_MOST_BYTES // 4} characters at most."
 
 
 def _source(entry: Mapping[str, Any], directory: str, secrets: Collection[str]) -> Source:

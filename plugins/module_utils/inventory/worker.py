@@ -9,41 +9,34 @@ worker at once; where none comes through, as behind a pooler, it looks every 30 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import select
-import signal
-import socket
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING
 
-from ..database.driver import DRIVER_ERRORS
-from ..errors import ConnectionLostError, MissionControlError, QueryError
+from ..errors import MissionControlError
+from ..worker_loop import WorkerLoop
 from .fetching import StoppedError, fetch
 from .runs import claim_queued, close_abandoned, fail_run
 from .sources import SourcesError, read_sources, register_source, register_sources
 from .sync import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
     from ..client.client import Client
     from ..database.session import Session
+    from ..worker_loop import Log
     from .fetching import Progress
     from .sources import Source
     from .sync import SyncResult
-
-    Log = Callable[[str], None]
 
 CHANNEL = "mission_control_inventory"
 # At the same time. Each may take as much memory as its source allows.
 MOST_FETCHES = 4
 _POLL = 30.0
 _JITTER = 0.1  # of the interval
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 # What a stop waits for a snapshot that is being written.
 _GRACE = 15.0
 # A run from the future is of a clock that was set back since.
@@ -121,14 +114,10 @@ class Worker:
         self._ended: deque[str] = deque()
         # Runs that could not be closed, as the database was away, with why they failed.
         self._unclosed: dict[UUID, str] = {}
-        self._stop = threading.Event()
-        self._reread = False
+        self._loop = WorkerLoop(client, log, CHANNEL, _POLL)
+        self._stop = self._loop.stopping
         self._once = False
-        self._waiting, self._waking = socket.socketpair()
         self._jitter: dict[str, float] = {}
-        self._listens = True
-        self._pause = _FIRST_PAUSE
-        self._down = False
 
     def run(self, *, once: bool = False) -> None:
         """Work until a signal ends it; then every run of this worker is closed.
@@ -140,36 +129,23 @@ class Worker:
             MissionControlError: with `once`, the database could not be asked.
         """
         self._once = once
-        with self._signals():
-            notify("READY=1")
-            while not self._stop.is_set():
-                try:
-                    with self._client.borrow(self._client.settings.connect_timeout + 1) as session:
-                        self._attend(session)
-                except MissionControlError as error:
-                    if once:
-                        raise
-                    if not self._down:
-                        self._log(f"{str(error).rstrip('.')}. This is tried again until it succeeds.")
-                    self._down = True
-                    self._wait([], self._pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
-                    self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-            notify("STOPPING=1")
-            deadline = time.monotonic() + _GRACE
-            for thread in list(self._threads.values()):
-                thread.join(max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(MissionControlError):
-                self._close_left()
+        self._loop.run(self._attend, self._finish, once=once)
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + _GRACE
+        for thread in list(self._threads.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        with contextlib.suppress(MissionControlError):
+            self._close_left()
 
     def _attend(self, session: Session) -> None:
         """Work as long as this connection holds."""
-        self._listen(session)
         register_sources(self._client, self._sources.values())
         close_abandoned(self._client)
-        self._log("The database answers again." if self._down else f"The worker works on {self._named()}.")
-        self._down, self._pause = False, _FIRST_PAUSE
+        self._log("The database answers again." if self._loop.was_away else f"The worker works on {self._named()}.")
+        self._loop.answers()
         while not self._stop.is_set():
-            if self._reread:
+            if self._loop.reread:
                 self._read_again()
             self._close_left()
             seconds = self._request_due(session)
@@ -177,25 +153,7 @@ class Worker:
             if self._once and not self._threads:
                 self._stop.set()
                 return
-            self._wait([session.connection.fileno()], seconds)
-            self._take_notifications(session)
-
-    def _listen(self, session: Session) -> None:
-        try:
-            session.command(f"LISTEN {CHANNEL}")
-        except QueryError as error:
-            if self._listens:
-                self._log(
-                    f"No notification can be had ({str(error).rstrip('.')}): requests are looked for every {_POLL:.0f} s."
-                )
-            self._listens = False
-
-    def _take_notifications(self, session: Session) -> None:
-        try:
-            session.connection.poll()
-        except DRIVER_ERRORS:
-            raise ConnectionLostError(f"The connection to the {self._client.settings.describe()} was lost.") from None
-        session.connection.notifies.clear()
+            self._loop.wait_for_work(session, seconds)
 
     def _request_due(self, session: Session) -> float:
         """Queue a sync of each source whose time has come; the seconds until the next one's."""
@@ -245,7 +203,7 @@ class Worker:
             self._fail(run_id, f"An error of the worker ({type(error).__name__}).")
         finally:
             self._ended.append(source.name)
-            self._wake()
+            self._loop.wake()
 
     def _fail(self, run_id: UUID, sentence: str) -> None:
         try:
@@ -259,7 +217,7 @@ class Worker:
             del self._unclosed[run_id]
 
     def _read_again(self) -> None:
-        self._reread = False
+        self._loop.reread = False
         try:
             sources = {source.name: source for source in read_sources(*self._place)}
             register_sources(self._client, sources.values())
@@ -271,46 +229,3 @@ class Worker:
 
     def _named(self) -> str:
         return ", ".join(name for name, source in self._sources.items() if source.enabled) or "no source"
-
-    def _wait(self, descriptors: list[int], seconds: float) -> None:
-        """Until something comes, or the time is over."""
-        notify("WATCHDOG=1")
-        if self._stop.is_set() or self._reread:
-            # A signal during a statement wakes whoever watches over that instead (database/interruption.py).
-            seconds = 0
-        waiting = self._waiting.fileno()
-        readable, _writable, _odd = select.select([waiting, *descriptors], [], [], seconds)
-        if waiting in readable:
-            self._waiting.recv(4096)
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._waking.send(b"\0")
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        def end(_number: int, _frame: object) -> None:
-            self._stop.set()
-
-        def reread(_number: int, _frame: object) -> None:
-            self._reread = True
-
-        for each in (self._waiting, self._waking):
-            each.setblocking(False)
-        handlers: dict[signal.Signals, Any] = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reread}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        waker = signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(waker)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def notify(state: str) -> None:
-    """Tell systemd, where it has started this process and waits for it."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address.startswith(("/", "@")):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-            line.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)

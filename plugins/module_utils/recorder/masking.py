@@ -189,7 +189,12 @@ def masked(message: str, secrets: Secrets, longest: int) -> str:
 
 
 def mask_forms(text: str) -> str:
-    """A text without what has the form of a secret, whatever its value."""
+    """A text without what has the form of a secret, whatever its value, and without what looks like a random one."""
+    return _TOKEN.sub(lambda found: MASK if _looks_random(found.group()) else found.group(), mask_known_forms(text))
+
+
+def mask_known_forms(text: str) -> str:
+    """A text without what has the form of a secret, whatever its value; a random identifier, as of a pod or a container, stays."""
     text = _VAULT.sub(MASK, _PEM.sub(MASK, text))
     text = _CREDENTIALS_IN_URL.sub(MASK + "@", text)
     text = _HEADER.sub(rf"\1\2{MASK}", text)
@@ -200,8 +205,7 @@ def mask_forms(text: str) -> str:
     text = _IDENTIFIED_BY.sub(rf"\1{MASK}", text)
     text = _LOGIN_FLAG.sub(rf"\1 {MASK}", text)
     text = _SHORT_FLAG.sub(rf"\1 {MASK}", text)
-    text = _SCHEME.sub(rf"\1 {MASK}", text)
-    return _TOKEN.sub(lambda found: MASK if _looks_random(found.group()) else found.group(), text)
+    return _SCHEME.sub(rf"\1 {MASK}", text)
 
 
 def _mask_pairs(text: str) -> str:

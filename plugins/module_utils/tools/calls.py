@@ -27,6 +27,7 @@ from ..errors import (
     ToolArgumentsError,
     ToolCallError,
 )
+from .schemas import argument_problems, caller_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,14 +110,7 @@ class Tool:
 
     def caller_schema(self) -> dict[str, Any]:
         """The schema of what a caller gives: an object, without the arguments that are fixed."""
-        schema = {"type": "object", **self.arguments_schema}
-        if self.preset:
-            properties, required = schema.get("properties"), schema.get("required")
-            if isinstance(properties, dict):
-                schema["properties"] = {name: each for name, each in properties.items() if name not in self.preset}
-            if isinstance(required, list):
-                schema["required"] = [name for name in required if name not in self.preset]
-        return schema
+        return caller_schema(self.arguments_schema, self.preset)
 
 
 @dataclass(frozen=True)
@@ -226,6 +220,11 @@ class Tools:
     def get(self, name: str) -> Tool | None:
         """The tool of this name, enabled or not; None if there is none."""
         return self._client.query_one(f"{_TOOLS} WHERE t.name = %s", [name], model=Tool)
+
+    def caller(self) -> str:
+        """Who asks here, as the policies and the records call them: the name of the token, else the login."""
+        row = self._client.query_one(f"SELECT {_CALLER} AS name")
+        return str(row["name"]) if row else ""
 
     def decision(self, tool: str, arguments: Arguments | None = None, *, caller: str | None = None) -> ToolDecision:
         """What the policies say of a call, without asking for it.
@@ -483,10 +482,8 @@ def _json_text(tool: str, arguments: Arguments | None) -> str:
 
 
 def _check_arguments(tool: Tool, arguments: dict[str, Any]) -> None:
-    # Needs a library that who only decides or waits does not need.
-    from . import schemas
-
-    problems = schemas.argument_problems(tool.arguments_schema, {**arguments, **tool.preset})
+    given = {name: value for name, value in arguments.items() if name not in tool.preset}
+    problems = argument_problems(tool.caller_schema(), given)
     if problems:
         raise ToolArgumentsError(tool.name, list(problems))
 

@@ -112,6 +112,31 @@ def argument_problems(schema: Mapping[str, Any], arguments: Any) -> list[str]:
     return problems[:_MOST_PROBLEMS]
 
 
+def require_library() -> None:
+    """Find out now whether arguments can be judged here.
+
+    Raises:
+        SchemaLibraryError: jsonschema is missing.
+    """
+    _validator()
+
+
+def caller_schema(schema: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of what a caller gives: an object, without the arguments that are fixed.
+
+    Args:
+        schema: the tool's arguments_schema.
+        preset: its fixed arguments.
+    """
+    made = {"type": "object", **schema}
+    properties, required = made.get("properties"), made.get("required")
+    if preset and isinstance(properties, dict):
+        made["properties"] = {name: each for name, each in properties.items() if name not in preset}
+    if preset and isinstance(required, list):
+        made["required"] = [name for name in required if name not in preset]
+    return made
+
+
 @functools.lru_cache(maxsize=1)
 def _validator() -> Any:
     """The class of jsonschema for the draft, which matches patterns against short texts alone."""

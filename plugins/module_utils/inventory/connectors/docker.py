@@ -321,10 +321,35 @@ def _is_loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def _engine(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[Callable[[str], Any]]:
-    """A function that reads what a path of the engine answers. NoList that nobody catches becomes a FetchError.
+    """A function that reads what a path of the engine answers. NoList that nobody catches becomes a FetchError."""
+    with connected(given, secrets) as (session, address):
+
+        def read(path: str) -> Any:
+            answer = read_list(session, f"{address}{path}")
+            wanted = dict if path == _INFO else list
+            if not isinstance(answer, wanted):
+                raise NoList("answered JSON of another form", 200)
+            return answer
+
+        try:
+            yield read
+        except NoList as error:
+            raise FetchError(f"The engine at {given['url']} {error}.") from None
+
+
+@contextlib.contextmanager
+def connected(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
+    """A session of requests that the engine lets in, and the address before its paths.
 
     The paths name no version of the API: an engine then answers in its newest, and asking for it would be one request more that
     a proxy must allow.
+
+    Args:
+        given: all options of the connector, with defaults.
+        secrets: as the source has them.
+
+    Raises:
+        FetchError: the library is missing, or cannot make use of what is given.
     """
     try:
         import docker
@@ -345,16 +370,6 @@ def _engine(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[Ca
             version = docker.constants.DEFAULT_DOCKER_API_VERSION
             with contextlib.closing(docker.APIClient(base_url=url.rstrip("/"), version=version, tls=tls)) as engine:
                 prepare(engine)
-
-                def read(path: str) -> Any:
-                    answer = read_list(engine, f"{engine.base_url}{path}")
-                    wanted = dict if path == _INFO else list
-                    if not isinstance(answer, wanted):
-                        raise NoList("answered JSON of another form", 200)
-                    return answer
-
-                yield read
-        except NoList as error:
-            raise FetchError(f"The engine at {url} {error}.") from None
+                yield engine, engine.base_url
         except docker.errors.DockerException as error:
             raise FetchError(f"The engine at {url} cannot be asked: {cause_of(error)}.") from None

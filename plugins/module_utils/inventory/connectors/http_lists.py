@@ -14,7 +14,7 @@ from ...errors import MissionControlError
 from ..values import text_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CONNECT_SECONDS = 10
 # Without a byte; how long a whole fetch may take is limited by whoever runs it.
@@ -29,11 +29,13 @@ class NoList(MissionControlError):  # noqa: N818  # not always an error: often o
 
     Attributes:
         status: of the answer; None where there was none.
+        unsure: whether a request that changes something may have been carried out nevertheless.
     """
 
-    def __init__(self, clause: str, status: int | None = None) -> None:
+    def __init__(self, clause: str, status: int | None = None, unsure: bool = False) -> None:
         super().__init__(clause)
         self.status = status
+        self.unsure = unsure
 
 
 @contextlib.contextmanager
@@ -74,32 +76,59 @@ def prepare(session: Any) -> None:
 
 
 def read_list(session: Any, url: str, read_seconds: float | None = None) -> Any:
-    """The JSON value that a GET of this address answers.
+    """The JSON value that a GET of this address answers; as `ask`."""
+    return json_of(ask(session, "GET", url, read_seconds=read_seconds))
+
+
+def ask(
+    session: Any,
+    method: str,
+    url: str,
+    *,
+    read_seconds: float | None = None,
+    expected: Sequence[int] = (200,),
+    **more: Any,
+) -> Any:
+    """The response to a request.
 
     Args:
         session: a requests.Session with what it needs to be let in, after prepare().
+        method: of HTTP.
         url: whole address.
         read_seconds: patience without a byte; READ_SECONDS where it is None.
+        expected: statuses of an answer.
+        more: what requests takes beside it, such as data.
 
     Raises:
-        NoList: no connection, no answer, another status than 200, or no JSON.
+        NoList: no connection, no answer, or another status.
     """
     import requests
 
     patience = READ_SECONDS if read_seconds is None else read_seconds
     try:
-        response = session.get(
+        response = session.request(
+            method,
             url,
             timeout=(min(CONNECT_SECONDS, patience), patience),
             # What is there may be anybody's, and would get our credentials.
             allow_redirects=False,
+            **more,
         )
-    except requests.Timeout:
-        raise NoList("did not answer in time") from None
+    except requests.Timeout as error:
+        raise NoList("did not answer in time", unsure=may_have_arrived(error)) from None
     except (requests.RequestException, OSError, ValueError) as error:
-        raise NoList(f"could not be read: {cause_of(error)}") from None
-    if response.status_code != 200:
+        raise NoList(f"could not be read: {cause_of(error)}", unsure=may_have_arrived(error)) from None
+    if response.status_code not in expected:
         raise NoList(f"answered {_status_line(response)}", response.status_code)
+    return response
+
+
+def json_of(response: Any) -> Any:
+    """The JSON value of a response.
+
+    Raises:
+        NoList: it is no JSON.
+    """
     try:
         return response.json()
     except (ValueError, RecursionError):
@@ -107,18 +136,22 @@ def read_list(session: Any, url: str, read_seconds: float | None = None) -> Any:
         raise NoList(f"answered {len(response.content)} bytes that are no JSON ({kind})", 200) from None
 
 
+def may_have_arrived(error: BaseException) -> bool:
+    """Whether a request that ended with this exception may have reached the server: no for one that never had a connection."""
+    import requests
+    import urllib3
+
+    never = (
+        *(urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError, requests.ConnectTimeout),
+        *(urllib3.exceptions.SSLError, ssl.SSLError, socket.gaierror),
+        *(ConnectionRefusedError, FileNotFoundError, PermissionError),
+    )
+    return not any(isinstance(each, never) for each in _causes(error))
+
+
 def cause_of(error: BaseException) -> str:
     """What is at the bottom of a library's exception, without the layers above it."""
-    innermost, seen = error, {id(error)}
-    while True:
-        # What was being handled may be a detour of the library's own, such as a call that an older Python does not know.
-        handled = innermost.__context__ if isinstance(innermost.__context__, OSError) else None
-        below = (getattr(innermost, "reason", None), *innermost.args, innermost.__cause__, handled)
-        inner = next((each for each in below if isinstance(each, BaseException) and id(each) not in seen), None)
-        if inner is None:
-            break
-        innermost = inner
-        seen.add(id(inner))
+    *_layers, innermost = _causes(error)
     if isinstance(innermost, ssl.SSLCertVerificationError):
         text = f"its certificate is not trusted, {innermost.verify_message}"
     elif isinstance(innermost, ssl.SSLError) and innermost.reason:
@@ -130,6 +163,19 @@ def cause_of(error: BaseException) -> str:
     else:
         text = getattr(innermost, "strerror", None) or str(innermost)
     return _clause(text) or type(innermost).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and what is below it."""
+    seen: set[int] = set()
+    innermost: BaseException | None = error
+    while innermost is not None:
+        yield innermost
+        seen.add(id(innermost))
+        # What was being handled may be a detour of the library's own, such as a call that an older Python does not know.
+        handled = innermost.__context__ if isinstance(innermost.__context__, OSError) else None
+        below = (getattr(innermost, "reason", None), *innermost.args, innermost.__cause__, handled)
+        innermost = next((each for each in below if isinstance(each, BaseException) and id(each) not in seen), None)
 
 
 def _status_line(response: Any) -> str:

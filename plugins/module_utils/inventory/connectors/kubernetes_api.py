@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ..snapshot import FetchError
 from ..values import text_or_none
-from .http_lists import CONNECT_SECONDS, cause_of, files_of
+from .http_lists import CONNECT_SECONDS, cause_of, files_of, may_have_arrived
 from .options import unknown_name
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 * 2**20  # of one answer
 _CHUNK = 2**20
+_JSON = "application/json"
+_LONGEST_MESSAGE = 300
 # An expired list is asked from its start again so many times.
 _RESTARTS = 2
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -31,11 +33,15 @@ class ApiError(Exception):
 
     Attributes:
         status: of HTTP; None where there was no answer.
+        message: what the server says of it, on one line; None where it says nothing.
+        unsure: whether the request may have been carried out nevertheless.
     """
 
-    def __init__(self, cause: str, status: int | None = None) -> None:
+    def __init__(self, cause: str, status: int | None = None, message: str | None = None, unsure: bool = False) -> None:
         super().__init__(cause)
         self.status = status
+        self.message = message
+        self.unsure = unsure
 
 
 class Api:
@@ -58,7 +64,7 @@ class Api:
 
         self.address = configuration.host.rstrip("/")
         login = configuration.auth_settings().get("BearerToken")
-        self._headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        self._headers = {"Accept": f"{_JSON}, */*"}
         if login:
             self._headers["Authorization"] = login["value"]
         self._timeout = urllib3.Timeout(connect=min(timeout, CONNECT_SECONDS), read=timeout)
@@ -83,6 +89,14 @@ class Api:
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The same for an object that is sent as JSON."""
         return self._ask("POST", path, json.dumps(body))
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for a part of an object, which the server merges with what it has as kubectl lets it."""
+        return self._ask("PATCH", path, json.dumps(body), "application/strategic-merge-patch+json")
+
+    def text(self, path: str, parameters: Mapping[str, Any]) -> str:
+        """What a path answers that is no JSON, such as a log; as `get`."""
+        return self._request("GET", f"{path}?{urlencode(parameters)}")[0]
 
     def pages(self, path: str, kind: str, page_size: int) -> Iterator[tuple[int, list[Any]]]:
         """A list, page by page.
@@ -128,7 +142,11 @@ class Api:
             if not isinstance(following, str) or following == last:
                 raise ApiError("the server does not say where the next page begins", 200)
 
-    def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: str | None = None, body_type: str = _JSON) -> dict[str, Any]:
+        return _json_object(*self._request(method, path, body, body_type))
+
+    def _request(self, method: str, path: str, body: str | None = None, body_type: str = _JSON) -> tuple[str, str]:
+        """The text of an answer, and its type."""
         import urllib3
 
         try:
@@ -137,7 +155,7 @@ class Api:
                 method,
                 self.address + path,
                 body=body,
-                headers=self._headers,
+                headers={**self._headers, "Content-Type": body_type},
                 timeout=self._timeout,
                 redirect=False,
                 retries=False,
@@ -151,10 +169,10 @@ class Api:
                 # Half read, it is of no use for the next request.
                 response.close()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise ApiError(cause_of(error)) from None
+            raise ApiError(cause_of(error), unsure=may_have_arrived(error)) from None
         if response.status not in (200, 201):
-            raise ApiError(_status_cause(response.status, text), response.status)
-        return _json_object(text, str(response.headers.get("content-type", "")))
+            raise ApiError(*_status_cause(response.status, text))
+        return text, str(response.headers.get("content-type", ""))
 
 
 def _whole(response: Any) -> str:
@@ -186,22 +204,28 @@ def _json_object(text: str, content_type: str) -> dict[str, Any]:
     return answer
 
 
-def _status_cause(status: int, text: str) -> str:
-    if status == 401:
-        return "the server refuses the login (401), so give the source a valid token or kubeconfig"
-    if status == 403:
-        return "the login lacks the right (403)"
-    if status == 404:
-        return "the server has no such list (404)"
-    if 300 <= status < 400:
-        return f"the server redirects to another address ({status}), which is not followed"
-    # Of a body that may hold anything, only Kubernetes' own word.
-    reason = None
+def _status_cause(status: int, text: str) -> tuple[str, int, str | None]:
+    """The cause, the status again, and the server's message."""
+    word = message = None
     with contextlib.suppress(ValueError, RecursionError):
         answer = json.loads(text)
-        reason = answer.get("reason") if isinstance(answer, dict) else None
-    word = f" {reason}" if isinstance(reason, str) and reason.isalpha() and len(reason) < 50 else ""
-    return f"the server answers {status}{word}"
+        if isinstance(answer, dict):
+            word, message = answer.get("reason"), text_or_none(answer.get("message"), _LONGEST_MESSAGE)
+    if message:
+        message = " ".join(message.split()).rstrip(".")
+    if status == 401:
+        cause = "the server refuses the login (401), so give the source a valid token or kubeconfig"
+    elif status == 403:
+        cause = "the login lacks the right (403)"
+    elif status == 404:
+        cause = "the server has no such list (404)"
+    elif 300 <= status < 400:
+        cause = f"the server redirects to another address ({status}), which is not followed"
+    else:
+        # Of a body that may hold anything, only Kubernetes' own word.
+        known = isinstance(word, str) and word.isalpha() and len(word) < 50
+        cause = f"the server answers {status}{f' {word}' if known else ''}"
+    return cause, status, message
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def fetch(
     """See Connector.fetch() in registry.py."""
     given = with_defaults(options, OPTIONS)
     with _node(given, secrets) as read:
-        members = _objects(read(_STATUS))
+        members = objects_of(read(_STATUS))
         name = next((text_or_none(each.get("name")) for each in members if each.get("type") == "cluster"), None)
         identity = name or _identity_of_single_node(members, read)
         node_addresses = {
@@ -117,7 +117,7 @@ def fetch(
         }
         cluster = cluster or name
         try:
-            resources = _objects(read(_RESOURCES))
+            resources = objects_of(read(_RESOURCES))
             progress("resources", len(resources))
             problem = None
         except NoList as error:
@@ -158,7 +158,7 @@ def preflight(options: Mapping[str, Any], secrets: Mapping[str, str]) -> list[st
             f"{_AGENT_RIGHTS[0]} on /vms (before Proxmox VE 9 {_AGENT_RIGHTS[1]}, which also allows to run commands in guests)"
         )
     return [
-        f"The API token {_token_id(given)} lacks {right}: give a role with this privilege there to its user "
+        f"The API token {token_id(given)} lacks {right}: give a role with this privilege there to its user "
         "and, where its privileges are separated, to the token too (pveum acl modify)."
         for right in missing
     ]
@@ -298,10 +298,10 @@ def _why_no_guests(given: Mapping[str, Any], read: _Read) -> str | None:
     try:
         permissions = read(_PERMISSIONS)
     except NoList as error:
-        return f"The list of guests is empty, and whether the API token {_token_id(given)} may see any is not known: GET {_PERMISSIONS} {error}."
+        return f"The list of guests is empty, and whether the API token {token_id(given)} may see any is not known: GET {_PERMISSIONS} {error}."
     if _has_anywhere(permissions, "VM.Audit"):
         return None
-    return f"The list of guests is empty, as the API token {_token_id(given)} has VM.Audit nowhere: give it a role with VM.Audit on /vms."
+    return f"The list of guests is empty, as the API token {token_id(given)} has VM.Audit nowhere: give it a role with VM.Audit on /vms."
 
 
 def _has_anywhere(permissions: object, right: str) -> bool:
@@ -316,7 +316,7 @@ def _identity_of_single_node(members: Sequence[Mapping[str, Any]], read: _Read) 
     if name is None:
         raise NoList(f"does not say who it is: its answer to GET {_STATUS} names neither a cluster nor a node")
     path = f"/nodes/{quote(name, safe='')}/certificates/info"
-    for each in _objects(read(path)):
+    for each in objects_of(read(path)):
         fingerprint = text_or_none(each.get("fingerprint"))
         if fingerprint and str(each.get("filename", "")).endswith("pve-root-ca.pem"):
             return f"{name} {fingerprint}"
@@ -390,13 +390,19 @@ def _usable_address(candidates: Sequence[object]) -> str | None:
     return next((str(each) for each in sorted(usable, key=lambda each: each.version)), None)
 
 
-def _objects(answer: Any) -> list[dict[str, Any]]:
+def objects_of(answer: Any) -> list[dict[str, Any]]:
+    """The objects of a list.
+
+    Raises:
+        NoList: it is none.
+    """
     if not isinstance(answer, list):
         raise NoList("answered JSON of another form", 200)
     return [each for each in answer if isinstance(each, dict)]
 
 
-def _token_id(given: Mapping[str, Any]) -> str:
+def token_id(given: Mapping[str, Any]) -> str:
+    """Identifier of an API token, as Proxmox VE writes it."""
     return f"{given['user']}!{given['token_name']}"
 
 
@@ -423,10 +429,28 @@ def _without_login(url: str) -> str:
 
 @contextlib.contextmanager
 def _node(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[_Read]:
-    """A function that reads the data of a path of the API. NoList that nobody catches becomes a FetchError.
+    """A function that reads the data of a path of the API. NoList that nobody catches becomes a FetchError."""
+    with connected(given, secrets) as (session, address):
+        try:
+            yield lambda path, seconds=None: data_of(read_list(session, f"{address}{path}", seconds))
+        except NoList as error:
+            cure = _cure(error, given)
+            raise FetchError(f"Proxmox VE at {given['url'].rstrip('/')} {error}{cure}.") from None
+
+
+@contextlib.contextmanager
+def connected(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
+    """A session of requests that a node lets in, and the address before the paths of its API.
 
     What proxmoxer's own resources do with an answer is not used: they wait without end in Debian 12's version, and hand out a page of
     HTML as if it were data.
+
+    Args:
+        given: all options of the connector, with defaults.
+        secrets: as the source has them.
+
+    Raises:
+        FetchError: a library is missing, or the token is none.
     """
     try:
         import requests  # noqa: F401  # without it proxmoxer ends the process
@@ -451,22 +475,23 @@ def _node(given: Mapping[str, Any], secrets: Mapping[str, str]) -> Iterator[_Rea
         )
         with contextlib.closing(backend.get_session()) as session:
             prepare(session)
-            try:
-                yield lambda path, seconds=None: _data(read_list(session, f"{url}/api2/json{path}", seconds))
-            except NoList as error:
-                cure = _cure(error, given)
-                raise FetchError(f"Proxmox VE at {url} {error}{cure}.") from None
+            yield session, f"{url}/api2/json"
 
 
 def _cure(error: NoList, given: Mapping[str, Any]) -> str:
     if error.status == 401:
-        return f": the API token {_token_id(given)} or its value is wrong, or it has expired"
+        return f": the API token {token_id(given)} or its value is wrong, or it has expired"
     if error.status == 403:
-        return f": the API token {_token_id(given)} needs Sys.Audit on /"
+        return f": the API token {token_id(given)} needs Sys.Audit on /"
     return ""
 
 
-def _data(answer: Any) -> Any:
+def data_of(answer: Any) -> Any:
+    """What an answer of the API holds.
+
+    Raises:
+        NoList: it holds no data.
+    """
     if not isinstance(answer, dict) or "data" not in answer:
         raise NoList("answered JSON without data", 200)
     return answer["data"]

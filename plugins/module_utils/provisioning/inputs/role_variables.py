@@ -16,6 +16,7 @@ from .maintenance import input_problem as maintenance_problem
 from .schema import input_problem as schema_problem
 from .server import input_problem as server_problem
 from .service import input_problem as service_problem
+from .tool_executor import input_problem as tools_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -31,6 +32,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "mission_control_postgresql": server_problem,
     "mission_control_schema": schema_problem,
     "mission_control_service": service_problem,
+    "mission_control_tools": tools_problem,
 }
 # Facts that the roles set.
 RESULTS = (
@@ -41,6 +43,7 @@ RESULTS = (
     "mission_control_postgresql_server",
     "mission_control_schema_state",
     "mission_control_service_state",
+    "mission_control_tools_state",
 )
 _LOGIN = ("login_host", "login_unix_socket", "login_user", "login_password", "ssl_mode", "ca_cert", "become_user")
 _LOGIN_OF = {
