@@ -1,6 +1,6 @@
-"""Photograph the service's page with the data of an invented homelab: docs/service-page.png (needs Chromium and PostgreSQL's server programs).
+"""Photograph the service's pages with the data of an invented homelab (needs Chromium and PostgreSQL's server programs).
 
-scripts/page_picture.py [WIDTH [HEIGHT [FILE]]]
+scripts/page_picture.py [WIDTH [HEIGHT [DIRECTORY [light|dark]]]] writes service-page.png and service-tool-calls.png, into docs/ if no other is named.
 """
 
 import pathlib
@@ -17,6 +17,7 @@ from inventory_rows import add_source  # noqa: E402
 from playbook_rows import add_playbook_run  # noqa: E402
 from service_lab import Service  # noqa: E402
 from throwaway_cluster import ThrowawayCluster  # noqa: E402
+from tool_call_rows import APPROVER_TOKEN, ToolCalls  # noqa: E402
 
 MODELS = {"claude-opus-5": "claude", "gpt-5.5": "openai", "gemini-4-argon": "gemini", "llama3.3": "ollama"}
 PROJECTS = ("homelab", "media", None)
@@ -30,7 +31,11 @@ PLAYBOOKS = {
     "homelab/backup.yml": ("succeeded", 40_000, {"nas": {"changed": 1}, "backup1": {"changed": 2}}),
 }
 ENDED = {"succeeded": "now", "failed": "now"}
-TOOLS = {"list_containers": 96, "restart_deployment": 31, "read_logs": 140, "snapshot_vm": 12}
+TOOLS = {"list_docker_containers": 96, "restart_k8s_deployment": 31, "get_k8s_pod_logs": 140, "start_proxmox_guest": 12}
+WAITING = (
+    {"name": "plex", "namespace": "media", "source": "k8s-main", "grace_period_seconds": 30},
+    {"name": "home-assistant", "namespace": "home", "source": "k8s-main"},
+)
 
 
 def fill(session):
@@ -81,31 +86,46 @@ def fill(session):
                 session, playbook, ended, days * 86_400 + seconds_ago, each if ended == status else {"nas": {}}
             )
     for name, calls in TOOLS.items():
-        tool = session.insert("tool_definitions", name=name, risk_level="SAFE_MUTATE")
+        tool = session.row("SELECT id FROM tool_definitions WHERE name = %s", name)
         for number in range(calls):
             status = "failed" if number % 40 == 7 else "succeeded"
             session.run(
-                "INSERT INTO tool_call_records (task_run_id, tool_id, status, started_at, finished_at)"
-                " VALUES (%s, %s, %s, now(), now() + make_interval(secs => %s))",
-                *(runs[0]["id"], tool["id"], status, dice.uniform(0.05, 1.5)),
+                "INSERT INTO tool_call_records (task_run_id, tool_id, status, requested_by, created_at, started_at, finished_at) "
+                "VALUES (%s, %s, %s, 'claude', now() - %s * interval '5 hours', now(), now() + make_interval(secs => %s))",
+                *(runs[0]["id"], tool["id"], status, 1 + number, dice.uniform(0.05, 1.5)),
             )
 
 
-def main(width="1180", height="965", file=str(ROOT / "docs/service-page.png")):
+def fill_calls(database):
+    """Tools with a description, of which one is asked for twice; before that with other arguments."""
+    tools = [{"name": name, "risk_level": "SAFE_MUTATE", "connector": "kubernetes"} for name in TOOLS]
+    tools[1]["description"] = "Restart the pods of a deployment, one after the other."
+    calls = ToolCalls(database, tools)
+    before = calls.ask({**WAITING[0], "name": "sonarr", "replicas": 2}, tool=tools[1]["name"])
+    database.session("application").run("SELECT decide_tool_call(%s, 'approve', NULL, %s)", before, APPROVER_TOKEN)
+    calls.carry_out(before)
+    for arguments in WAITING:
+        calls.ask(arguments, tool=tools[1]["name"])
+
+
+def main(width="1180", height="965", directory=str(ROOT / "docs"), scheme="light"):
     browser = next(lab.driver.__wrapped__())
-    with ThrowawayCluster() as cluster, tempfile.TemporaryDirectory() as directory:
+    with ThrowawayCluster() as cluster, tempfile.TemporaryDirectory() as own:
         layer.create_roles(cluster)
         database = layer.create_database(cluster, "picture")
         layer.provision(database)
+        fill_calls(database)
         fill(database.session("admin"))
-        with Service(directory, database, ENVIRONMENT="homelab") as service:
+        with Service(own, database, ENVIRONMENT="homelab") as service:
             service.wait_for("/api/v1/summary", 200)
-            lab.look(browser, int(width), int(height))
+            lab.look(browser, int(width), int(height), scheme)
             browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             browser.get(f"http://127.0.0.1:{service.port}/")
             lab.log_in(browser)
             lab.wait_for_page(browser)
-            browser.save_screenshot(file)
+            browser.save_screenshot(f"{directory}/service-page.png")
+            lab.become_approver(browser, service, APPROVER_TOKEN)
+            browser.save_screenshot(f"{directory}/service-tool-calls.png")
         database.close()
     browser.quit()
 

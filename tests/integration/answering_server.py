@@ -36,14 +36,15 @@ LOGIN_PAGE = Answer(b"<!DOCTYPE html><html><body>Please log in</body></html>", k
 class AnsweringServer:
     """Context manager around a server.
 
-    `answer(path, headers)` decides; `client_authority` is a file with the authority of the certificates that clients must have.
+    `answer(path, headers)` decides, and `answer_post(path, headers, body)` about what is sent by POST;
+    `client_authority` is a file with the authority of the certificates that clients must have.
     `asked` holds the paths that were asked for, with their queries.
     """
 
-    def __init__(self, answer, socket_path=None, certificate=None, key=None, client_authority=None):
+    def __init__(self, answer, socket_path=None, certificate=None, key=None, client_authority=None, answer_post=None):
         self.asked = []
         self.released = threading.Event()
-        handler = _handler(self, answer)
+        handler = _handler(self, answer, answer_post)
         if socket_path is not None:
             self._server = _UnixServer(str(socket_path), handler)
             self.url = f"unix://{socket_path}"
@@ -82,13 +83,20 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
 
 
-def _handler(server, answer):
+def _handler(server, answer, answer_post):
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):  # the name that http.server calls
             server.asked.append(self.path)
-            given = answer(self.path, self.headers)
+            self._send(answer(self.path, self.headers))
+
+        def do_POST(self):
+            server.asked.append(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self._send(answer_post(self.path, self.headers, body))
+
+        def _send(self, given):
             self.send_response(given.status, given.reason)
             self.send_header("Content-Type", given.kind)
             self.send_header("Content-Length", str(len(given.body) + given.missing))

@@ -12,6 +12,7 @@ from attack_field import battlefield
 from attack_seed import attack_seed
 from restartable_cluster import RestartableCluster
 from throwaway_cluster import ThrowawayCluster, other_versions, programs_of
+from tool_field import tool_field_of
 
 _numbers = itertools.count(1)
 # The files that take longest, the longest first: a process that gets one of them last would leave the others idle at the end.
@@ -71,6 +72,7 @@ _ONE_VERSION_FILES = {
     "test_attack_kills.py",
     "test_attack_module_inputs.py",
     "test_attack_prices.py",
+    "test_attack_tool_decisions.py",
     "test_attack_writers.py",
     "test_ledger_genai_prices.py",
     "test_recorder_load_kills.py",
@@ -196,6 +198,13 @@ def writer_of_all(database):
 def field(server_version, for_each_version):
     """Where the attacks take place: a server of their own, whose roles may do what no test of others should meet."""
     return for_each_version(server_version, "field", battlefield)
+
+
+@pytest.fixture(scope="module")
+def tool_field(cluster, template):
+    """Where the calls of tools are attacked: see there."""
+    with tool_field_of(cluster, template) as field:
+        yield field
 
 
 @pytest.fixture

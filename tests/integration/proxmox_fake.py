@@ -24,6 +24,8 @@ class ProxmoxFake:
         interfaces: vmid -> what the guest agent or the container says of interfaces; a guest without an entry has no agent.
         rights: path -> privileges of the token.
         answers: path -> an Answer that is given instead.
+        ends: vmid -> how the next task of this guest ends, else OK; None: it does not end.
+        posted: path and body of what was sent by POST.
     """
 
     def __init__(self, directory, name="home"):
@@ -33,10 +35,15 @@ class ProxmoxFake:
         self.interfaces = {}
         self.rights = {path: dict(ALL_RIGHTS) for path in ("/", "/vms", "/nodes")}
         self.answers = {}
+        self.ends = {}
+        self.posted = []
+        self._tasks = {}
         self.fingerprint = "AB:CD:" + "01:" * 29 + "EF"
         self._authority = Authority(directory, "proxmox-authority")
         self.ca_certificate = self._authority.path.read_text()
-        self._server = AnsweringServer(self._answer, None, *self._authority.issue("pve1", "127.0.0.1"))
+        self._server = AnsweringServer(
+            self._answer, None, *self._authority.issue("pve1", "127.0.0.1"), answer_post=self._post
+        )
 
     def __enter__(self):
         self._server.__enter__()
@@ -74,12 +81,45 @@ class ProxmoxFake:
             if "Sys.Audit" not in self.rights.get("/", ()):
                 return as_json({"data": None}, 403, "Permission check failed (/, Sys.Audit)")
             return as_json({"data": self._status()})
-        if path == "/cluster/resources":
+        if path.partition("?")[0] == "/cluster/resources":
             return as_json({"data": self._resources()})
         certificates = re.fullmatch(r"/nodes/([^/]+)/certificates/info", path)
         if certificates and unquote(certificates.group(1)) in self.nodes:
             return as_json({"data": [{"filename": "pve-root-ca.pem", "fingerprint": self.fingerprint}]})
+        task = re.fullmatch(r"/nodes/([^/]+)/tasks/([^/]+)/status", path)
+        if task:
+            return as_json({"data": self._task(unquote(task.group(2)))})
         return self._interfaces(path)
+
+    def _post(self, path, headers, body):
+        path = path.removeprefix("/api2/json")
+        self.posted.append((path, body.decode()))
+        if path in self.answers:
+            return self.answers[path]
+        if headers.get("Authorization") != f"PVEAPIToken={USER}!{TOKEN_NAME}={TOKEN}":
+            return as_json({"data": None}, 401, f"no such token '{TOKEN_NAME}' for user '{USER}'")
+        found = re.fullmatch(r"/nodes/([^/]+)/(qemu|lxc)/(\d+)/status/(start|shutdown)", path)
+        vmid = int(found.group(3)) if found else None
+        if vmid not in self.guests or self.guests[vmid]["node"] != unquote(found.group(1)):
+            return as_json({"data": None}, 500, "Configuration file does not exist")
+        if "VM.PowerMgmt" not in self.rights.get("/vms", ()):
+            return as_json({"data": None}, 403, f"Permission check failed (/vms/{vmid}, VM.PowerMgmt)")
+        kind = {"qemu": "qm", "lxc": "vz"}[found.group(2)] + found.group(4)
+        upid = f"UPID:{found.group(1)}:000A{len(self._tasks):04X}:00F3A1B2:6748A0C0:{kind}:{vmid}:{USER}!{TOKEN_NAME}:"
+        self._tasks[upid] = [2, vmid, {"start": "running", "shutdown": "stopped"}[found.group(4)]]
+        return as_json({"data": upid})
+
+    def _task(self, upid):
+        """A task that has ended when it is looked at the second time."""
+        task = self._tasks[upid]
+        left, vmid, becomes = task
+        end = self.ends.get(vmid, "OK")
+        task[0] = max(0, left - 1)
+        if task[0] or end is None:
+            return {"upid": upid, "status": "running"}
+        if end == "OK":
+            self.guests[vmid]["status"] = becomes
+        return {"upid": upid, "status": "stopped", "exitstatus": end}
 
     def _status(self):
         nodes = [

@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from service_lab import REFRESH_TOKEN, REFRESHER, TOKEN, Service
+from tool_call_rows import APPROVER_TOKEN, BOTH_TOKENS, ToolCalls
 
 CONTRAST = """
 const luminance = (color) => {
@@ -56,10 +57,12 @@ return [
 def service(tmp_path_factory, shared_database):
     fill(shared_database.session("admin"))
     failed = fill_playbooks(shared_database.session("admin"))
+    calls = fill_calls(shared_database)
     with Service(tmp_path_factory.mktemp("service"), shared_database, ENVIRONMENT="homelab", BUDGET_USD=5) as service:
         service.wait_for("/ready", 200)
         service.wait_for("/api/v1/summary", 200)
         service.failed_run = failed
+        service.calls = calls
         yield service
 
 
@@ -94,6 +97,17 @@ def fill(session):
     session.insert(
         "llm_budgets", name="a-budget-with-a-rather-long-name", amount_usd=1000, provider="openai", model="m1"
     )
+
+
+def fill_calls(database):
+    """Calls that wait, with names and arguments that are too long for one line of a phone, and one of dave's own."""
+    calls = ToolCalls(database)
+    before = calls.ask({"namespace": "media", "name": "plex", "timeout": 30})
+    calls.admin.run("SELECT decide_tool_call(%s, 'approve', 'as every week', %s)", before, APPROVER_TOKEN)
+    calls.carry_out(before)
+    calls.ask({"namespace": "media", "name": "a-deployment-with-a-name-" + "that-is-long-" * 20, "note": "word " * 300})
+    calls.ask({"namespace": "media", "name": "plex", "timeout": 30}, token=BOTH_TOKENS[0])
+    return calls
 
 
 def fill_playbooks(session):
@@ -178,11 +192,14 @@ def test_a_person_logs_in_sees_the_state_and_logs_out(browser):
     assert browser.title.endswith("· Mission Control")
     assert "Connected" in browser.find_element(By.ID, "database").text
     assert browser.find_element(By.ID, "hosts").text.split("\n")[1] == "4 of 13 online"
-    assert "3 open" in browser.find_element(By.ID, "runs").text
+    assert "4 open" in browser.find_element(By.ID, "runs").text
     # The deprecated setting, as no budget of the database is one of everything.
     assert "of the budget all of $5.00; 1 other budget" in browser.find_element(By.ID, "budget").text
     rows = browser.find_elements(By.CSS_SELECTOR, "#active-runs tbody tr")
-    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["Restart Plex & friends"] * 3
+    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == [
+        "Look after the media",
+        *["Restart Plex & friends"] * 3,
+    ]
     assert "restart_deployment" in browser.find_element(By.ID, "tools").text
     assert browser.get_cookie("mission_control_session")["httpOnly"] is True
     assert browser.execute_script("return document.cookie") == ""
@@ -310,11 +327,13 @@ def test_the_pages_are_readable_in_every_light_and_width(browser, service, width
     is_readable(browser)
     dark = browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(14, 19, 26)"
     assert dark == (scheme == "dark")
-    for path in ("/runs", f"/runs/{service.failed_run}"):
+    for path in ("/tool-calls", "/runs", f"/runs/{service.failed_run}"):
         browser.get(f"http://127.0.0.1:{service.port}{path}")
         is_readable(browser)
     browser.find_element(By.LINK_TEXT, "in the inventory").click()
     WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Host web1"))
+    is_readable(browser)
+    become_approver(browser, service)
     is_readable(browser)
 
 
@@ -330,12 +349,79 @@ def is_readable(browser):
     assert small == []
 
 
-@pytest.mark.parametrize("page", ["first", "run"])
+def become_approver(browser, service, token=BOTH_TOKENS[1]):
+    """Add the token on the page of the calls, where it is asked for."""
+    browser.get(f"http://127.0.0.1:{service.port}/tool-calls")
+    browser.find_element(By.CSS_SELECTOR, "#waiting summary").click()
+    browser.find_element(By.ID, "token").send_keys(token + Keys.ENTER)
+    WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".call"))
+
+
+def test_a_person_approves_one_call_and_denies_another_from_the_page(browser, service):
+    calls = service.calls
+    approved, denied = (calls.ask({"name": name}, tool="restart_deployment") for name in ("sonarr", "radarr"))
+    log_in(browser)
+    wait_for_page(browser)
+    browser.find_element(By.PARTIAL_LINK_TEXT, "tool calls to approve").click()
+    WebDriverWait(browser, 30).until(lambda driver: driver.title.startswith("Calls of tools"))
+    assert "sonarr" not in browser.page_source
+    become_approver(browser, service)
+    assert browser.execute_script("return document.cookie") == ""
+    for call, name, button, status in (
+        (approved, "sonarr", "Approve", "approved"),
+        (denied, "radarr", "Deny", "denied"),
+    ):
+        [article] = [each for each in browser.find_elements(By.CSS_SELECTOR, ".call") if f'"{name}"' in each.text]
+        # The arguments of the last call were other ones.
+        assert article.find_element(By.TAG_NAME, "del").text == '- "name": "plex"'
+        article.find_element(By.NAME, "reason").send_keys("for the film of tonight")
+        [each] = [each for each in article.find_elements(By.TAG_NAME, "button") if each.text == button]
+        each.click()
+        notice = f"{status.capitalize()}: the call of restart_deployment."
+        WebDriverWait(browser, 30).until(
+            lambda driver, notice=notice: (
+                [each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=status]")] == [notice]
+            )
+        )
+        row = calls.call(call)
+        assert (row["status"], row["approved_by"], row["reason"]) == (status, "dave", "for the film of tonight")
+    [own] = [each for each in browser.find_elements(By.CSS_SELECTOR, ".call") if "dave" in each.text]
+    assert own.find_elements(By.TAG_NAME, "button") == []
+
+
+def test_a_form_of_another_site_approves_nothing(browser, service):
+    call = service.calls.ask({"name": "lidarr"})
+    browser.get(f"http://mission.test:{service.port}/")
+    log_in(browser)
+    wait_for_page(browser)
+    browser.get(f"http://mission.test:{service.port}/tool-calls")
+    browser.find_element(By.CSS_SELECTOR, "#waiting summary").click()
+    browser.find_element(By.ID, "token").send_keys(APPROVER_TOKEN + Keys.ENTER)
+    WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, ".call"))
+    # Also with the right key, which no other site can know.
+    key = browser.find_element(By.NAME, "key").get_attribute("value")
+    form = (
+        f'<form method="post" action="http://mission.test:{service.port}/tool-calls/{call}"><input name="key" value="{key}">'
+        '<input name="decision" value="approve"><button>Win</button></form>'
+    )
+    with site_of_somebody_else(form) as port:
+        browser.get(f"http://elsewhere.test:{port}/")
+        browser.find_element(By.TAG_NAME, "button").click()
+        WebDriverWait(browser, 30).until(
+            lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=alert]") or driver.title.startswith("Log in")
+        )
+    assert service.calls.call(call)["status"] == "pending"
+    service.calls.rewrite(call, "status = 'cancelled'")
+
+
+@pytest.mark.parametrize("page", ["first", "run", "calls"])
 def test_a_page_breaks_no_rule_of_its_own_and_names_what_it_shows(browser, service, page):
     log_in(browser)
     wait_for_page(browser)
     if page == "run":
         browser.get(f"http://127.0.0.1:{service.port}/runs/{service.failed_run}")
+    if page == "calls":
+        become_approver(browser, service)
     # A violation of the content security policy, or a file that is missing, is told in the log of the browser.
     assert [
         entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE" and "403" not in entry["message"]
@@ -348,5 +434,5 @@ def test_a_page_breaks_no_rule_of_its_own_and_names_what_it_shows(browser, servi
         assert {header.get_attribute("scope") for header in headers} == {"col"}
     for region in browser.find_elements(By.CSS_SELECTOR, "[role=region], svg[role=img], section"):
         assert region.accessible_name or not region.is_displayed()
-    for control in browser.find_elements(By.CSS_SELECTOR, "button, a, input, meter"):
+    for control in browser.find_elements(By.CSS_SELECTOR, "button, a, input:not([type=hidden]), meter"):
         assert control.accessible_name or not control.is_displayed()

@@ -190,6 +190,17 @@ def fill(session):
         session.insert(
             "tool_call_records", task_run_id=runs[1]["id"], tool_id=tool["id"], status=status, finished_at=finished
         )
+    for status, minutes, checked in (
+        ("pending", 20, 15),
+        ("pending", 90_000, 90_000),
+        ("unknown", 20, 15),
+        ("unknown", 90_000, 90_000),
+    ):
+        session.run(
+            "INSERT INTO tool_call_records (task_run_id, tool_id, status, created_at, checked_at) "
+            "VALUES (%s, %s, %s, now() - %s * interval '1 minute', now() - %s * interval '1 minute')",
+            *(runs[1]["id"], tool["id"], status, minutes, checked),
+        )
     use(session, cost="2.5", project="homelab")
     use(session, cost=None, cost_source="unpriced")
     session.insert("llm_budgets", name="homelab", amount_usd=3, project="homelab")
@@ -220,7 +231,8 @@ def test_the_summary_is_flat_and_right(client, session):
         "budgets_spent": 0,
         "unpriced_requests_30d": 1,
         "tokens_30d": 220,
-        "tool_calls": 6,
+        "tool_calls": 10,
+        "tool_calls_waiting": 1,
         "tool_success_percent": 75.0,
     }
     assert {name: summary[name] for name in expected} == expected
@@ -272,7 +284,10 @@ def test_the_metrics_are_right(client, session):
         ("mission_control_prices_age_days", ("origin", "seed")): 40,
         ("mission_control_tool_calls_total", ("outcome", "succeeded"), ("tool", "restart")): 3,
         ("mission_control_tool_calls_total", ("outcome", "denied"), ("tool", "restart")): 1,
-        ("mission_control_tool_calls_open", ("status", "pending")): 1,
+        ("mission_control_tool_calls_open", ("status", "pending")): 3,
+        ("mission_control_tool_calls_waiting",): 1,
+        ("mission_control_tool_calls_unknown",): 1,
+        ("mission_control_tool_call_oldest_seconds", ("state", "approved")): 0,
         ("mission_control_audit_links_total",): 1,
         ("mission_control_audit_chain_valid",): 1,
         ("mission_control_migrations", ("state", "pending")): 0,
@@ -280,6 +295,9 @@ def test_the_metrics_are_right(client, session):
         ("mission_control_http_requests_total", ("method", "GET"), ("route", "/live"), ("status", "200")): 1,
     }
     assert {key: found.get(key) for key in expected} == expected
+    # The one that has expired is not told of.
+    assert 900 <= found["mission_control_tool_call_oldest_seconds", ("state", "waiting")] < 1500
+    assert 0 < found["mission_control_tool_call_oldest_seconds", ("state", "unchecked")] < 600
     assert found["mission_control_table_size_bytes", ("table", "hosts")] > 0
     # Few models use audio and images: no series for the others.
     assert not any(("bucket", "audio_input") in key for key in found)

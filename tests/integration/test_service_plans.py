@@ -8,7 +8,16 @@ from mission_control_service import figures, inventory, usage_api
 from mission_control_service.database import Reader
 from mission_control_service.lists import list_parameters, read_one, read_page
 from mission_control_service.pagination import LIMIT
-from mission_control_service.resources import HOST_RUNS, HOSTS, PLAYBOOK_RUNS, TASK_EVENTS, TASK_RUNS, TASKS, WORKLOADS
+from mission_control_service.resources import (
+    HOST_RUNS,
+    HOSTS,
+    PLAYBOOK_RUNS,
+    TASK_EVENTS,
+    TASK_RUNS,
+    TASKS,
+    TOOL_CALLS,
+    WORKLOADS,
+)
 
 LOGS = ("task_runs", "task_events", "token_usage", "tool_call_records", "playbook_run_hosts")
 
@@ -86,6 +95,9 @@ def _plain(value):
         (TASK_RUNS, {"playbook": "load/7.yml"}),
         (PLAYBOOK_RUNS, {}),
         (PLAYBOOK_RUNS, {"playbook": "load/7.yml"}),
+        (TOOL_CALLS, {}),
+        (TOOL_CALLS, {"tool": "tool 7"}),
+        (TOOL_CALLS, {"status": "failed"}),
     ],
 )
 def test_a_page_costs_what_it_shows_wherever_it_is(plans, resource, query):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 WANTED = {
     "database": "mission_control",
     "logins": ["app", "reader"],
+    "groups": [],
     "administrator": "postgres",
     "client_networks": ["10.0.0.0/24"],
     "client_tls": True,
@@ -50,6 +51,11 @@ def of(block, database):
 
 def test_the_file_is_exactly_what_was_asked_for():
     assert hba.hba_content(DEBIAN, WANTED) == f"{FIRST}{LAST}\n{DEBIAN}"
+
+
+def test_members_of_a_group_are_let_in_and_not_kept_out_of_other_databases():
+    before = FIRST.replace('"reader"', '"reader",+"deciders"')
+    assert hba.hba_content(DEBIAN, {**WANTED, "groups": ["deciders"]}) == f"{before}{LAST}\n{DEBIAN}"
 
 
 def test_each_database_has_rules_of_its_own_and_none_undoes_those_of_another():

@@ -40,6 +40,7 @@ WANTED = {
     "su_flags": "",
     "database": "mission_control",
     "logins": ["mission_control"],
+    "groups": [],
 }
 PACKAGES = {"postgresql-common": "1", "postgresql-17": "17.5", "python3-psycopg2": "2.9"}
 

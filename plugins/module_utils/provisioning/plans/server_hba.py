@@ -42,7 +42,7 @@ def hba_content(before: str, wanted: dict[str, Any], encoding: str = "utf-8") ->
 
     Args:
         before: the file, as `encoding` decodes it.
-        wanted: `database`, `logins`, `administrator`, `client_networks` and `client_tls`.
+        wanted: `database`, `logins`, `groups` (roles whose members are let in as the logins are), `administrator`, `client_networks` and `client_tls`.
         encoding: latin-1 where the file is not UTF-8, to encode by it what is returned.
     """
     blocks, rest = _split(before, wanted["database"], encoding)
@@ -96,7 +96,9 @@ def _as_read(text: str, encoding: str) -> str:
 
 def _first_rules(wanted: dict[str, Any], rest: str, encoding: str) -> list[str]:
     """Who reaches the database. Its last rules concern the administrator too, so his own comes before them, as the file has it."""
-    database, logins = _name(wanted["database"]), ",".join(map(_name, wanted["logins"]))
+    database = _name(wanted["database"])
+    # The plus sign has its meaning before the quotes. Members may go on using other databases.
+    logins = ",".join([*map(_name, wanted["logins"]), *(f"+{_name(group)}" for group in wanted["groups"])])
     remote = "hostssl" if wanted["client_tls"] else "host"
     own = administrators_method(rest, wanted, encoding)
     rules = [

@@ -1,22 +1,29 @@
 # Copyright: Mission Control maintainers
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who may see what: bearer tokens for programs, a cookie with the name of a session for browsers."""
+"""Who may see what: bearer tokens for programs, a cookie with the name of a session for browsers.
+
+Tokens that read and that ask for a refresh are the service's own. Those of approvers the database knows.
+"""
 
 from __future__ import annotations
 
 import hmac
 import re
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flask import Response, render_template, request
+from flask import Response, render_template, request, url_for
+from mission_control.database.settings import Secret
 
+from .database import UnavailableError
 from .problems import ProblemError
-from .sessions import LIFETIME, Session, Sessions, form_key
+from .sessions import APPROVES_FOR, LIFETIME, Approver, Session, Sessions, form_key
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from .approvals import Approvals
     from .configuration import Configuration
     from .credentials import Credentials
     from .metrics import RequestMetrics
@@ -34,12 +41,15 @@ _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 class Access:
     """Checks requests against the configured tokens."""
 
-    def __init__(self, configuration: Configuration, credentials: Credentials, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, configuration: Configuration, credentials: Credentials, metrics: RequestMetrics, approvals: Approvals
+    ) -> None:
         self._tokens = credentials.tokens
         self._refresh_tokens = credentials.refresh_tokens
         self._secure = configuration.cookie_secure
         self._sessions = Sessions()
         self._metrics = metrics
+        self._approvals = approvals
 
     def require_on(self) -> None:
         """Raises: ProblemError 404 while no token of either kind is configured."""
@@ -83,6 +93,10 @@ class Access:
         """Whether anybody may ask for a refresh."""
         return bool(self._refresh_tokens)
 
+    def forget_tokens(self) -> None:
+        """Let go of the approvers' tokens whose time is over."""
+        self._sessions.forget_tokens()
+
     def session(self) -> Session | None:
         """The session that the cookie of the request names; None where it has ended or there is none."""
         return self._sessions.find(request.cookies.get(COOKIE, ""))
@@ -99,17 +113,27 @@ class Access:
             raise ProblemError(403, "This form is of another session than this one: go to the page and try again.")
 
     def log_in(self, token: str) -> Response | None:
-        """An answer that sets the cookie; None if the token is not known. Who is logged in keeps the rights of both tokens."""
+        """An answer that sets the cookie; None if the token is not known. Who is logged in keeps the rights of all tokens.
+
+        Raises:
+            UnavailableError: it may be an approver's, and the database cannot be asked.
+        """
         session = Session(self._tokens.know(token), self._refresh_tokens.name_of(token))
-        if not session.reads and session.refresher is None:
+        if not session.may_anything:
+            name = self._approvals.name_of(token)
+            if name is not None:
+                session.approver = Approver(name, Secret(token), monotonic() + APPROVES_FOR)
+        if not session.may_anything:
             self._metrics.rejected_tokens.inc()
             return None
+        place = url_for("tool_pages.show_calls") if session.approver else "/"
         before = self.session()
         if before is not None:
             session.reads = session.reads or before.reads
             session.refresher = session.refresher or before.refresher
+            session.approver = session.approver or before.approver
             self._sessions.end(request.cookies.get(COOKIE, ""))
-        answer = Response(status=303, headers={"Location": "/"})
+        answer = Response(status=303, headers={"Location": place})
         secure = self._secure == "always" or (self._secure == "auto" and request.is_secure)
         answer.set_cookie(
             COOKIE,
@@ -140,19 +164,30 @@ def from_elsewhere() -> bool:
 
 
 def register_login(app: Flask, access: Access) -> None:
+    # Also where nobody looks at the page: probes and scrapes come every few seconds.
+    app.before_request(access.forget_tokens)
+
     @app.get("/login")
     def show_login() -> Response:
         access.require_on()
         if access.session() is not None:
             return Response(status=303, headers={"Location": "/"})
-        return Response(render_template("login.html", wrong=False))
+        return Response(render_template("login.html", problem=None))
 
     @app.post("/login")
     def log_in() -> Response:
         access.require_on()
         require_form()
-        answer = access.log_in(request.form.get("token", "").strip())
-        return answer or Response(render_template("login.html", wrong=True), 403)
+        try:
+            answer = access.log_in(request.form.get("token", "").strip())
+        except UnavailableError as error:
+            if error.look_anew:
+                app.extensions["mission_control_health"].expire()
+            problem = (
+                f"This service does not know the token, and whether it is an approver's cannot be asked now: {error}"
+            )
+            return Response(render_template("login.html", problem=problem), 503)
+        return answer or Response(render_template("login.html", problem="This token is not known here."), 403)
 
     @app.post("/logout")
     def log_out() -> Response:

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, request
 from prometheus_client import CollectorRegistry
 
 from .access import Access, register_login
+from .approvals import Approvals
 from .health import Health, health_blueprint
 from .incoming import LARGEST_BODY
 from .inventory import inventory_blueprint
@@ -23,6 +24,7 @@ from .run_pages import run_pages_blueprint
 from .statistics import Statistics
 from .summary import summary_blueprint
 from .template_filters import register_filters
+from .tool_pages import tool_pages_blueprint
 from .usage_api import usage_blueprint
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def create_app(
     health = Health(database, manifest, configuration)
     app.extensions["mission_control_health"] = health
     statistics = Statistics(database)
-    access = Access(configuration, credentials, metrics)
+    approvals = Approvals(database, health)
+    access = Access(configuration, credentials, metrics, approvals)
     _limit_requests(app)
     register_errors(app)
     register_filters(app)
@@ -72,6 +75,7 @@ def create_app(
     app.register_blueprint(metrics_blueprint(registry, health, statistics, configuration.budget_usd))
     app.register_blueprint(page_blueprint(configuration, access, database, health, statistics))
     app.register_blueprint(run_pages_blueprint(access, database, health))
+    app.register_blueprint(tool_pages_blueprint(access, approvals, database, health))
     api = Blueprint("api", __name__, url_prefix=API)
     api.before_request(access.require_token)
     api.before_request(health.require_connection)

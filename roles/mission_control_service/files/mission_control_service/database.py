@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from logging import getLogger
 from time import monotonic
@@ -18,14 +19,18 @@ from mission_control import (
     SettingsError,
     StatementCanceledError,
 )
+from mission_control.database.session import Session
+from mission_control.database.settings import TOOL_TOKEN_SETTING
 from mission_control.health.probe import cut_at
 
 from .configuration import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from mission_control.database.driver import Parameters
     from mission_control.database.pool import PoolStats
-    from mission_control.database.session import Session
+    from mission_control.database.settings import Secret
 
     from .configuration import Configuration
     from .credentials import Credentials
@@ -40,6 +45,13 @@ _CONNECT_TIMEOUT = 3.0
 # What the answer to a statement that the server has cancelled may take to arrive.
 _GRACE = 1.0
 OUTCOMES = ("succeeded", "cancelled", "refused", "unavailable")
+# What stands for the token in a statement. It goes to the server with the login: the text of a statement is shown to all sessions of the
+# same login and to who monitors the server, and stands in the server's log where it fails.
+TOKEN = f"current_setting('{TOOL_TOKEN_SETTING}')"
+# Connections with a token at the same time: whoever reaches the form of the login can have them made.
+_TOKENS_AT_ONCE = 2
+_AT_ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
 class UnavailableError(Exception):
@@ -85,6 +97,7 @@ class Database:
     def __init__(self, client: Client, statement_timeout: float) -> None:
         self.client = client
         self._longest = statement_timeout + _GRACE
+        self._with_token = threading.BoundedSemaphore(_TOKENS_AT_ONCE)
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(OUTCOMES, 0)
         self._seconds = 0.0
@@ -95,7 +108,8 @@ class Database:
         Raises:
             UnavailableError: there is no connection, it broke, or the answer did not come in time.
         """
-        return self._counted(work, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else "")
+        begin = _AT_ONE_MOMENT if snapshot else ""
+        return self._counted(lambda: self._do(self.client.borrow(_POOL_TIMEOUT), work, begin))
 
     def write(self, work: Callable[[Reader], T]) -> T:
         """Do `work` in a transaction that may write, by the functions that the login may call: it has no right on a table.
@@ -105,13 +119,41 @@ class Database:
         Raises:
             UnavailableError: as of `read`.
         """
-        return self._counted(work, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", commit=True)
+        return self._counted(lambda: self._do(self.client.borrow(_POOL_TIMEOUT), work, _WRITING))
 
-    def _counted(self, work: Callable[[Reader], T], begin: str, commit: bool = False) -> T:
+    def with_token(self, token: Secret, work: Callable[[Reader], T], write: bool = False) -> T:
+        """Do `work` on a connection of its own, whose statements say TOKEN where a function asks for a token.
+
+        Args:
+            token: of the form that `is_token` knows.
+            work: what to do, at one moment of the database.
+            write: in a transaction that may write, as of `write`.
+
+        Raises:
+            UnavailableError: as of `write`; or too many do this at the moment, or a pooler is in between, which hands no token on.
+        """
+        begin = _WRITING if write else _AT_ONE_MOMENT
+        return self._counted(lambda: self._do(self._session_with(token), work, begin))
+
+    @contextlib.contextmanager
+    def _session_with(self, token: Secret) -> Generator[Session, None, None]:
+        if not self._with_token.acquire(timeout=_POOL_TIMEOUT):
+            raise UnavailableError("Too many ask for this at the same time: try again in a moment.")
+        try:
+            settings = self.client.settings.renewed() or self.client.settings
+            session = Session(dataclasses.replace(settings, tool_token=token))
+            try:
+                yield session
+            finally:
+                session.close()
+        finally:
+            self._with_token.release()
+
+    def _counted(self, do: Callable[[], T]) -> T:
         began = monotonic()
         outcome = "succeeded"
         try:
-            return self._do(work, begin, commit)
+            return do()
         except StatementCanceledError:
             outcome = "cancelled"
             failure = UnavailableError("The database needed too long for this question.")
@@ -131,14 +173,14 @@ class Database:
                 self._seconds += monotonic() - began
         raise failure
 
-    def _do(self, work: Callable[[Reader], T], begin: str, commit: bool) -> T:
-        with self.client.borrow(_POOL_TIMEOUT) as session, cut_at(monotonic() + self._longest, session):
+    def _do(self, connection: contextlib.AbstractContextManager[Session], work: Callable[[Reader], T], begin: str) -> T:
+        with connection as session, cut_at(monotonic() + self._longest, session):
             if not begin:
                 return work(Reader(session))
             session.command(begin)
             try:
                 result = work(Reader(session))
-                if commit:
+                if begin == _WRITING:
                     session.command("COMMIT")
                 return result
             finally:

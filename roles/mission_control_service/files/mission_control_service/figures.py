@@ -20,7 +20,7 @@ from mission_control.inventory.snapshot import KINDS
 from mission_control.ledger.budgets import COLUMNS as BUDGET_COLUMNS
 from mission_control.ledger.budgets import DAYS_OF_PROJECTION, NEAR, SCOPE, SPENT, projection
 
-from .resources import COMPLETE_SECONDS
+from .resources import COMPLETE_SECONDS, WAITS
 from .usage_api import SUMS, USAGE
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 OPEN_RUNS = ("queued", "running", "waiting_approval")
 FINISHED_RUNS = ("succeeded", "failed", "cancelled")
 OPEN_CALLS = ("pending", "approved", "running")
+# What an open call that does not run waits for, and since when: a person; the executor, to begin it or to check its arguments.
+OPEN_STATES = {
+    "waiting": (WAITS, "checked_at"),
+    "approved": ("status = 'approved'", "coalesce(approved_at, created_at)"),
+    "unchecked": ("status = 'pending' AND checked_at IS NULL", "created_at"),
+}
 CALL_OUTCOMES = ("succeeded", "failed", "timed_out", "denied")
 HOST_STATUSES = ("online", "offline", "degraded", "unknown")
 WORKLOAD_STATUSES = ("running", "stopped", "pending", "failed", "unknown")
@@ -182,10 +188,21 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Tools:
-    """Calls of the tools: `rows` of the view tool_call_success_rate, and the open ones by status."""
+    """Calls of the tools.
+
+    Attributes:
+        rows: of the view tool_call_success_rate.
+        open: the open ones by status.
+        waiting: those that wait for a person, of the pending ones.
+        oldest_seconds: by what they wait for (OPEN_STATES), how long the first of them does; 0 where none does.
+        unknown: those asked for in the last 24 hours of which nobody knows how they ended.
+    """
 
     rows: tuple[Row, ...]
     open: dict[str, int]
+    waiting: int
+    oldest_seconds: dict[str, float]
+    unknown: int
 
 
 @dataclass(frozen=True)
@@ -268,7 +285,24 @@ def read_tools(reader: Reader) -> Tools:
         "average_duration_ms::float8 FROM tool_call_success_rate ORDER BY tool_name"
     )
     open_calls = "SELECT status, count(*) FROM tool_call_records WHERE status IN ('pending', 'approved', 'running') GROUP BY status"
-    return Tools(tuple(rows), _by_status(reader, open_calls, OPEN_CALLS))
+    oldest = ", ".join(
+        f"coalesce(extract(epoch FROM now() - min({since}) FILTER (WHERE {condition})), 0)::float8 AS {state}"
+        for state, (condition, since) in OPEN_STATES.items()
+    )
+    found = reader.row(
+        f"SELECT count(*) FILTER (WHERE {OPEN_STATES['waiting'][0]}) AS count, {oldest} "  # noqa: S608 - constants
+        "FROM tool_call_records WHERE status IN ('pending', 'approved', 'running')"
+    )
+    unknown = reader.row(
+        "SELECT count(*) FROM tool_call_records WHERE status = 'unknown' AND created_at >= now() - interval '24 hours'"
+    )
+    return Tools(
+        tuple(rows),
+        _by_status(reader, open_calls, OPEN_CALLS),
+        found["count"],
+        {state: max(0.0, found[state]) for state in OPEN_STATES},
+        unknown["count"],
+    )
 
 
 class AuditReader:

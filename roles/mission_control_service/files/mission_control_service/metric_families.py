@@ -273,6 +273,11 @@ def _tools(figures: Tools) -> Iterator[Metric]:
             calls.add_metric((row["tool_name"], outcome), row[outcome])
     yield calls
     yield _gauge("tool_calls_open", "Calls that have not ended, by status.", "status", figures.open)
+    yield _gauge("tool_calls_waiting", "Calls that wait for a person's approval.", "", {"": figures.waiting})
+    description = "How long the first call waits in its state; 0 where none does."
+    yield _gauge("tool_call_oldest_seconds", description, "state", figures.oldest_seconds)
+    description = "Calls of the last 24 hours of which nobody knows how they ended."
+    yield _gauge("tool_calls_unknown", description, "", {"": figures.unknown})
 
 
 def _audit(figures: Audit) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, render_template, url_for
 
 from .costs import budgets_shown, costs_shown
 from .database import UnavailableError
@@ -48,10 +48,16 @@ def page_blueprint(
         session = access.session()
         if session is None:
             return Response(status=303, headers={"Location": "/login"})
+        if not session.reads and session.refresher is None:
+            return Response(status=303, headers={"Location": url_for("tool_pages.show_calls")})
         notice, session.notice = session.notice, ""
         refresh = {"address": REFRESH_PATH, "key": access.form_key()} if session.refresher else None
         if not session.reads:
-            return Response(render_template("refresh_only.html", refresh=refresh, notice=notice))
+            return Response(
+                render_template(
+                    "refresh_only.html", refresh=refresh, notice=notice, approves=session.approver is not None
+                )
+            )
         statistics.refresh()
         report = health.report()
         zone, active = _read_runs(database) if health.connected() else (datetime.timezone.utc, None)
@@ -88,6 +94,7 @@ def page_blueprint(
                 usage=costs_shown(usage) if usage else None,
                 budgets=budgets_shown(statistics.budgets, usage, configuration.budget_usd),
                 tools=_most_called(tools) if tools else None,
+                waiting_calls=tools.waiting if tools else 0,
                 tools_shown=TOOLS_SHOWN,
             )
         )

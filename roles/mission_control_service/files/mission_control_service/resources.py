@@ -483,6 +483,54 @@ HOST_RUNS = Resource(
     within=(HOSTS, "host_id"),
 )
 
+# A call about which a person may decide, as waiting_tool_calls() has it.
+WAITS = "status = 'pending' AND checked_at IS NOT NULL AND created_at > clock_timestamp() - interval '24 hours'"
+# Without arguments, results, errors and reasons, which the service's login cannot read.
+TOOL_CALLS = Resource(
+    "ToolCall",
+    "call of a tool",
+    "/tool-calls",
+    "Calls of tools and what became of them, the newest first, without arguments and results.",
+    "tool_call_records",
+    (
+        uuid_field("id"),
+        uuid_field("task_run_id", "Run that asked for it."),
+        text("tool"),
+        choice("risk_level", enums.RiskLevel),
+        text("connector", "What carries the tool out.", null=True),
+        choice("status", enums.ToolCallStatus),
+        boolean("waits_for_approval", "A person may decide now.", sql=WAITS),
+        text("requested_by", "Name of the token, or the login, that asked for it.", null=True),
+        text("requested_login", "Login of the database.", null=True),
+        text("policy", "The one that decided; null: that was left to the risk level.", null=True),
+        text("approved_by", "Who approved or denied it.", null=True),
+        time("created_at", "When it was asked for."),
+        time("checked_at", "When its arguments were found right.", null=True),
+        time("approved_at", null=True),
+        time("approval_expires_at", "Until when it may be begun.", null=True),
+        time("started_at", null=True),
+        time("deadline_at", "When it has to have ended.", null=True),
+        time("finished_at", null=True),
+        integer("duration_ms", null=True),
+    ),
+    (("created_at", "date-time"), ("id", "uuid")),
+    descending=True,
+    filters=(
+        _one_of("status", enums.ToolCallStatus, "Only those of this status."),
+        Parameter(
+            "tool",
+            "Only those of this tool.",
+            condition="tool_id = (SELECT t.id FROM tool_definitions AS t WHERE t.name = %s)",
+        ),
+        Parameter("task_run_id", "Only those of this run.", "uuid", "task_run_id = %s"),
+    ),
+    single=True,
+    joined=(
+        "JOIN LATERAL (SELECT t.name AS tool, t.risk_level, t.connector FROM tool_definitions AS t "
+        "WHERE t.id = tool_call_records.tool_id LIMIT 1) AS tools ON true"
+    ),
+)
+
 BudgetLevel = Literal["ok", "near", "spent"]
 BUDGETS = Resource(
     "Budget",
@@ -523,5 +571,6 @@ RESOURCES = (
     PLAYBOOK_RUN_HOSTS,
     PLAYBOOK_RUN_STEPS,
     HOST_RUNS,
+    TOOL_CALLS,
     BUDGETS,
 )

@@ -10,10 +10,30 @@ import secrets
 import threading
 from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mission_control.database.settings import Secret
 
 # Seconds.
 LIFETIME = 12 * 3600
+APPROVES_FOR = 3600
 _MOST = 1000
+
+
+@dataclass
+class Approver:
+    """The right of a session to decide about calls of tools, which ends before the session does.
+
+    Attributes:
+        name: of the token, as the database knows it.
+        token: goes to the database with each decision, since that trusts nobody's word for it.
+        end: of the right (monotonic), from when on the token is kept nowhere.
+    """
+
+    name: str
+    token: Secret
+    end: float
 
 
 @dataclass
@@ -23,14 +43,21 @@ class Session:
     Attributes:
         reads: whether an API token was shown, so that the page may be read.
         refresher: name of the refresh token that was shown, so that a refresh may be asked for; None for none.
+        approver: who has shown an approver's token within APPROVES_FOR; None for nobody.
         notice: what became of the last form, for the next page that is shown.
         end: of the session (monotonic).
     """
 
     reads: bool
     refresher: str | None = None
+    approver: Approver | None = None
     notice: str = ""
     end: float = 0.0
+
+    @property
+    def may_anything(self) -> bool:
+        """Whether a right is left."""
+        return self.reads or self.refresher is not None or self.approver is not None
 
 
 class Sessions:
@@ -56,9 +83,18 @@ class Sessions:
 
     def find(self, name: str) -> Session | None:
         """The session of this name; None if there is none, or it has ended."""
+        self.forget_tokens()
         with self._lock:
             session = self._sessions.get(_digest(name))
-        return session if session is not None and session.end > monotonic() else None
+        return session if session is not None and session.end > monotonic() and session.may_anything else None
+
+    def forget_tokens(self) -> None:
+        """Let go of the approvers' tokens whose time is over."""
+        now = monotonic()
+        with self._lock:
+            for session in self._sessions.values():
+                if session.approver is not None and session.approver.end <= now:
+                    session.approver = None
 
     def end(self, name: str) -> None:
         with self._lock:

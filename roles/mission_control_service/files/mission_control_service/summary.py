@@ -52,6 +52,7 @@ FIELDS: tuple[Field, ...] = (
     integer("requests_30d", "Requests to language models."),
     integer("unpriced_requests_30d", "Those of them whose cost is not known."),
     integer("tool_calls", "Null while they take the database too long to count.", null=True),
+    integer("tool_calls_waiting", "Calls of tools that wait for an approval; null as the number before.", null=True),
     number("age_seconds", "Since the oldest of these figures was read."),
     number("tool_success_percent", "Of the calls that ran to an end; null if there is none.", null=True),
 )
@@ -127,10 +128,11 @@ def _budgets(rows: tuple[dict[str, Any], ...] | None) -> dict[str, Any]:
 
 def _calls(tools: Tools | None) -> dict[str, Any]:
     if tools is None:
-        return {"tool_calls": None, "tool_success_percent": None}
+        return {"tool_calls": None, "tool_calls_waiting": None, "tool_success_percent": None}
     succeeded = sum(row["succeeded"] for row in tools.rows)
     ended = succeeded + sum(row["failed"] + row["timed_out"] for row in tools.rows)
     return {
         "tool_calls": sum(row["total_calls"] for row in tools.rows),
+        "tool_calls_waiting": tools.waiting,
         "tool_success_percent": round(100 * succeeded / ended, 1) if ended else None,
     }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,11 +62,21 @@ def percent(value: float) -> str:
     return f"{value * 100:.1f} %"
 
 
+_UNUSUAL = re.compile(r"[^\n -~]")
+
+
+def visible(value: str) -> str:
+    """With an escape for each character that shows itself not, or that turns the order of others around: who approves sees what is done."""
+    return _UNUSUAL.sub(
+        lambda match: match[0] if match[0].isprintable() else match[0].encode("unicode_escape").decode(), value
+    )
+
+
 def words(value: str) -> str:
     """waiting_approval: waiting approval."""
     return value.replace("_", " ")
 
 
 def register_filters(app: Flask) -> None:
-    for function in (dollars, count_short, duration, took, ago, counted, percent, words):
+    for function in (dollars, count_short, duration, took, ago, counted, percent, visible, words):
         app.jinja_env.filters[function.__name__] = function
