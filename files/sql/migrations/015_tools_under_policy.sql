@@ -247,7 +247,7 @@ COMMENT ON FUNCTION our_schema.stamp_tool_row() IS
     'Trigger function: stamps updated_at, as set_updated_at() does for the tables of the other owner. The triggers call it only for an UPDATE that changes something.';
 
 CREATE FUNCTION our_schema.queue_tool_call_changes() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -114,7 +114,7 @@ CREATE OR REPLACE FUNCTION our_schema.tool_policy_decision(
     OUT policy text,
     OUT reason text
 )
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1242,7 +1242,7 @@ COMMENT ON FUNCTION our_schema.roll_up_tool_calls() IS
     'Move what has changed in tool_call_records into its sums by day. Called by the trigger about every 256 calls; returns how many changes it moved, 0 while another moves them, and in a transaction that is not read committed.';
 
 CREATE OR REPLACE FUNCTION our_schema.queue_tool_call_changes() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -47,7 +47,7 @@ _TIDY = 30.0  # seconds between two looks for what others left behind
 _AGAIN = 1.0  # second until a call is tried again that another session was busy with
 # What a stop waits for calls that go on, and then for what they say when they are ended.
 _GRACE, _LAST_GRACE = 20.0, 5.0
-_MOST_TRIES = 100
+_MOST_TRIES = 3600  # a second between two of them
 _LISTED = 200
 
 _OPEN = """
@@ -322,7 +322,7 @@ class Executor:
         except ConnectionLostError:
             row = self._look_for_start(wanted, execution_id)
         if row is None or not row["accepted"]:
-            if row is not None:
+            if row is not None and row["status"] != "approved":
                 self._log(f"Call {wanted.id} of {wanted.name}: not started, {row['reason']}.")
             self._not_before[wanted.id] = time.monotonic() + _AGAIN
             return None
@@ -395,8 +395,8 @@ class Executor:
         result = None if end.result is None else Json(end.result)
         row = self._client.query_one(_FINISH, [end.call.id, end.execution_id, end.status, result, end.error])
         end.tries += 1
-        # Else another session holds the row for a moment.
-        if row is None or row["accepted"] or row["status"] != "running" or end.tries >= _MOST_TRIES:
+        # Else another session holds the row, for a moment or for long.
+        if row is None or row["accepted"] or row["status"] not in ("running", "unknown") or end.tries >= _MOST_TRIES:
             self._unfinished.pop(end.call.id, None)
 
     def _read_again(self) -> None:
