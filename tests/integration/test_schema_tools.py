@@ -202,6 +202,33 @@ def test_a_database_of_an_earlier_version_shows_what_is_taken_over(run, admin):
     assert plan["pending_repeatables"][-1] == "tool restart_web"
 
 
+def test_an_administrator_who_is_no_superuser_applies_them_too(run, admin):
+    name = "keeper_of_tools"
+    owners = ", ".join(layer.ROLES[key] for key in ("owner", "audit"))
+    admin.run(f"CREATE ROLE {name} LOGIN CREATEROLE; ALTER DATABASE {run.database.name} OWNER TO {name}")
+    if admin.connection.server_version >= 160000:
+        admin.run(f"GRANT {owners} TO {name} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    if admin.connection.server_version < 150000:
+        admin.run(f"ALTER SCHEMA public OWNER TO {name}")
+    admin.run(
+        f"GRANT SELECT, INSERT ON schema_migrations, schema_repeatables TO {name}; GRANT SELECT ON schema_objects TO {name}"
+    )
+    keeper = Run(run.database, name)
+    try:
+        registry = Registry((), [TOOL], [POLICY], {"alice": ALICE})
+        assert keeper.apply(registry=registry)[-3:] == ["tool restart_web", "policy the assistant's", "approver alice"]
+        assert holder(run, ALICE) == "alice"
+        assert (
+            admin.values(
+                "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = %s::regrole AND NOT admin_option",
+                name,
+            )
+            == []
+        )
+    finally:
+        admin.run(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
 def test_the_registry_is_written_by_nobody_but_the_owner_of_the_audit_log(run):
     for key in ("owner", "application", "executor", "approver"):
         session = run.database.session(key)
