@@ -522,18 +522,20 @@ def _watch(session: Session, call_id: UUID, deadline: float, until: Callable[[To
 def _wait_for_news(session: Session, call_id: str, deadline: float) -> None:
     """Wait for a notification about the call, or until the deadline."""
     connection = session.connection
-    while time.monotonic() < deadline:
-        readable, _writable, _failed = select.select(
-            [connection.fileno()], [], [], max(0.0, deadline - time.monotonic())
-        )
-        if not readable:
+    # What came with the answer to a statement is there already, and makes nothing readable any more.
+    while not _take_news(connection, call_id):
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or not select.select([connection.fileno()], [], [], remaining)[0]:
             return
         try:
             connection.poll()
         except DRIVER_ERRORS:
             session.lost = True
             raise ConnectionLostError("The connection was lost while a call of a tool was waited for.") from None
-        news = any(call_id in notification.payload for notification in connection.notifies)
-        connection.notifies.clear()
-        if news:
-            return
+
+
+def _take_news(connection: Any, call_id: str) -> bool:
+    """Whether one of the notifications that have come is about the call."""
+    news = any(call_id in notification.payload for notification in connection.notifies)
+    connection.notifies.clear()
+    return news
