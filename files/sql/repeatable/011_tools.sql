@@ -122,7 +122,6 @@ DECLARE
     tool_preset jsonb;
     tool_enabled boolean;
     call_arguments jsonb;
-    caller CONSTANT text := coalesce(p_caller, '');
     found_priority bigint;
     found_conditions jsonb;
     found_known boolean;
@@ -140,7 +139,7 @@ BEGIN
         reason := format('the tool %s is disabled', left(p_tool, 255));
         RETURN;
     END IF;
-    call_arguments := coalesce(nullif(p_arguments, 'null'::jsonb), '{}');
+    call_arguments := coalesce(p_arguments, '{}');
     IF jsonb_typeof(call_arguments) <> 'object' THEN
         effect := 'deny';
         reason := 'the arguments are no JSON object';
@@ -156,7 +155,7 @@ BEGIN
             -- One that cannot be understood denies whatever it covers.
             WHEN NOT p.conditions_known OR p.conditions = '{}'::jsonb THEN true
             ELSE coalesce(call_arguments @> (p.conditions -> 'arguments'), true)
-                AND coalesce((p.conditions -> 'callers') ? caller, true)
+                AND coalesce((p.conditions -> 'callers') ? p_caller, NOT p.conditions ? 'callers')
                 -- Asked first, and without a table in FROM, since a query within a query takes longer than all the rest. That a list contains a
                 -- value is equality only of what is neither an object nor a list itself.
                 AND CASE WHEN p.conditions ? 'arguments_in' THEN NOT EXISTS (
@@ -458,6 +457,7 @@ DECLARE
     new_policy text;
     effect text;
     noted jsonb;
+    locked boolean;
     is_approval CONSTANT boolean := coalesce(p_decision, '') = 'approve';
 BEGIN
     accepted := false;
@@ -472,27 +472,34 @@ BEGIN
     IF octet_length(p_reason) > 4096 THEN
         RAISE EXCEPTION 'the reason of a decision has at most 4096 bytes' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        SELECT n.status, n.reason INTO status, reason FROM our_schema.tool_call_not_held(p_call_id) AS n;
-        RETURN;
-    END IF;
-    SELECT t.* INTO tool FROM our_schema.tool_definitions AS t WHERE t.id = call.tool_id;
-    noted := jsonb_build_object(
-        'tool', left(tool.name, 255), 'requested_by', call.requested_by, 'given_reason', p_reason,
-        'arguments_sha256', encode(sha256(convert_to(call.arguments::text, 'UTF8')), 'hex')
-    );
-    status := call.status;
-    reason := CASE
-        WHEN p_approver = call.requested_by OR p_login = call.requested_login
-            THEN format('%s asked for this call: somebody else has to decide about it', left(p_approver, 255))
-        WHEN call.status <> 'pending' THEN format('the call is %s', call.status)
-        WHEN call.checked_at IS NULL THEN 'the executor has not checked the arguments yet: try again when it has'
-    END;
-    IF reason IS NOT NULL THEN
-        PERFORM our_schema.note_tool_call(p_approver, p_decision, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason));
-        RETURN;
-    END IF;
+    -- First without a lock: whoever is refused, and keeps the transaction open, holds up nobody.
+    FOREACH locked IN ARRAY ARRAY[false, true] LOOP
+        IF locked THEN
+            SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id FOR UPDATE SKIP LOCKED;
+        ELSE
+            SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT n.status, n.reason INTO status, reason FROM our_schema.tool_call_not_held(p_call_id) AS n;
+            RETURN;
+        END IF;
+        SELECT t.* INTO tool FROM our_schema.tool_definitions AS t WHERE t.id = call.tool_id;
+        noted := jsonb_build_object(
+            'tool', left(tool.name, 255), 'requested_by', call.requested_by, 'given_reason', p_reason,
+            'arguments_sha256', encode(sha256(convert_to(call.arguments::text, 'UTF8')), 'hex')
+        );
+        status := call.status;
+        reason := CASE
+            WHEN p_approver = call.requested_by OR p_login = call.requested_login
+                THEN format('%s asked for this call: somebody else has to decide about it', left(p_approver, 255))
+            WHEN call.status <> 'pending' THEN format('the call is %s', call.status)
+            WHEN call.checked_at IS NULL THEN 'the executor has not checked the arguments yet: try again when it has'
+        END;
+        IF reason IS NOT NULL THEN
+            PERFORM our_schema.note_tool_call(p_approver, p_decision, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason));
+            RETURN;
+        END IF;
+    END LOOP;
     IF call.created_at <= clock_timestamp() - interval '24 hours' THEN
         status := 'expired';
         reason := 'nobody decided about the call within 24 hours';
@@ -760,29 +767,37 @@ DECLARE
     tool_name text;
     caller CONSTANT text := CASE WHEN p_token IS NULL THEN session_user::text ELSE our_schema.tool_token_owner(p_token, 'requester'::text) END;
     noted jsonb;
+    locked boolean;
 BEGIN
     accepted := false;
-    SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        SELECT n.status, n.reason INTO status, reason FROM our_schema.tool_call_not_held(p_call_id) AS n;
-        RETURN;
-    END IF;
-    SELECT t.name INTO tool_name FROM our_schema.tool_definitions AS t WHERE t.id = call.tool_id;
-    noted := jsonb_build_object('tool', left(tool_name, 255));
-    status := call.status;
-    IF caller IS NULL THEN
-        reason := 'the token is not known: give the one with which the call was asked for';
-    ELSIF caller IS DISTINCT FROM call.requested_by THEN
-        reason := 'only who asked for the call may cancel it';
-    ELSIF call.status NOT IN ('pending', 'approved') THEN
-        reason := format('the call is %s', call.status);
-    END IF;
-    IF reason IS NOT NULL THEN
-        PERFORM our_schema.note_tool_call(
-            coalesce(caller, session_user::text), 'cancel'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason)
-        );
-        RETURN;
-    END IF;
+    -- First without a lock: whoever is refused, and keeps the transaction open, holds up nobody.
+    FOREACH locked IN ARRAY ARRAY[false, true] LOOP
+        IF locked THEN
+            SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id FOR UPDATE SKIP LOCKED;
+        ELSE
+            SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id;
+        END IF;
+        IF NOT FOUND THEN
+            SELECT n.status, n.reason INTO status, reason FROM our_schema.tool_call_not_held(p_call_id) AS n;
+            RETURN;
+        END IF;
+        SELECT t.name INTO tool_name FROM our_schema.tool_definitions AS t WHERE t.id = call.tool_id;
+        noted := jsonb_build_object('tool', left(tool_name, 255));
+        status := call.status;
+        IF caller IS NULL THEN
+            reason := 'the token is not known: give the one with which the call was asked for';
+        ELSIF caller IS DISTINCT FROM call.requested_by THEN
+            reason := 'only who asked for the call may cancel it';
+        ELSIF call.status NOT IN ('pending', 'approved') THEN
+            reason := format('the call is %s', call.status);
+        END IF;
+        IF reason IS NOT NULL THEN
+            PERFORM our_schema.note_tool_call(
+                coalesce(caller, session_user), 'cancel'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason)
+            );
+            RETURN;
+        END IF;
+    END LOOP;
     accepted := true;
     status := 'cancelled';
     reason := format('%s withdrew it', left(caller, 255));
