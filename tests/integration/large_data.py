@@ -25,6 +25,11 @@ SELECT r.ids[1 + n %% %(runs)s], t.ids[1 + n %% 50], '{"namespace": "default"}',
 FROM generate_series(1, %(calls)s) AS n, (SELECT array_agg(id) AS ids FROM task_runs) AS r,
     (SELECT array_agg(id) AS ids FROM tool_definitions) AS t,
     LATERAL (SELECT (ARRAY['succeeded', 'succeeded', 'succeeded', 'failed', 'timed_out', 'denied', 'pending'])[1 + n %% 7] AS status) AS s;
+
+INSERT INTO tool_call_days (tool_id, day, status, calls, duration_ms_sum, timed_calls)
+SELECT r.tool_id, (r.created_at AT TIME ZONE 'UTC')::date, r.status, count(*), coalesce(sum(r.duration_ms), 0), count(r.duration_ms)
+FROM tool_call_records AS r
+GROUP BY 1, 2, 3;
 """
 
 # Runs each hour, half of them of playbooks on ten hosts; one playbook has never succeeded, and one has not run for long.

@@ -37,9 +37,55 @@ SHOWN = {
         *("id", "task_run_id", "sequence", "type"),
         *("payload_blanked_at", "occurred_at", "recorded_at"),
     },
+    "tool_definitions": {
+        *("id", "name", "description", "arguments_schema", "risk_level", "connector", "version", "enabled"),
+        *(
+            "created_at",
+            "updated_at",
+            "operation",
+            "timeout_seconds",
+            "output_limit_bytes",
+            "approval_seconds",
+            "origin",
+        ),
+    },
     "tool_call_records": {
-        *("task_run_id", "tool_id", "status"),
-        *("created_at", "started_at", "finished_at", "duration_ms"),
+        *(
+            "id",
+            "task_run_id",
+            "tool_id",
+            "status",
+            "approved_by",
+            "approved_at",
+            "created_at",
+            "started_at",
+            "finished_at",
+        ),
+        *(
+            "duration_ms",
+            "requested_by",
+            "requested_login",
+            "policy",
+            "checked_at",
+            "approval_expires_at",
+            "execution_id",
+        ),
+        "deadline_at",
+    },
+    "policies": {
+        *(
+            "id",
+            "name",
+            "description",
+            "tools",
+            "risk_levels",
+            "effect",
+            "priority",
+            "enabled",
+            "created_at",
+            "updated_at",
+        ),
+        *("origin", "conditions_known"),
     },
     "token_usage": {"provider", "model", "billing_mode", "cost_source", "occurred_at"},
     "token_usage_days": ALL,
@@ -66,11 +112,11 @@ SHOWN = {
 VIEWS = {
     *("active_task_runs", "recent_token_usage_summary", "tool_call_success_rate", "inventory_source_status"),
     *("playbook_run_steps", "playbook_run_overview", "playbook_status"),
-    *("daily_token_usage", "llm_budget_status", "task_run_costs"),
+    *("daily_token_usage", "llm_budget_status", "task_run_costs", "tool_call_overview"),
 }
-# One of them writes: request_inventory_refresh() queues a sync.
+# Two of them write: request_inventory_refresh() queues a sync, and decide_tool_call() does nothing without an approver's token.
 CALLED = {"reporting_time_zone", "request_inventory_refresh", "reporting_day_start", "verify_audit_chain"}
-CALLED |= {"token_usage_of_day"}
+CALLED |= {"token_usage_of_day", "decide_tool_call", "tool_token_name", "waiting_tool_calls"}
 COLUMNS = """
     SELECT c.relname::text AS relation, a.attname::text AS name
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -131,6 +177,8 @@ def test_every_other_column_is_refused_for_want_of_the_privilege(service, column
         ("task_events", "payload"),
         ("tool_call_records", "arguments"),
         ("tool_call_records", "result"),
+        ("tool_definitions", "preset"),
+        ("tool_tokens", "token_sha256"),
         ("audit_entries", "details"),
         ("policies", "conditions"),
         ("provider_pricing", "input_usd_per_mtok"),

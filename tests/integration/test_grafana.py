@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 from playbook import ROOT
 from playbook_rows import add_playbook_run
-from sample_rows import fill_every_table
+from sample_rows import fill_every_table, insert_as_superuser
 
 DASHBOARDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("files/grafana/*.json")}
 DATA = DASHBOARDS["mission_control_data"]
@@ -55,7 +55,8 @@ def reader(shared_database):
         "task_runs", task_id=task["id"], status="failed", finished_at=datetime.datetime.now(datetime.timezone.utc)
     )
     application.insert("task_events", task_run_id=run["id"], sequence=2, type="error")
-    application.insert("tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status="denied")
+    for status in ("denied", "pending"):
+        insert_as_superuser(application, "tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status=status)
     application.insert("token_usage", provider="openai", model="nobody knows", input_tokens=7)
     add_playbook_run(application)
     application.insert("audit_entries", actor="bob", action="task.delete", outcome="denied")

@@ -1,4 +1,4 @@
-"""The login that removes what is old: three functions, no age below a day, and nothing else, whatever the schema gains."""
+"""The login that removes what is old: functions that ask for an age, no age below a day, and nothing else, whatever the schema gains."""
 
 import mission_control_database as layer
 import psycopg2
@@ -9,11 +9,14 @@ from test_database_service_role import COLUMNS, WRITES, refusal
 from test_sql_playbook_runs import add_run
 from test_sql_task_events import make_old
 
-EXECUTED = {"remove_old_task_events", "forget_gone_inventory", "prune_llm_bodies"}
+EXECUTED = {"remove_old_task_events", "forget_gone_inventory", "prune_llm_bodies", "prune_tool_call_results"}
+# These remove nothing: they close what has run out, and sum up.
+EXECUTED |= {"expire_tool_calls", "roll_up_tool_calls"}
 CALLS = (
     "SELECT remove_old_task_events(%s::interval)",
     "SELECT forget_gone_inventory(%s::interval)",
     "SELECT prune_llm_bodies(now() - %s::interval)",
+    "SELECT prune_tool_call_results(now() - %s::interval)",
 )
 TOO_YOUNG = ("23 hours 59 minutes", "0", "-1 day", "1 month -31 days", None)
 
@@ -42,7 +45,7 @@ def test_it_reads_and_writes_no_column_of_any_table(shared_database, shared):
                     shared.run(statement.format(relation=relation, column=column))
 
 
-def test_it_executes_three_functions_and_no_other(shared_database, shared):
+def test_it_executes_its_functions_and_no_other(shared_database, shared):
     functions = shared.rows(
         """
         SELECT p.proname::text AS name, has_function_privilege(p.oid, 'EXECUTE') AS may FROM pg_proc AS p

@@ -10,6 +10,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils import mod
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConstraintError
 from library_client import client_of
 from model_comparison import INPUTS
+from sample_rows import insert_as_superuser
 
 NOW = datetime.datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
 
@@ -24,7 +25,6 @@ def inputs(client):
     """One input of each kind with everything given, in an order in which each finds what it refers to."""
     task = models.insert(client, models.CreateTask("Restart", "system", is_template=True))
     run = models.insert(client, models.CreateTaskRun(task.id))
-    tool = models.insert(client, models.CreateToolDefinition("look", "READ_ONLY"))
     host = models.insert(client, models.CreateHost("pve0", "proxmox-node"))
     request = models.insert(client, models.CreateLlmRequest("openai", "gpt-4o"))
     more = {"source": "test", "external_id": "x1"}
@@ -126,21 +126,7 @@ def inputs(client):
         ),
         models.CreateLlmBudget("lab", Decimal("7.500000"), "acme", "m1", "p", "a"),
         models.CreateUsageImportFile("jsonl", "nas", "/calls.jsonl", "c0ffee", 1200, {"last": "x1"}, 3),
-        models.CreateToolDefinition("restart", "SAFE_MUTATE", "Restarts", {"type": "object"}, "docker", "1.2", False),
-        models.CreateToolCallRecord(
-            run.id,
-            tool.id,
-            {"name": "plex"},
-            ["ok"],
-            "odd",
-            "succeeded",
-            "alice",
-            NOW,
-            NOW,
-            NOW + datetime.timedelta(milliseconds=1500),
-        ),
-        models.CreatePolicy("ask", "require_approval", "Ask first", ["*"], ["DESTRUCTIVE"], {"night": True}, 7, False),
-        models.CreateAuditEntry("alice", "tool.call", "denied", "tool", "restart", {"why": "night"}, "192.0.2.0/24"),
+        models.CreateAuditEntry("alice", "task.run", "denied", "task", "restart", {"why": "night"}, "192.0.2.0/24"),
     ]
 
 
@@ -176,15 +162,17 @@ def test_what_is_not_given_is_the_databases(client):
         models.insert(client, models.CreateHost("pve3", "proxmox-node", status="asleep"))
 
 
-def test_views_have_models_too(client):
+def test_views_have_models_too(client, shared_database):
     task = models.insert(client, models.CreateTask("Watch", "system"))
     run = models.insert(client, models.CreateTaskRun(task.id, status="running"))
     runs = client.query_many("SELECT * FROM active_task_runs WHERE id = %s", [run.id], model=models.ActiveTaskRun)
     assert [(found.task_title, found.event_count) for found in runs] == [("Watch", 0)]
     assert runs[0].age >= datetime.timedelta(0)
-    tool = models.insert(client, models.CreateToolDefinition(f"tool-{uuid4()}", "READ_ONLY"))
+    tool = insert_as_superuser(
+        shared_database.session("admin"), "tool_definitions", name=f"tool-{uuid4()}", risk_level="READ_ONLY"
+    )
     (never,) = client.query_many(
-        "SELECT * FROM tool_call_success_rate WHERE tool_id = %s", [tool.id], model=models.ToolCallSuccess
+        "SELECT * FROM tool_call_success_rate WHERE tool_id = %s", [tool["id"]], model=models.ToolCallSuccess
     )
     assert (never.total_calls, never.success_rate) == (0, None)
 

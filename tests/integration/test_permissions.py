@@ -1,5 +1,7 @@
 """Who may do what, compared with permissions.yml; what later objects get; and that no function runs with more rights than it needs."""
 
+import hashlib
+
 import mission_control_database as layer
 import permissions
 import psycopg2
@@ -10,6 +12,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.schema.mig
     MigrationFile,
     read_migrations,
 )
+from sample_rows import insert_as_superuser
 
 ENTRY = "INSERT INTO audit_entries (actor, action, outcome) VALUES ('a', 'b', 'success')"
 # The only thing that PUBLIC may do: PostgreSQL makes these for a range type, in the name of its first superuser.
@@ -167,6 +170,7 @@ def test_the_application_works_with_a_later_table(with_site):
 
 
 # What each function that runs as its owner is needed for: who calls it, and how.
+TOKEN = "t" * 40
 NEEDS = {
     "fill_unpriced_token_usage()": ("application", "SELECT fill_unpriced_token_usage()"),
     "link_audit_entries()": ("application", ENTRY),
@@ -183,6 +187,24 @@ NEEDS = {
     ),
     # Whoever may do nothing but read asks for a sync.
     "request_inventory_refresh(text[], text)": ("service", "SELECT * FROM request_inventory_refresh()"),
+    "request_tool_call(uuid, text, jsonb, text, text)": ("application", "SELECT request_tool_call(NULL, 'x')"),
+    "cancel_tool_call(uuid, text)": ("application", "SELECT cancel_tool_call(NULL)"),
+    "decide_tool_call(uuid, text, text)": ("approver", "SELECT decide_tool_call(NULL, 'deny', 'x')"),
+    "decide_tool_call(uuid, text, text, text)": ("service", "SELECT decide_tool_call(NULL, 'deny', 'x', 'y')"),
+    "tool_token_name(text, text)": ("service", "SELECT tool_token_name('x')"),
+    "waiting_tool_calls(text)": ("service", f"SELECT waiting_tool_calls('{TOKEN}')"),
+    "check_tool_call(uuid, text)": ("executor", "SELECT check_tool_call(NULL, NULL)"),
+    "start_tool_call(uuid, uuid, jsonb)": ("executor", "SELECT start_tool_call(NULL, gen_random_uuid(), '{}')"),
+    "finish_tool_call(uuid, uuid, text, jsonb, text)": (
+        "executor",
+        "SELECT finish_tool_call(NULL, NULL, 'failed', NULL, NULL)",
+    ),
+    "expire_tool_calls()": ("maintenance", "SELECT expire_tool_calls()"),
+    "roll_up_tool_calls()": ("application", "SELECT roll_up_tool_calls()"),
+    "prune_tool_call_results(timestamp with time zone)": (
+        "maintenance",
+        "SELECT prune_tool_call_results('2026-01-01')",
+    ),
     "refuse_oversized_row()": (
         "application",
         "INSERT INTO tasks (title, created_by, parameters) SELECT 'a', 'b', jsonb_build_object('text', repeat('x', 40000))",
@@ -204,6 +226,13 @@ def test_every_function_that_runs_as_its_owner_is_listed(live):
 def test_it_needs_to(database, function):
     role, call = NEEDS[function]
     database.session("application").run(ENTRY)
+    insert_as_superuser(
+        database.session("admin"),
+        "tool_tokens",
+        name="alice",
+        kind="approver",
+        token_sha256=hashlib.sha256(TOKEN.encode()).digest(),
+    )
     database.session(role).run(call)
     database.session("admin").run(f"ALTER FUNCTION {function} SECURITY INVOKER")
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):

@@ -7,6 +7,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
 import pytest
 from mission_control_database import Session
 from sample_rows import WRITTEN_BY_FUNCTIONS, insert_as_superuser

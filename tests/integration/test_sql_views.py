@@ -6,6 +6,7 @@ from decimal import Decimal
 import psycopg2
 import pytest
 from large_data import load_runs, load_usage
+from sample_rows import insert_as_superuser
 
 LOGS = {"task_runs", "task_events", "tool_call_records", "token_usage"}
 
@@ -26,11 +27,11 @@ def test_active_runs_are_those_that_are_not_finished(application, run):
     for status in ("succeeded", "failed", "cancelled"):
         run(status=status, finished_at="2026-01-02Z")
     busy = states["running"]["id"]
-    tool = application.insert("tool_definitions", name="x", risk_level="READ_ONLY")
+    tool = insert_as_superuser(application, "tool_definitions", name="x", risk_level="READ_ONLY")
     for sequence in range(3):
         application.insert("task_events", task_run_id=busy, sequence=sequence, type="log")
     for _ in range(2):
-        application.insert("tool_call_records", task_run_id=busy, tool_id=tool["id"])
+        insert_as_superuser(application, "tool_call_records", task_run_id=busy, tool_id=tool["id"])
     rows = {row["status"]: row for row in application.rows("SELECT * FROM active_task_runs")}
     assert set(rows) == set(states)
     assert (rows["running"]["event_count"], rows["running"]["tool_call_count"]) == (3, 2)
@@ -111,7 +112,7 @@ def test_a_time_zone_that_does_not_exist_is_an_error_and_not_utc(application):
 def test_success_rate_of_every_tool(application, run):
     busy = run()["id"]
     tools = {
-        name: application.insert("tool_definitions", name=name, risk_level="READ_ONLY")["id"]
+        name: insert_as_superuser(application, "tool_definitions", name=name, risk_level="READ_ONLY")["id"]
         for name in ("used", "never called", "only denied")
     }
 
@@ -119,7 +120,9 @@ def test_success_rate_of_every_tool(application, run):
         times = (
             {"started_at": "2026-01-01T00:00:00Z", "finished_at": f"2026-01-01T00:00:0{seconds}Z"} if seconds else {}
         )
-        application.insert("tool_call_records", task_run_id=busy, tool_id=tools[tool], status=status, **times)
+        insert_as_superuser(
+            application, "tool_call_records", task_run_id=busy, tool_id=tools[tool], status=status, **times
+        )
 
     for status, seconds in (
         ("succeeded", 1),
