@@ -37,7 +37,7 @@ for a person's approval."""
 EXAMPLES = """\
 examples:
   mission-control calls
-  mission-control calls --waiting
+  mission-control calls list --waiting
   mission-control calls --tool list_hosts --status succeeded --limit 5 --json"""
 SHOW_SUMMARY = "show a call: its arguments, who asked, which policy, what became of it"
 SHOW_DESCRIPTION = """\

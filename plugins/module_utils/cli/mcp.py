@@ -27,6 +27,9 @@ Calls are asked for as MISSION_CONTROL_TOOL_TOKEN says, else as the login. Nothi
 decide, and the executor carries out. Calls belong to a task run "MCP session of CLIENT". It needs Python 3.10 and the
 package mcp: pip install "mission-control-database[mcp]"."""
 EXAMPLES = """\
+examples:
+  mission-control mcp --wait 120
+
 in a client's configuration:
   {"mcpServers": {"mission-control": {"command": "mission-control", "args": ["mcp"]}}}"""
 

@@ -42,7 +42,7 @@ token in MISSION_CONTROL_TOOL_TOKEN, else the login."""
 EXAMPLES = """\
 examples:
   mission-control tools
-  mission-control tools --json"""
+  mission-control tools list --json"""
 RUN_SUMMARY = "call a tool and wait for its result"
 RUN_DESCRIPTION = """\
 Asks for a call of a tool, waits for the executor to carry it out, and prints its result. Where a policy wants a person's
