@@ -224,6 +224,11 @@ def add_decide_options(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare_decide(options: argparse.Namespace) -> Client:
+    if len(options.call.replace("-", "")) < _SHORT_IDENTIFIER:
+        # Who asks could make so many calls that one of them fits a shorter beginning.
+        raise UsageError(
+            f"Name the call by {_SHORT_IDENTIFIER} digits of its identifier or more, not by {options.call!r}."
+        )
     token = _approver_token(options)
     # The token of who asks is not one of who decides.
     return make_client(options, tool_token=token)

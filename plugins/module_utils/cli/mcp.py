@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..schema.manifest import Manifest
 from ..tools.mcp_server import DEFAULT_WAIT, LONGEST_WAIT, POOL_SIZE, McpServer, is_installed
+from .calls import TOKEN_VARIABLE
 from .parser import EXIT_OK, EXIT_USAGE, CommandError, UsageError, make_client, seconds_option
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def prepare(options: argparse.Namespace) -> Client:
             f"The package mcp is not installed for {sys.executable}: "
             'pip install "mission-control-database[mcp]" (Python 3.10 or newer).',
             EXIT_USAGE,
+        )
+    if os.environ.get(TOKEN_VARIABLE):
+        raise UsageError(
+            f"{TOKEN_VARIABLE} is set where an assistant runs, which could approve its own calls by it: unset it there."
         )
     if sys.stdin.isatty():
         sys.stderr.write(
