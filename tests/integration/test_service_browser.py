@@ -374,7 +374,8 @@ def test_a_person_approves_one_call_and_denies_another_from_the_page(browser, se
         [article] = [each for each in browser.find_elements(By.CSS_SELECTOR, ".call") if f'"{name}"' in each.text]
         # The arguments of the last call were other ones.
         assert article.find_element(By.TAG_NAME, "del").text == '- "name": "plex"'
-        article.find_element(By.NAME, "reason").send_keys("for the film of tonight")
+        # The key Enter decides nothing.
+        article.find_element(By.NAME, "reason").send_keys("for the film" + Keys.ENTER + "of tonight")
         [each] = [each for each in article.find_elements(By.TAG_NAME, "button") if each.text == button]
         each.click()
         notice = f"{status.capitalize()}: the call of restart_deployment."
@@ -434,5 +435,5 @@ def test_a_page_breaks_no_rule_of_its_own_and_names_what_it_shows(browser, servi
         assert {header.get_attribute("scope") for header in headers} == {"col"}
     for region in browser.find_elements(By.CSS_SELECTOR, "[role=region], svg[role=img], section"):
         assert region.accessible_name or not region.is_displayed()
-    for control in browser.find_elements(By.CSS_SELECTOR, "button, a, input:not([type=hidden]), meter"):
+    for control in browser.find_elements(By.CSS_SELECTOR, "button, a, input:not([type=hidden]), textarea, meter"):
         assert control.accessible_name or not control.is_displayed()

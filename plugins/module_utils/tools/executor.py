@@ -60,7 +60,7 @@ _RUNNING = """
 SELECT c.id::text AS id, c.execution_id::text AS execution_id, c.executor FROM tool_call_records AS c WHERE c.status = 'running'
 """
 _LOOK = "SELECT c.status, c.execution_id::text AS execution_id FROM tool_call_records AS c WHERE c.id = %s::uuid"
-_CHECK = "SELECT f.accepted, f.status, f.reason FROM check_tool_call(%s::uuid, %s) AS f"
+_CHECK = "SELECT f.accepted, f.status, f.reason FROM check_tool_call(%s::uuid, %s::text) AS f"
 _START = """
 SELECT f.accepted, f.status, f.reason, f.tool, f.connector, f.operation, f.arguments, f.timeout_seconds, f.output_limit_bytes
 FROM start_tool_call(%s::uuid, %s::uuid, %s::jsonb) AS f
@@ -70,7 +70,7 @@ SELECT true AS accepted, c.status, c.reason, t.name AS tool, t.connector, t.oper
 FROM tool_call_records AS c JOIN tool_definitions AS t ON t.id = c.tool_id
 WHERE c.id = %s::uuid AND c.status = 'running' AND c.execution_id = %s::uuid
 """
-_FINISH = "SELECT f.accepted, f.status, f.reason FROM finish_tool_call(%s::uuid, %s::uuid, %s, %s::jsonb, %s) AS f"
+_FINISH = "SELECT f.accepted, f.status, f.reason FROM finish_tool_call(%s::uuid, %s::uuid, %s::text, %s::jsonb, %s::text) AS f"
 _NOT_KNOWN = ", so whether it took place is not known"
 
 

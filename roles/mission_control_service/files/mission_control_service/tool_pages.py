@@ -8,6 +8,7 @@ Who reads sees no arguments, and who decides sees those of the waiting calls: ea
 from __future__ import annotations
 
 import datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -59,6 +60,8 @@ def tool_pages_blueprint(access: Access, approvals: Approvals, database: Databas
         health.require_connection()
         waiting = _waiting(approvals, session)
         found = database.read(lambda reader: _read(reader, session, values), snapshot=True)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        approver = session.approver if waiting else None
         # Not before: an answer that is not to be had leaves it for the next one.
         notice, session.notice = session.notice, ""
         return Response(
@@ -66,12 +69,13 @@ def tool_pages_blueprint(access: Access, approvals: Approvals, database: Databas
                 "tool_calls.html",
                 **found,
                 waiting=waiting,
-                approver=session.approver.name if waiting and session.approver else None,
+                approver=approver.name if approver else None,
+                approves_until=now + datetime.timedelta(seconds=approver.end - monotonic()) if approver else None,
                 reads=session.reads,
                 key=access.form_key(),
                 values=values,
                 notice=notice,
-                now=datetime.datetime.now(datetime.timezone.utc),
+                now=now,
                 longest_reason=LONGEST_REASON,
             )
         )
