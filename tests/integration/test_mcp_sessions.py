@@ -133,7 +133,8 @@ def test_resources_are_bounded_json(lab, mode):
     texts = converse(lab, conversation, mode=mode)
     assert set(texts) == {f"mission-control://{name}" for name in ("inventory", "runs", "usage")}
     inventory = texts["mission-control://inventory"]
-    assert (len(inventory["hosts"]), inventory["left_out"]["hosts"]) == (200, 50)
+    assert (len(inventory["list_hosts"]["hosts"]), inventory["list_hosts"]["more"]) == (200, True)
+    assert inventory["list_workloads"] == {"workloads": [], "more": False}
 
 
 def test_nothing_but_the_protocol_is_written_to_standard_output(lab, executor):

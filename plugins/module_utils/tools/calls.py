@@ -414,13 +414,6 @@ class Tools:
         """The calls about which a person may decide, the oldest first, for the approver whose token or login this client has."""
         return self._client.query_many(_WAITING, model=WaitingCall)
 
-    def decides_by_login(self) -> bool:
-        """Whether this login is an approver's own, which needs no token."""
-        row = self._client.query_one(
-            "SELECT coalesce(has_function_privilege(to_regprocedure('decide_tool_call(uuid, text, text)'), 'EXECUTE'), false) AS may"
-        )
-        return bool(row and row["may"])
-
     def _decide(self, call_id: UUID | str, decision: str, reason: str | None) -> ToolAnswer:
         token = f", {_TOKEN}" if self._client.settings.tool_token else ""
         return self._change(

@@ -210,7 +210,7 @@ class McpServer:
             waits = request.status == "pending"
             seconds = min(self._wait, _CHECK_SECONDS) if waits else self._wait
             call = await self._follow(context, call_id, seconds, lambda call: call.waits_for_approval)
-            if call.status not in ("pending", "denied") and not call.has_ended and waits:
+            if waits and call.status != "pending" and not call.has_ended:
                 call = await self._follow(context, call_id, self._wait, lambda call: call.waits_for_approval)
         except anyio.get_cancelled_exc_class():
             # The client wants it no longer, or is gone.
@@ -277,8 +277,8 @@ class McpServer:
 
         return types.ListResourcesResult(
             resources=[
-                types.Resource(uri=uri, name=name, description=description, mime_type="application/json")
-                for uri, (name, description, _read) in RESOURCES.items()
+                types.Resource(uri=uri, name=each.name, description=each.description, mime_type="application/json")
+                for uri, each in RESOURCES.items()
             ]
         )
 
