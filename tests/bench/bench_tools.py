@@ -23,7 +23,8 @@ DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 POLICIES = 200
 DECISIONS = 20_000
 CALLS = 300
-HISTORY = 1_000_000
+# Of a year and twenty tools, which is what the roll-up by tool, day and status has rows for.
+HISTORY, DAYS, CALLED = 1_000_000, 365, 20
 TOOLS = [
     {"name": f"tool_{number}", "risk_level": ("READ_ONLY", "SAFE_MUTATE", "DESTRUCTIVE")[number % 3]}
     for number in range(100)
@@ -71,12 +72,15 @@ def fill(admin):
     admin.run(
         """
         INSERT INTO tool_call_records (task_run_id, tool_id, status, requested_by, requested_login, created_at, started_at, finished_at)
-        SELECT r.id, t.ids[1 + n %% 100], (ARRAY['succeeded', 'succeeded', 'succeeded', 'failed', 'timed_out', 'denied'])[1 + n %% 6], 'agent', 'agent',
-            now() - n * interval '60 seconds',
-            CASE WHEN n %% 6 < 5 THEN now() - n * interval '60 seconds' END,
-            CASE WHEN n %% 6 < 5 THEN now() - n * interval '60 seconds' + n %% 900 * interval '1 millisecond' END
-        FROM generate_series(1, %s) AS n, (SELECT id FROM task_runs LIMIT 1) AS r, (SELECT array_agg(id) AS ids FROM tool_definitions) AS t
+        SELECT r.id, t.ids[1 + n %% %s], CASE WHEN n %% 97 = 0 THEN 'failed' WHEN n %% 89 = 0 THEN 'denied' ELSE 'succeeded' END, 'agent', 'agent', at,
+            CASE WHEN n %% 97 = 0 OR n %% 89 > 0 THEN at END,
+            CASE WHEN n %% 97 = 0 OR n %% 89 > 0 THEN at + n %% 900 * interval '1 millisecond' END
+        FROM generate_series(1, %s) AS n, (SELECT id FROM task_runs LIMIT 1) AS r, (SELECT array_agg(id) AS ids FROM tool_definitions) AS t,
+            LATERAL (SELECT now() - n * %s * interval '1 day' / %s) AS moment (at)
         """,
+        CALLED,
+        HISTORY,
+        DAYS,
         HISTORY,
     )
 
@@ -129,8 +133,9 @@ def main():
         print(f"   {clock:7.2f} s for the roll-up of {HISTORY:,} calls")
         admin.run("ANALYZE")
         found = [spent(application, lambda: application.rows(RATES))[0] * 1000 for _ in range(50)]
+        sums = application.value("SELECT count(*) FROM tool_call_days")
         print(
-            f"   {statistics.median(found):7.2f} ms for tool_call_success_rate at {HISTORY:,} calls (of 50: up to {max(found):.2f})"
+            f"   {statistics.median(found):7.2f} ms for tool_call_success_rate at {HISTORY:,} calls, which are {sums:,} sums (of 50: up to {max(found):.2f})"
         )
         last = "UPDATE tool_call_records SET status = 'failed' WHERE id = (SELECT id FROM tool_call_records WHERE status = 'succeeded' LIMIT 1)"
         found = []

@@ -300,7 +300,7 @@ SITE = [
     ),
     SiteAttack(
         "site-grants-a-table",
-        "GRANT INSERT ON policies TO mission_control",
+        "GRANT INSERT ON tool_tokens TO mission_control",
         "CREATE TABLE site_i (); GRANT SELECT ON site_i TO mission_control_readonly",
     ),
     SiteAttack(

@@ -73,11 +73,15 @@ _ONE_VERSION_FILES = {
     "test_attack_module_inputs.py",
     "test_attack_prices.py",
     "test_attack_tool_decisions.py",
+    "test_attack_tool_races.py",
+    "test_attack_tool_sites.py",
+    "test_attack_tool_thieves.py",
     "test_attack_writers.py",
     "test_ledger_genai_prices.py",
     "test_recorder_load_kills.py",
     "test_service_openapi.py",
     "test_service_process.py",
+    "test_tool_names.py",
 }
 
 

@@ -4,15 +4,21 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import yaml
+from ansible_collections.homelab.mission_control.plugins.module_utils.inventory.sources import Source
+from ansible_collections.homelab.mission_control.plugins.module_utils.tools.carrying import CallProcess
+from ansible_collections.homelab.mission_control.plugins.module_utils.tools.operations import OPERATIONS
 from command import _LIBRARY, start_command
 from library_client import client_of
 from tool_lab import ASSISTANT, provide_tools, task_run
 
 ROOT = Path(__file__).parents[2]
+NO_RIGHT = "The login of the source lab lacks the right"
+FOLLOW = "give the source tool_credentials."
 SEED = yaml.safe_load((ROOT / "files/tools.yml").read_text(encoding="utf-8"))["tools"]
 TOKEN = "token-Vq83Hs+kd/9Q=Zt"
 LOGS, RESTART, LIST = "get_docker_container_logs", "restart_docker_container", "list_docker_containers"
@@ -73,7 +79,10 @@ class ExecutorLab:
 
     def tell(self, told):
         """What containers do, by name."""
-        (self.directory / "told.json").write_text(json.dumps(told), encoding="utf-8")
+        new = self.directory / "told.json.new"
+        new.write_text(json.dumps(told), encoding="utf-8")
+        # Some may read it just now.
+        new.replace(self.directory / "told.json")
 
     @property
     def acts(self):
@@ -84,7 +93,7 @@ class ExecutorLab:
 
     @property
     def log(self):
-        return self._log.read_text(encoding="utf-8")
+        return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
 
     def start(self, *words, command=DEAF_COMMAND, **options):
         words = ("tools", "worker", "--file", str(self.file), "--credentials", str(self._credentials), *words)
@@ -122,3 +131,25 @@ class ExecutorLab:
         for process in list(self.processes):
             self.kill(process)
         self.client.disconnect()
+
+
+def carry_out(operation, options, secrets=None, seconds=60, most_bytes=65_536, **arguments):
+    """Status, result and error of a call, as its process says them."""
+    connector, _dot, name = operation.partition(".")
+    source = Source("lab", connector, None, 0, 60, 512, True, options, "/nowhere", ())
+    tool = {
+        "connector": connector,
+        "operation": name,
+        "risk_level": OPERATIONS[operation].risk_level,
+        "arguments_schema": {},
+        "preset": {},
+    }
+    with CallProcess(source.memory_limit, threading.Event()) as process:
+        assert process.problem(tool, {"source": "lab", **arguments}) == ""
+        return process.act(source, secrets or {}, seconds, most_bytes, threading.Event())
+
+
+def result_of(*words, **more):
+    status, result, error = carry_out(*words, **more)
+    assert (status, error) == ("succeeded", None)
+    return result

@@ -6,10 +6,11 @@ import sys
 
 import anyio
 from command import COMMAND, environment_of
+from library_client import client_of
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp_types import Implementation
-from tool_lab import ASSISTANT
+from tool_lab import APPROVER, ASSISTANT
 
 CLIENT = "claude-code"
 
@@ -31,6 +32,34 @@ def converse(database, conversation, *arguments, mode="legacy", **options):
                 return await conversation(client)
 
     return anyio.run(talk)
+
+
+def sessions(database):
+    """Title, status and error of the runs of sessions."""
+    return [
+        tuple(row.values())
+        for row in database.session("application").rows(
+            "SELECT t.title, r.status, r.error FROM task_runs AS r JOIN tasks AS t ON t.id = r.task_id "
+            "WHERE t.created_by = 'mission-control mcp' ORDER BY r.created_at"
+        )
+    ]
+
+
+def calls(database):
+    """Tool, status and who asked of all calls."""
+    return [
+        tuple(row.values())
+        for row in database.session("application").rows(
+            "SELECT tool_name, status, requested_by FROM tool_call_overview ORDER BY created_at"
+        )
+    ]
+
+
+def approve(database, call_id):
+    """As alice, when a person may."""
+    with client_of(database, tool_token=APPROVER) as client:
+        client.tools.wait(call_id, until=lambda call: call.waits_for_approval)
+        assert client.tools.approve(call_id).accepted
 
 
 class BareClient:

@@ -10,6 +10,9 @@ from command import COMMAND, ROOT, environment_of
 from library_client import client_of
 from tool_lab import APPROVER, ASSISTANT, LIST, REMOVE, RESTART, StandInExecutor, provide_tools
 
+# What the inspector ends with where a tool says that it failed.
+TOOL_FAILED = 5
+
 
 @pytest.fixture
 def inspect(database, tmp_path):
@@ -63,7 +66,3 @@ def test_calls_are_carried_out_denied_approved_and_withdrawn(database, inspect):
         assert late["status"] == "approved"
         assert call("cancel_tool_call", f"call_id={late['call_id']}")["structuredContent"]["status"] == "cancelled"
     assert [tool for tool, _arguments in executor.done] == [LIST, RESTART]
-
-
-# What the inspector ends with where a tool says that it failed.
-TOOL_FAILED = 0

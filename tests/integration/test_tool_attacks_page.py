@@ -8,6 +8,7 @@ import pytest
 import test_attack_tool_events
 import test_attack_tool_races
 import test_attack_tool_sites
+import test_attack_tool_thieves
 from attacks_on_tools import ATTACKS, SITE
 from tool_attack import EVERYBODY
 
@@ -15,7 +16,7 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "tool-attacks.md"
 LISTED = {attack.id: attack for attack in (*ATTACKS, *SITE)}
 FUNCTIONS = {
     name.removeprefix("test_attack_").replace("_", "-")
-    for module in (test_attack_tool_events, test_attack_tool_races, test_attack_tool_sites)
+    for module in (test_attack_tool_events, test_attack_tool_races, test_attack_tool_sites, test_attack_tool_thieves)
     for name, _ in inspect.getmembers(module, inspect.isfunction)
     if name.startswith("test_attack_") and not name.startswith("test_attack_by_")
 }

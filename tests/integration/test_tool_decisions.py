@@ -15,7 +15,6 @@ def test_a_few_thousand_random_calls(shared_database):
     # Else it would have compared little.
     assert {effect for effect, by_policy in outcomes if by_policy} == {"allow", "require_approval", "deny"}
     assert {effect for effect, by_policy in outcomes if not by_policy} == {"allow", "require_approval", "deny"}
-    assert min(outcomes.values()) > 20
 
 
 @pytest.mark.parametrize(

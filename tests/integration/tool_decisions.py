@@ -320,7 +320,7 @@ class Dice:
 
 # Compared with the database -------------------------------------------------------------------------------------------
 
-CALLS = 500
+CALLS = 125
 # What a present table takes of conditions is asked elsewhere; older rows hold what they like.
 _LIFT = """
 DO $$

@@ -29,10 +29,12 @@ POLICIES = [
     {"name": "nobody wipes", "tools": ["wipe"], "effect": "deny", "priority": 1000},
     {"name": "ask before a restart", "tools": ["restart"], "effect": "require_approval", "priority": 10},
 ]
-CHECK = "SELECT * FROM check_tool_call(%s, NULL)"
-APPROVE = "SELECT * FROM decide_tool_call(%s, 'approve', 'it hangs')"
-START = "SELECT * FROM start_tool_call(%s, %s, '{}')"
-FINISH = "SELECT * FROM finish_tool_call(%s, %s, %s, '{}', NULL)"
+# With types, so that they mean ours whatever else has the name.
+CHECK = "SELECT * FROM check_tool_call(%s::uuid, NULL::text)"
+APPROVE = "SELECT * FROM decide_tool_call(%s::uuid, 'approve'::text, 'it hangs'::text)"
+START = "SELECT * FROM start_tool_call(%s::uuid, %s::uuid, '{}'::jsonb)"
+FINISH = "SELECT * FROM finish_tool_call(%s::uuid, %s::uuid, %s::text, '{}'::jsonb, NULL::text)"
+REQUEST = "SELECT * FROM request_tool_call(%s::uuid, %s::text, %s::jsonb, %s::text, %s::text)"
 # What must never change by an attack, as one value.
 _RULES = """
 SELECT md5(string_agg(part, '|' ORDER BY part)) FROM (
@@ -115,14 +117,7 @@ class ToolField:
 
     def request(self, tool="restart", arguments="{}", run=None, token=None, who="application", key=None):
         """Id of a new call."""
-        row = self.session(who).row(
-            "SELECT * FROM request_tool_call(%s, %s, %s::jsonb, %s, %s)",
-            run or self.new_run(),
-            tool,
-            arguments,
-            key,
-            token,
-        )
+        row = self.session(who).row(REQUEST, run or self.new_run(), tool, arguments, key, token)
         assert row["call_id"], row
         return str(row["call_id"])
 

@@ -46,7 +46,8 @@ $$;
 COMMENT ON FUNCTION our_schema.refuse_reserved_audit_action() IS
     'Trigger function: leaves the actions tool_call.…, tool.…, policy.… and tool_token.… to functions of the owner of the audit log.';
 
+-- Whatever a person would not see in it: blanks, tabs, characters of no width.
 CREATE TRIGGER tr_audit_entries_reserved BEFORE INSERT ON our_schema.audit_entries
-    FOR EACH ROW WHEN (lower(btrim(NEW.action)) ~ '^(tool_call|tool|policy|tool_token)[.]')
+    FOR EACH ROW WHEN (regexp_replace(lower(NEW.action), '[^a-z_.]', '', 'g') ~ '^(tool_call|tool|policy|tool_token)[.]')
     EXECUTE FUNCTION our_schema.refuse_reserved_audit_action();
 ALTER TABLE our_schema.audit_entries ENABLE ALWAYS TRIGGER tr_audit_entries_reserved;

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import uuid
 from typing import TYPE_CHECKING
 
 from ..schema.manifest import Manifest
@@ -38,6 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_WAIT,
         help=f"how long a call is waited for before the client hears that it goes on ({DEFAULT_WAIT:g})",
     )
+    parser.add_argument(
+        "--task-run",
+        metavar="ID",
+        type=_uuid_option,
+        help="a run of the program that starts this, for the calls to belong to; it is the program's to close",
+    )
 
 
 def _wait_option(text: str) -> float:
@@ -45,6 +52,13 @@ def _wait_option(text: str) -> float:
     if seconds > LONGEST_WAIT:
         raise argparse.ArgumentTypeError(f"at most {LONGEST_WAIT:g} seconds can be waited, not {text!r}")
     return seconds
+
+
+def _uuid_option(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a task run is named by its whole identifier, not by {text!r}") from None
 
 
 def prepare(options: argparse.Namespace) -> Client:
@@ -62,7 +76,7 @@ def prepare(options: argparse.Namespace) -> Client:
         )
     client = make_client(options, pool_size=POOL_SIZE, with_tool_token=True)
     manifest = Manifest.built_in()
-    options.server = McpServer(client, manifest.version if manifest else "", options.wait)
+    options.server = McpServer(client, manifest.version if manifest else "", options.wait, options.task_run)
     return client
 
 

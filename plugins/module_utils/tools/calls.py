@@ -55,19 +55,21 @@ SELECT c.id, c.task_run_id, c.tool_name, c.connector, c.operation, c.risk_level,
     c.started_at, c.finished_at, c.duration_ms, c.deadline_at, c.idempotency_key
 FROM tool_call_overview AS c
 """
-_CALLER = f"coalesce(tool_token_name({_TOKEN}, 'requester'), session_user::text)"
+# Each argument has a type: a function of the same name that anybody has created in the schema could fit one without better, and would run with
+# this session's rights and read its token.
+_CALLER = f"coalesce(tool_token_name({_TOKEN}, 'requester'::text), session_user::text)"
 _REQUEST = f"""
 SELECT r.call_id, r.status, r.policy, r.reason
-FROM request_tool_call(%(task_run_id)s, %(tool)s, %(arguments)s::jsonb, %(key)s, {_TOKEN}) AS r
+FROM request_tool_call(%(task_run_id)s::uuid, %(tool)s::text, %(arguments)s::jsonb, %(key)s::text, {_TOKEN}) AS r
 """  # noqa: S608 - constants of this file
 _DECISION = f"""
-SELECT d.effect, d.policy, d.reason FROM tool_policy_decision(%s, %s::jsonb, coalesce(%s, {_CALLER})) AS d
+SELECT d.effect, d.policy, d.reason FROM tool_policy_decision(%s::text, %s::jsonb, coalesce(%s::text, {_CALLER})) AS d
 """  # noqa: S608 - constants of this file
 _DECISIONS = f"""
 SELECT t.name, d.effect, d.policy, d.reason
 FROM (SELECT {_CALLER} AS name) AS c
 CROSS JOIN tool_definitions AS t
-CROSS JOIN LATERAL tool_policy_decision(t.name, '{{}}', c.name) AS d
+CROSS JOIN LATERAL tool_policy_decision(t.name, '{{}}'::jsonb, c.name) AS d
 WHERE t.enabled
 """  # noqa: S608 - constants of this file
 _WAITING = f"""
@@ -398,7 +400,7 @@ class Tools:
 
     def cancel(self, call_id: UUID | str) -> ToolAnswer:
         """Withdraw a call that has not been started; only who asked for it may."""
-        return self._change(f"cancel_tool_call(%(id)s, {_TOKEN})", call_id)
+        return self._change(f"cancel_tool_call(%(id)s::uuid, {_TOKEN})", call_id)
 
     def approve(self, call_id: UUID | str, reason: str | None = None) -> ToolAnswer:
         """Let a call that waits for it be carried out, as the approver whose token or login this client has."""
@@ -422,7 +424,10 @@ class Tools:
     def _decide(self, call_id: UUID | str, decision: str, reason: str | None) -> ToolAnswer:
         token = f", {_TOKEN}" if self._client.settings.tool_token else ""
         return self._change(
-            f"decide_tool_call(%(id)s, %(decision)s, %(reason)s{token})", call_id, decision=decision, reason=reason
+            f"decide_tool_call(%(id)s::uuid, %(decision)s::text, %(reason)s::text{token})",
+            call_id,
+            decision=decision,
+            reason=reason,
         )
 
     def _change(self, function: str, call_id: UUID | str, **parameters: Any) -> ToolAnswer:
@@ -522,18 +527,20 @@ def _watch(session: Session, call_id: UUID, deadline: float, until: Callable[[To
 def _wait_for_news(session: Session, call_id: str, deadline: float) -> None:
     """Wait for a notification about the call, or until the deadline."""
     connection = session.connection
-    while time.monotonic() < deadline:
-        readable, _writable, _failed = select.select(
-            [connection.fileno()], [], [], max(0.0, deadline - time.monotonic())
-        )
-        if not readable:
+    # What came with the answer to a statement is there already, and makes nothing readable any more.
+    while not _take_news(connection, call_id):
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or not select.select([connection.fileno()], [], [], remaining)[0]:
             return
         try:
             connection.poll()
         except DRIVER_ERRORS:
             session.lost = True
             raise ConnectionLostError("The connection was lost while a call of a tool was waited for.") from None
-        news = any(call_id in notification.payload for notification in connection.notifies)
-        connection.notifies.clear()
-        if news:
-            return
+
+
+def _take_news(connection: Any, call_id: str) -> bool:
+    """Whether one of the notifications that have come is about the call."""
+    news = any(call_id in notification.payload for notification in connection.notifies)
+    connection.notifies.clear()
+    return news

@@ -47,7 +47,7 @@ _TIDY = 30.0  # seconds between two looks for what others left behind
 _AGAIN = 1.0  # second until a call is tried again that another session was busy with
 # What a stop waits for calls that go on, and then for what they say when they are ended.
 _GRACE, _LAST_GRACE = 20.0, 5.0
-_MOST_TRIES = 100
+_MOST_TRIES = 3600  # a second between two of them
 _LISTED = 200
 
 _OPEN = """
@@ -60,7 +60,7 @@ _RUNNING = """
 SELECT c.id::text AS id, c.execution_id::text AS execution_id, c.executor FROM tool_call_records AS c WHERE c.status = 'running'
 """
 _LOOK = "SELECT c.status, c.execution_id::text AS execution_id FROM tool_call_records AS c WHERE c.id = %s::uuid"
-_CHECK = "SELECT f.accepted, f.status, f.reason FROM check_tool_call(%s::uuid, %s) AS f"
+_CHECK = "SELECT f.accepted, f.status, f.reason FROM check_tool_call(%s::uuid, %s::text) AS f"
 _START = """
 SELECT f.accepted, f.status, f.reason, f.tool, f.connector, f.operation, f.arguments, f.timeout_seconds, f.output_limit_bytes
 FROM start_tool_call(%s::uuid, %s::uuid, %s::jsonb) AS f
@@ -70,7 +70,7 @@ SELECT true AS accepted, c.status, c.reason, t.name AS tool, t.connector, t.oper
 FROM tool_call_records AS c JOIN tool_definitions AS t ON t.id = c.tool_id
 WHERE c.id = %s::uuid AND c.status = 'running' AND c.execution_id = %s::uuid
 """
-_FINISH = "SELECT f.accepted, f.status, f.reason FROM finish_tool_call(%s::uuid, %s::uuid, %s, %s::jsonb, %s) AS f"
+_FINISH = "SELECT f.accepted, f.status, f.reason FROM finish_tool_call(%s::uuid, %s::uuid, %s::text, %s::jsonb, %s::text) AS f"
 _NOT_KNOWN = ", so whether it took place is not known"
 
 
@@ -322,7 +322,7 @@ class Executor:
         except ConnectionLostError:
             row = self._look_for_start(wanted, execution_id)
         if row is None or not row["accepted"]:
-            if row is not None:
+            if row is not None and row["status"] != "approved":
                 self._log(f"Call {wanted.id} of {wanted.name}: not started, {row['reason']}.")
             self._not_before[wanted.id] = time.monotonic() + _AGAIN
             return None
@@ -395,8 +395,8 @@ class Executor:
         result = None if end.result is None else Json(end.result)
         row = self._client.query_one(_FINISH, [end.call.id, end.execution_id, end.status, result, end.error])
         end.tries += 1
-        # Else another session holds the row for a moment.
-        if row is None or row["accepted"] or row["status"] != "running" or end.tries >= _MOST_TRIES:
+        # Else another session holds the row, for a moment or for long.
+        if row is None or row["accepted"] or row["status"] not in ("running", "unknown") or end.tries >= _MOST_TRIES:
             self._unfinished.pop(end.call.id, None)
 
     def _read_again(self) -> None:

@@ -88,18 +88,22 @@ def is_installed() -> bool:
 class McpServer:
     """One session of one MCP client. Only `close` may be called from another thread."""
 
-    def __init__(self, client: Client, version: str, wait: float = DEFAULT_WAIT) -> None:
+    def __init__(
+        self, client: Client, version: str, wait: float = DEFAULT_WAIT, task_run_id: UUID | None = None
+    ) -> None:
         """Nothing is connected yet.
 
         Args:
             client: of the application's login, with a pool of POOL_SIZE.
             version: of this library, for the client.
             wait: how long a call is waited for before the client hears that it goes on, in seconds.
+            task_run_id: run of the client's that its calls belong to; None: one of the session's own.
         """
         self._client = client
         self._version = version
         self._wait = wait
-        self._run_id: UUID | None = None
+        self._run_id = task_run_id
+        self._own_run = task_run_id is None
         self._opening = threading.Lock()
         self._caller: str | None = None
 
@@ -143,7 +147,7 @@ class McpServer:
             status, sentence: as `close_run` has them.
         """
         run_id = self._run_id
-        if run_id is not None:
+        if run_id is not None and self._own_run:
             close_run(client, run_id, status, sentence)
 
     def _server(self) -> Server[Any]:

@@ -265,7 +265,7 @@ OPERATIONS: dict[str, Operation] = {
         "READ_ONLY",
         "reads the end of a container's log",
         {"container": _DOCKER_CONTAINER, "tail_lines": _TAIL, "since_seconds": _SINCE},
-        right="GET /containers/NAME/json and GET /containers/NAME/logs",
+        right="GET /containers/NAME/logs",
     ),
     "docker.restart_container": Operation(
         "SAFE_MUTATE",

@@ -23,6 +23,7 @@ HIDDEN = "(hidden, since a secret of the source stands in it, broken into parts)
 _SHORTEST = 4  # characters; what is shorter cannot be told from other text
 _SHORTEST_IN_PARTS = 12
 _DEEPEST = 12
+_LONGEST_NUMBER = 18  # digits; more stay a text
 _SLACK = 2**16
 _SPACE = 400  # bytes for saying what was cut
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
@@ -62,7 +63,7 @@ class SourceSecrets:
         forms = {form for each in values for form in _forms(each)}
         twice = {form for each in values for once in _common_forms(each) for form in _common_forms(once)}
         self._forms = sorted((each for each in forms | twice if len(each) >= _SHORTEST), key=len, reverse=True)
-        self._in_parts = [each for each in self._forms if len(each) >= _SHORTEST_IN_PARTS]
+        self._in_parts = [_BETWEEN.sub("", each) for each in self._forms if len(each) >= _SHORTEST_IN_PARTS]
 
     def mask(self, text: str) -> str:
         """A text without them."""
@@ -167,7 +168,8 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else str(value)
+        whole = value.is_finite() and value.adjusted() < _LONGEST_NUMBER and value == value.to_integral_value()
+        return int(value) if whole else str(value)
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
     if depth < _DEEPEST and isinstance(value, dict):

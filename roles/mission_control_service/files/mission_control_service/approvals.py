@@ -31,21 +31,23 @@ LONGEST_REASON = 500
 CALLS_SHOWN = 50
 # Beyond this JSON is shown on one line: what is nested deeply becomes many times as long where it is set out.
 _LONGEST_SET_OUT = 100_000
-_KNOWS_APPROVERS = "SELECT to_regproc('tool_token_name') IS NOT NULL AS knows"
-_NAME = f"SELECT tool_token_name({TOKEN}) AS name"
+# Each argument has a type, and what takes any type is named with its schema: a function of the same name that anybody has created in ours could
+# fit better, and would read the token.
+_KNOWS_APPROVERS = "SELECT to_regprocedure('tool_token_name(text, text)') IS NOT NULL AS knows"
+_NAME = f"SELECT tool_token_name({TOKEN}, 'approver'::text) AS name"
 # Set out by the server, since Python would not give each number back as it is.
 _SET_OUT = f"CASE WHEN length(jsonb_pretty({{0}})) <= {_LONGEST_SET_OUT} THEN jsonb_pretty({{0}}) ELSE {{0}}::text END"
 _WAITING = (
     "SELECT w.id, w.tool_name, w.description, w.risk_level, w.connector, w.requested_by, w.requested_login, w.policy, w.reason, "  # noqa: S608 - constants
     f"w.task_run_id, w.created_at, w.expires_at, {_SET_OUT.format('w.arguments')} AS arguments, "
-    "w.previous_arguments IS NOT NULL AS called_before, count(*) OVER () AS waiting, coalesce((SELECT json_agg(json_build_object("
-    f"'name', to_json(name)::text, 'before', {_SET_OUT.format('o.value')}, 'now', {_SET_OUT.format('n.value')}) ORDER BY name) "
+    "w.previous_arguments IS NOT NULL AS called_before, count(*) OVER () AS waiting, coalesce((SELECT pg_catalog.json_agg(pg_catalog.json_build_object("
+    f"'name', pg_catalog.to_json(name)::text, 'before', {_SET_OUT.format('o.value')}, 'now', {_SET_OUT.format('n.value')}) ORDER BY name) "
     "FROM jsonb_each(w.previous_arguments) AS o (name, value) FULL JOIN jsonb_each(w.arguments) AS n (name, value) USING (name) "
     "WHERE o.value IS DISTINCT FROM n.value), '[]') AS changes "
     f"FROM waiting_tool_calls({TOKEN}) AS w ORDER BY w.created_at, w.id LIMIT %s"
 )
 _TOOL = "SELECT t.name FROM tool_call_records AS c JOIN tool_definitions AS t ON t.id = c.tool_id WHERE c.id = %s::uuid"
-_DECIDE = f"SELECT accepted, status, reason FROM decide_tool_call(%s::uuid, %s, %s, {TOKEN})"  # noqa: S608 - constants
+_DECIDE = f"SELECT accepted, status, reason FROM decide_tool_call(%s::uuid, %s::text, %s::text, {TOKEN})"  # noqa: S608 - constants
 _NO_PRIVILEGE = "42501"
 
 
