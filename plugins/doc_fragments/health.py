@@ -55,6 +55,9 @@ notes:
   - >-
     C(prices): warns when the price list of the collection is old, or when calls of the last 30 days have no price.
   - >-
+    C(tools): warns of policies that deny all they cover since their conditions are not known, of tool calls that no executor takes up or that run
+    past their deadline, and of calls of the last 24 hours of which nobody knows how they ended; never because a call waits for a person.
+  - >-
     C(budgets): warns when much of a budget for language models is spent this month, or all of it; C(not checked) without a budget.
 options:
   thresholds:
@@ -141,6 +144,11 @@ options:
           Age of the last complete sync of a source of the inventory, as a multiple of its interval.
         type: float
         default: 3.0
+      tool_call_warn_seconds:
+        description: >-
+          Seconds that a tool call may wait for an executor; waiting for a person does not count.
+        type: float
+        default: 300.0
       budget_warn:
         description: >-
           Share of a budget for language models that is spent this month; 1 is all of it.

@@ -87,6 +87,7 @@ def test_a_database_without_the_schema(empty):
         "audit_chain": "not checked",
         "stale_task_runs": "not checked",
         "prices": "not checked",
+        "tools": "not checked",
     }
     assert report.check("schema_objects").data["missing_tables"] == list(TABLES)
     assert report.check("migrations").message == "There is no schema_migrations."
@@ -133,7 +134,7 @@ def test_a_schema_that_the_login_may_not_use_is_not_visible(moved):
     moved.session("admin").run("REVOKE ALL ON SCHEMA lab FROM mission_control_readonly, PUBLIC")
     report = health(moved, "readonly", options="-c search_path=lab")
     hidden = ("tables", "migrations", "repeatables", "schema_objects", "audit_chain", "stale_task_runs", "backups")
-    hidden += ("inventory_sources", "prices", "budgets")
+    hidden += ("inventory_sources", "prices", "budgets", "tools")
     assert statuses(report, *SESSIONS) == dict.fromkeys(hidden, "not visible")
     assert report.status == "pass"
 

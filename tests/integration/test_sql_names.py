@@ -3,7 +3,9 @@
 The traps are made from what the bodies call, so that a call which is added later is tried, too.
 """
 
+import hashlib
 import itertools
+import json
 import re
 
 import mission_control_database as layer
@@ -186,4 +188,84 @@ def test_attack_function_of_a_stranger(trapped):
         "SELECT * FROM public.verify_audit_chain(NULL::bigint, NULL::bytea, NULL::bigint, NULL::bytea)"
     )
     assert (report["valid"], report["problem"]) == (True, None)
+    assert not caught(admin)
+
+
+def test_attack_function_of_a_stranger_in_the_life_of_a_tool_call(trapped):
+    """Asked for, checked, decided, started, finished, withdrawn, run out, and what provisions tools, policies and tokens."""
+    admin, application, executor, approver, audit = (
+        trapped.session(role) for role in ("admin", "application", "executor", "approver", "audit")
+    )
+    for session in (admin, application, executor, approver, audit):
+        session.run("SET search_path = pg_catalog, public, pg_temp")
+    tools = [
+        {"name": "look", "risk_level": "READ_ONLY"},
+        {"name": "act", "risk_level": "SAFE_MUTATE", "preset": {"a": 1}},
+    ]
+    more = [{"name": "gone", "risk_level": "READ_ONLY"}]
+    policies = [{"name": "p", "tools": ["look"], "effect": "allow", "conditions": {"arguments_in": {"a": [[1], 2]}}}]
+    tokens = [
+        {"name": "claude", "kind": "requester", "sha256": hashlib.sha256(b"r" * 32).hexdigest()},
+        {"name": "alice", "kind": "approver", "sha256": hashlib.sha256(b"a" * 32).hexdigest()},
+    ]
+    apply = "SELECT public.apply_tools(%s::jsonb, %s::jsonb)"
+    audit.value(apply, json.dumps(tools + more), "[]")
+    assert audit.value(apply, json.dumps(tools), "[]") == 1
+    audit.value("SELECT public.apply_policies(%s::jsonb)", json.dumps([*policies, {**policies[0], "name": "q"}]))
+    assert audit.value("SELECT public.apply_policies(%s::jsonb)", json.dumps(policies)) == 1
+    audit.value("SELECT public.apply_tool_tokens(%s::jsonb)", json.dumps(tokens))
+    task = application.insert("tasks", title="t", created_by="test")
+    run = application.insert("task_runs", task_id=task["id"], status="running")["id"]
+
+    def request(tool, arguments, key=None, token=None):
+        statement = "SELECT * FROM public.request_tool_call(%s::uuid, %s::text, %s::jsonb, %s::text, %s::text)"
+        return application.row(statement, run, tool, json.dumps(arguments), key, token)
+
+    def step(session, function, types, *values):
+        holders = ", ".join(f"%s::{each}" for each in types.split())
+        return session.row(f"SELECT * FROM public.{function}({holders})", *values)
+
+    execution = "00000000-0000-0000-0000-000000000001"
+    asked = request("act", {}, "k", "r" * 32)
+    assert request("act", {}, "k", "r" * 32) == asked
+    for refused in (
+        request("act", {"b": 1}, "k"),
+        request("act", {"a": 2}),
+        request("nothing", {}),
+        request("look", {"x": "y" * 70_000}),
+        request("look", {}, None, "x" * 32),
+    ):
+        assert refused["status"] == "denied"
+    call = asked["call_id"]
+    assert step(executor, "check_tool_call", "uuid text", call, None)["accepted"]
+    assert approver.value("SELECT count(*) FROM public.waiting_tool_calls(NULL::text)") == 1
+    assert approver.value("SELECT count(*) FROM public.waiting_tool_calls(%s::text)", "a" * 32) == 1
+    assert approver.value("SELECT public.tool_token_name(%s::text, 'approver'::text)", "a" * 32) == "alice"
+    decide = "decide_tool_call", "uuid text text text"
+    assert not step(application, *decide, call, "approve", None, "x" * 32)["accepted"]
+    assert step(application, *decide, call, "approve", None, "a" * 32)["accepted"]
+    assert not step(approver, "decide_tool_call", "uuid text text", call, "deny", None)["accepted"]
+    start = "start_tool_call", "uuid uuid jsonb"
+    assert step(executor, *start, call, execution, "{}")["accepted"]
+    assert not step(executor, *start, call, execution, "{}")["accepted"]
+    finish = "finish_tool_call", "uuid uuid text jsonb text"
+    assert step(executor, *finish, call, execution, "succeeded", '{"a": 1}', None)["accepted"]
+    assert not step(executor, *finish, call, execution, "failed", None, None)["accepted"]
+    other = request("look", {"a": [1]})
+    assert (other["status"], other["policy"]) == ("approved", "p")
+    assert step(application, "cancel_tool_call", "uuid text", other["call_id"], None)["accepted"]
+    assert not step(application, "cancel_tool_call", "uuid text", other["call_id"], "x" * 32)["accepted"]
+    wrong, late, denied = (request("act", {})["call_id"] for _ in range(3))
+    assert step(executor, "check_tool_call", "uuid text", wrong, "odd")["status"] == "denied"
+    assert step(executor, "check_tool_call", "uuid text", denied, None)["accepted"]
+    assert step(approver, "decide_tool_call", "uuid text text", denied, "deny", "no")["accepted"]
+    admin.run(
+        "UPDATE public.tool_call_records SET created_at = now() - interval '3 days' WHERE id IN (%s, %s)", late, call
+    )
+    assert executor.value("SELECT public.expire_tool_calls()") == 1
+    assert application.value("SELECT public.prune_tool_call_results(now() - '2 days'::interval)") == 1
+    assert executor.value("SELECT public.roll_up_tool_calls()") > 0
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        application.insert("audit_entries", actor="a", action="tool_call.approve", outcome="success")
+    assert application.value("SELECT total_calls FROM public.tool_call_success_rate WHERE tool_name = 'act'") == 5
     assert not caught(admin)

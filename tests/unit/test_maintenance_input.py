@@ -10,6 +10,7 @@ INPUTS = {
     "mission_control_maintenance_task_events_days": 90,
     "mission_control_maintenance_gone_inventory_days": "30",
     "mission_control_maintenance_llm_bodies_days": 0,
+    "mission_control_maintenance_tool_results_days": 0,
     "mission_control_maintenance_schedule": "daily",
     "mission_control_maintenance_database_host": "localhost",
     "mission_control_maintenance_database_port": 5432,

@@ -130,6 +130,8 @@ CREATE INDEX ix_tool_call_records_tool_id ON our_schema.tool_call_records (tool_
 CREATE INDEX ix_tool_call_records_created_at ON our_schema.tool_call_records (created_at, id);
 CREATE INDEX ix_tool_call_records_open ON our_schema.tool_call_records (requested_by, created_at)
     WHERE status IN ('pending', 'approved', 'running');
+-- Few of many, and counted by every health check.
+CREATE INDEX ix_tool_call_records_unknown ON our_schema.tool_call_records (created_at) WHERE status = 'unknown';
 
 CREATE TABLE our_schema.policies (
     id uuid NOT NULL DEFAULT gen_random_uuid(),

@@ -232,7 +232,7 @@ DECLARE
 BEGIN
     status := 'denied';
     IF p_token IS NOT NULL THEN
-        caller := our_schema.tool_token_owner(p_token, 'requester');
+        caller := our_schema.tool_token_owner(p_token, 'requester'::text);
     END IF;
     -- In the order of what it costs to find out.
     IF caller IS NULL THEN
@@ -253,7 +253,7 @@ BEGIN
         END IF;
     END IF;
     IF reason IS NOT NULL THEN
-        PERFORM our_schema.note_tool_call(caller, 'request', NULL, 'denied', noted || jsonb_build_object('reason', reason));
+        PERFORM our_schema.note_tool_call(caller, 'request'::text, NULL::uuid, 'denied'::text, noted || jsonb_build_object('reason', reason));
         RETURN;
     END IF;
     merged := given || tool.preset;
@@ -277,7 +277,7 @@ BEGIN
                 ELSE r.approval_expires_at > asked_at END
     ) >= most_open THEN
         reason := format('%s has %s open calls, which is the limit: wait until some are decided and run, or cancel them', left(caller, 255), most_open);
-        PERFORM our_schema.note_tool_call(caller, 'request', NULL, 'denied', noted || jsonb_build_object('reason', reason));
+        PERFORM our_schema.note_tool_call(caller, 'request'::text, NULL::uuid, 'denied'::text, noted || jsonb_build_object('reason', reason));
         RETURN;
     END IF;
 
@@ -311,7 +311,7 @@ BEGIN
             status := 'denied';
             policy := NULL;
             reason := format('there is no task run %s', p_task_run_id);
-            PERFORM our_schema.note_tool_call(caller, 'request', NULL, 'denied', noted || jsonb_build_object('reason', reason));
+            PERFORM our_schema.note_tool_call(caller, 'request'::text, NULL::uuid, 'denied'::text, noted || jsonb_build_object('reason', reason));
             RETURN;
     END;
     IF call_id IS NULL THEN
@@ -323,7 +323,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM our_schema.note_tool_call(
-        caller, 'request', call_id, CASE status WHEN 'denied' THEN 'denied' ELSE 'success' END,
+        caller, 'request'::text, call_id, CASE status WHEN 'denied' THEN 'denied' ELSE 'success' END,
         noted || jsonb_build_object('status', status, 'policy', policy, 'reason', reason)
     );
     PERFORM our_schema.announce_tool_call(call_id, tool.name, status, false);
@@ -357,7 +357,7 @@ BEGIN
     status := 'denied';
     reason := 'the idempotency key was used in this run for another tool, with other arguments, or by somebody else: choose another key';
     PERFORM our_schema.note_tool_call(
-        p_caller, 'request', p_earlier.id, 'denied', p_noted || jsonb_build_object('reason', reason)
+        p_caller, 'request'::text, p_earlier.id, 'denied'::text, p_noted || jsonb_build_object('reason', reason)
     );
 END
 $$;
@@ -431,7 +431,7 @@ BEGIN
     UPDATE our_schema.tool_call_records AS r SET error = left(p_problem, 8192) WHERE r.id = p_call_id;
     PERFORM our_schema.close_tool_call(call, tool.name, status, call.policy, reason);
     PERFORM our_schema.note_tool_call(
-        session_user, 'check', p_call_id, 'denied', jsonb_build_object('tool', left(tool.name, 255), 'reason', reason)
+        session_user::text, 'check'::text, p_call_id, 'denied'::text, jsonb_build_object('tool', left(tool.name, 255), 'reason', reason)
     );
 END
 $$;
@@ -461,6 +461,11 @@ DECLARE
     is_approval CONSTANT boolean := coalesce(p_decision, '') = 'approve';
 BEGIN
     accepted := false;
+    -- An older snapshot would not show what the policies are now.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'a tool call is decided about in a transaction that is read committed: begin it so'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     IF coalesce(p_decision, '') NOT IN ('approve', 'deny') THEN
         RAISE EXCEPTION 'a decision is approve or deny' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -491,7 +496,7 @@ BEGIN
             WHEN call.checked_at IS NULL THEN 'the executor has not checked the arguments yet: try again when it has'
         END;
         IF reason IS NOT NULL THEN
-            PERFORM our_schema.note_tool_call(p_approver, p_decision, p_call_id, 'denied', noted || jsonb_build_object('reason', reason));
+            PERFORM our_schema.note_tool_call(p_approver, p_decision, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason));
             RETURN;
         END IF;
     END LOOP;
@@ -499,7 +504,7 @@ BEGIN
         status := 'expired';
         reason := 'nobody decided about the call within 24 hours';
         PERFORM our_schema.close_tool_call(call, tool.name, status, call.policy, reason);
-        PERFORM our_schema.note_tool_call(p_approver, p_decision, p_call_id, 'denied', noted || jsonb_build_object('reason', reason));
+        PERFORM our_schema.note_tool_call(p_approver, p_decision, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason));
         RETURN;
     END IF;
     IF NOT is_approval THEN
@@ -508,7 +513,7 @@ BEGIN
         reason := coalesce(nullif(btrim(p_reason), ''), format('%s denied it', left(p_approver, 255)));
         UPDATE our_schema.tool_call_records AS r SET approved_by = p_approver, approved_at = clock_timestamp() WHERE r.id = p_call_id;
         PERFORM our_schema.close_tool_call(call, tool.name, status, call.policy, reason);
-        PERFORM our_schema.note_tool_call(p_approver, 'deny', p_call_id, 'success', noted || jsonb_build_object('policy', call.policy));
+        PERFORM our_schema.note_tool_call(p_approver, 'deny'::text, p_call_id, 'success'::text, noted || jsonb_build_object('policy', call.policy));
         RETURN;
     END IF;
     -- What has become of tool and policies since may only be stricter than the person who approves.
@@ -522,7 +527,7 @@ BEGIN
         status := 'denied';
         PERFORM our_schema.close_tool_call(call, tool.name, status, new_policy, reason);
         PERFORM our_schema.note_tool_call(
-            p_approver, 'approve', p_call_id, 'denied', noted || jsonb_build_object('policy', new_policy, 'reason', reason)
+            p_approver, 'approve'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('policy', new_policy, 'reason', reason)
         );
         RETURN;
     END IF;
@@ -534,7 +539,7 @@ BEGIN
         approval_expires_at = clock_timestamp() + tool.approval_seconds * interval '1 second'
     WHERE r.id = p_call_id;
     PERFORM our_schema.note_tool_call(
-        p_approver, 'approve', p_call_id, 'success',
+        p_approver, 'approve'::text, p_call_id, 'success'::text,
         noted || jsonb_build_object('policy', call.policy, 'approval_seconds', tool.approval_seconds)
     );
     PERFORM our_schema.announce_tool_call(p_call_id, tool.name, status, true);
@@ -564,14 +569,14 @@ CREATE OR REPLACE FUNCTION our_schema.decide_tool_call(
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    approver CONSTANT text := our_schema.tool_token_owner(p_token, 'approver');
+    approver CONSTANT text := our_schema.tool_token_owner(p_token, 'approver'::text);
 BEGIN
     IF approver IS NULL THEN
         accepted := false;
         -- Nothing of the call, not even whether there is one.
         reason := 'the token is not that of an approver: give one of mission_control_schema_tool_approvers';
         PERFORM our_schema.note_tool_call(
-            session_user, CASE p_decision WHEN 'deny' THEN 'deny' ELSE 'approve' END, p_call_id, 'denied', jsonb_build_object('reason', reason)
+            session_user::text, CASE p_decision WHEN 'deny' THEN 'deny' ELSE 'approve' END, p_call_id, 'denied'::text, jsonb_build_object('reason', reason)
         );
         RETURN;
     END IF;
@@ -607,10 +612,15 @@ DECLARE
     noted jsonb;
 BEGIN
     accepted := false;
+    -- An older snapshot would not show what the policies are now.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'a tool call is started in a transaction that is read committed: begin it so'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     IF p_execution_id IS NULL THEN
         RAISE EXCEPTION 'a start needs an id of its own: give p_execution_id' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF jsonb_typeof(p_executor) IS DISTINCT FROM 'object' OR our_schema.json_fault(p_executor, 4096) IS NOT NULL THEN
+    IF jsonb_typeof(p_executor) IS DISTINCT FROM 'object' OR our_schema.json_fault(p_executor, 4096::bigint) IS NOT NULL THEN
         RAISE EXCEPTION 'p_executor must be a JSON object of at most 4096 bytes' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     SELECT r.* INTO call FROM our_schema.tool_call_records AS r WHERE r.id = p_call_id FOR UPDATE SKIP LOCKED;
@@ -655,7 +665,7 @@ BEGIN
     END IF;
     IF NOT accepted THEN
         PERFORM our_schema.note_tool_call(
-            session_user, 'start', p_call_id, 'denied', noted || jsonb_build_object('status', status, 'reason', reason)
+            session_user::text, 'start'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('status', status, 'reason', reason)
         );
         RETURN;
     END IF;
@@ -670,7 +680,7 @@ BEGIN
     SET status = 'running', started_at = clock_timestamp(), execution_id = p_execution_id, executor = p_executor,
         deadline_at = clock_timestamp() + definition.timeout_seconds * interval '1 second'
     WHERE r.id = p_call_id;
-    PERFORM our_schema.note_tool_call(session_user, 'start', p_call_id, 'success', noted);
+    PERFORM our_schema.note_tool_call(session_user::text, 'start'::text, p_call_id, 'success'::text, noted);
     PERFORM our_schema.announce_tool_call(p_call_id, tool, status, true);
     -- What the executor does next cannot be undone, so that the start has to outlive a crash of the server.
     IF current_setting('synchronous_commit') = 'off' THEN
@@ -724,7 +734,7 @@ BEGIN
         reason := format('the call is %s', call.status);
     END IF;
     IF reason IS NOT NULL THEN
-        PERFORM our_schema.note_tool_call(session_user, 'finish', p_call_id, 'denied', noted || jsonb_build_object('reason', reason));
+        PERFORM our_schema.note_tool_call(session_user::text, 'finish'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason));
         RETURN;
     END IF;
     IF kept IS NOT NULL AND our_schema.json_fault(kept, most_bytes) IS NOT NULL THEN
@@ -738,7 +748,7 @@ BEGIN
         finished_at = CASE WHEN p_status <> 'unknown' THEN clock_timestamp() END
     WHERE r.id = p_call_id;
     PERFORM our_schema.note_tool_call(
-        session_user, 'finish', p_call_id, CASE p_status WHEN 'succeeded' THEN 'success' ELSE 'failure' END, noted
+        session_user::text, 'finish'::text, p_call_id, CASE p_status WHEN 'succeeded' THEN 'success' ELSE 'failure' END, noted
     );
     PERFORM our_schema.announce_tool_call(p_call_id, tool_name, status, true);
 END
@@ -755,7 +765,7 @@ AS $$
 DECLARE
     call our_schema.tool_call_records;
     tool_name text;
-    caller CONSTANT text := CASE WHEN p_token IS NULL THEN session_user::text ELSE our_schema.tool_token_owner(p_token, 'requester') END;
+    caller CONSTANT text := CASE WHEN p_token IS NULL THEN session_user::text ELSE our_schema.tool_token_owner(p_token, 'requester'::text) END;
     noted jsonb;
     locked boolean;
 BEGIN
@@ -783,7 +793,7 @@ BEGIN
         END IF;
         IF reason IS NOT NULL THEN
             PERFORM our_schema.note_tool_call(
-                coalesce(caller, session_user), 'cancel', p_call_id, 'denied', noted || jsonb_build_object('reason', reason)
+                coalesce(caller, session_user::text), 'cancel'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason)
             );
             RETURN;
         END IF;
@@ -792,7 +802,7 @@ BEGIN
     status := 'cancelled';
     reason := format('%s withdrew it', left(caller, 255));
     PERFORM our_schema.close_tool_call(call, tool_name, status, call.policy, reason);
-    PERFORM our_schema.note_tool_call(caller, 'cancel', p_call_id, 'success', noted);
+    PERFORM our_schema.note_tool_call(caller, 'cancel'::text, p_call_id, 'success'::text, noted);
 END
 $$;
 COMMENT ON FUNCTION our_schema.cancel_tool_call(uuid, text) IS 'Withdraw a call that has not started; only for who asked for it.';
@@ -829,7 +839,7 @@ BEGIN
         END;
         PERFORM our_schema.close_tool_call(call, tool_name, new_status, call.policy, new_reason);
         PERFORM our_schema.note_tool_call(
-            session_user, 'expire', call.id, CASE new_status WHEN 'unknown' THEN 'failure' ELSE 'success' END,
+            session_user::text, 'expire'::text, call.id, CASE new_status WHEN 'unknown' THEN 'failure' ELSE 'success' END,
             jsonb_build_object('tool', left(tool_name, 255), 'was', call.status, 'status', new_status, 'reason', new_reason)
         );
         changed := changed + 1;
@@ -874,7 +884,7 @@ BEGIN
         WHEN p_token IS NULL THEN NOT has_function_privilege(
             session_user, 'our_schema.decide_tool_call(uuid, text, text)'::regprocedure, 'EXECUTE'
         )
-        ELSE our_schema.tool_token_owner(p_token, 'approver') IS NULL
+        ELSE our_schema.tool_token_owner(p_token, 'approver'::text) IS NULL
     END) THEN
         RAISE EXCEPTION 'the waiting tool calls are shown to approvers: give the token of one, or log in as a member of the approver role'
             USING ERRCODE = 'insufficient_privilege';
@@ -918,7 +928,7 @@ BEGIN
                 WHERE jsonb_typeof(k.value) NOT IN (p_kinds ->> k.key, 'null')
             ),
             -- Of a value that is not too large there is no fault, and so no sentence.
-            min(format('has a %s that ', k.key) || our_schema.json_fault(k.value, 262144))
+            min(format('has a %s that ', k.key) || our_schema.json_fault(k.value, 262144::bigint))
         )
         FROM jsonb_each(p_entry) AS k
     );
@@ -1010,7 +1020,7 @@ BEGIN
         RETURNING t.risk_level, t.enabled, t.origin INTO stored;
         IF FOUND THEN
             changed := changed + 1;
-            PERFORM our_schema.note_provisioning('tool.set', 'tool', entry.name, to_jsonb(stored));
+            PERFORM our_schema.note_provisioning('tool.set'::text, 'tool'::text, entry.name, to_jsonb(stored));
         END IF;
     END LOOP;
     FOR entry IN
@@ -1030,7 +1040,7 @@ BEGIN
         END IF;
         changed := changed + 1;
         PERFORM our_schema.note_provisioning(
-            CASE WHEN entry.was_called THEN 'tool.disable' ELSE 'tool.remove' END, 'tool', entry.name, '{}'::jsonb
+            CASE WHEN entry.was_called THEN 'tool.disable' ELSE 'tool.remove' END, 'tool'::text, entry.name, '{}'::jsonb
         );
     END LOOP;
     RETURN changed;
@@ -1106,7 +1116,7 @@ BEGIN
         END;
         IF stored IS NOT NULL THEN
             changed := changed + 1;
-            PERFORM our_schema.note_provisioning('policy.set', 'policy', entry.name, to_jsonb(stored));
+            PERFORM our_schema.note_provisioning('policy.set'::text, 'policy'::text, entry.name, to_jsonb(stored));
         END IF;
     END LOOP;
     FOR entry IN
@@ -1115,7 +1125,7 @@ BEGIN
         RETURNING p.name
     LOOP
         changed := changed + 1;
-        PERFORM our_schema.note_provisioning('policy.remove', 'policy', entry.name, '{}'::jsonb);
+        PERFORM our_schema.note_provisioning('policy.remove'::text, 'policy'::text, entry.name, '{}'::jsonb);
     END LOOP;
     RETURN changed;
 END
@@ -1164,7 +1174,7 @@ BEGIN
         RETURNING t.name, t.kind
     LOOP
         changed := changed + 1;
-        PERFORM our_schema.note_provisioning('tool_token.remove', 'tool_token', entry.name, jsonb_build_object('kind', entry.kind));
+        PERFORM our_schema.note_provisioning('tool_token.remove'::text, 'tool_token'::text, entry.name, jsonb_build_object('kind', entry.kind));
     END LOOP;
     FOR entry IN
         INSERT INTO our_schema.tool_tokens AS t (name, kind, token_sha256)
@@ -1173,7 +1183,7 @@ BEGIN
         RETURNING t.name, t.kind
     LOOP
         changed := changed + 1;
-        PERFORM our_schema.note_provisioning('tool_token.set', 'tool_token', entry.name, jsonb_build_object('kind', entry.kind));
+        PERFORM our_schema.note_provisioning('tool_token.set'::text, 'tool_token'::text, entry.name, jsonb_build_object('kind', entry.kind));
     END LOOP;
     RETURN changed;
 END
@@ -1199,7 +1209,7 @@ BEGIN
     GET DIAGNOSTICS pruned = ROW_COUNT;
     IF pruned > 0 THEN
         PERFORM our_schema.note_tool_call(
-            session_user, 'prune', NULL, 'success', jsonb_build_object('before', p_before, 'results', pruned)
+            session_user::text, 'prune'::text, NULL::uuid, 'success'::text, jsonb_build_object('before', p_before, 'results', pruned)
         );
     END IF;
     RETURN pruned;

@@ -22,6 +22,7 @@ from .migrations import check_migrations, check_repeatables
 from .prices import check_prices
 from .schema import check_schema_objects, check_tables
 from .server import check_connection, check_database_size, check_replication_slots, check_server, check_transaction_ids
+from .tools import check_tools
 
 if TYPE_CHECKING:
     from .probe import Probe
@@ -171,6 +172,14 @@ CHECKS = (
         "warns when the price list of the collection is old, or when calls of the last 30 days have no price",
         thresholds=("prices_warn_days", "unpriced_warn_calls"),
         reads=("price_lists", "token_usage"),
+    ),
+    HealthCheck(
+        "tools",
+        check_tools,
+        "warns of policies that deny all they cover since their conditions are not known, of tool calls that no executor takes up or that run past their "
+        "deadline, and of calls of the last 24 hours of which nobody knows how they ended; never because a call waits for a person",
+        thresholds=("tool_call_warn_seconds",),
+        reads=("policies", "tool_call_records"),
     ),
     HealthCheck(
         "budgets",

@@ -53,6 +53,9 @@ class Thresholds:
     inventory_warn_intervals: float = _threshold(
         3, "Age of the last complete sync of a source of the inventory, as a multiple of its interval."
     )
+    tool_call_warn_seconds: float = _threshold(
+        300, "Seconds that a tool call may wait for an executor; waiting for a person does not count."
+    )
     budget_warn: float = _threshold(
         0.8, "Share of a budget for language models that is spent this month; 1 is all of it."
     )

@@ -25,6 +25,7 @@ _NUMBERS = {
     "task_events_days": (0, 36500),
     "gone_inventory_days": (0, 36500),
     "llm_bodies_days": (0, 36500),
+    "tool_results_days": (0, 36500),
     "database_port": (1, 65535),
 }
 _TEXTS = ("schedule", "database_host", "database_ssl_mode")
