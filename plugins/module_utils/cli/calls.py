@@ -62,21 +62,21 @@ approval expires.
 APPROVE_EXAMPLES = """\
 examples:
   mission-control calls approve 5c1d7e20 --reason "after the backup"
-  mission-control calls approve 5c1d7e20 --token-file approver-token"""
+  mission-control calls approve 77aa01fe --token-file approver-token"""
 DENY_SUMMARY = "refuse a call that waits for approval"
 DENY_DESCRIPTION = f"""\
 Refuses a call that waits for a person.
 {_DECIDE_DESCRIPTION}"""
 DENY_EXAMPLES = """\
 examples:
-  mission-control calls deny 5c1d7e20 --reason "not on a Friday\""""
+  mission-control calls deny 8f02b6aa --reason "not on a Friday\""""
 CANCEL_SUMMARY = "withdraw a call that you asked for"
 CANCEL_DESCRIPTION = """\
 Withdraws a call that has not begun, as whoever asked for it: the name of the token in MISSION_CONTROL_TOOL_TOKEN, else
 the login. The exit code is 1 where it was refused."""
 CANCEL_EXAMPLES = """\
 examples:
-  mission-control calls cancel 5c1d7e20"""
+  mission-control calls cancel 1e44c09d"""
 
 TOKEN_VARIABLE = "MISSION_CONTROL_APPROVER_TOKEN"  # noqa: S105 - the name of a variable
 _TOKEN_FILE = ("mission_control", "approver-token")

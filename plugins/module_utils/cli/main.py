@@ -210,6 +210,7 @@ _BUDGETS_COMMANDS = {
     ),
 }
 _TOOLS_COMMANDS = {
+    "list": _command(tools),
     "run": _Command(
         tools.RUN_SUMMARY,
         tools.RUN_DESCRIPTION,
@@ -222,6 +223,7 @@ _TOOLS_COMMANDS = {
     "worker": _command(tool_worker)._replace(stop=None),
 }
 _CALLS_COMMANDS = {
+    "list": _command(calls),
     "show": _Command(
         calls.SHOW_SUMMARY,
         calls.SHOW_DESCRIPTION,
