@@ -55,7 +55,8 @@ def reader(shared_database):
         "task_runs", task_id=task["id"], status="failed", finished_at=datetime.datetime.now(datetime.timezone.utc)
     )
     application.insert("task_events", task_run_id=run["id"], sequence=2, type="error")
-    insert_as_superuser(application, "tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status="denied")
+    for status in ("denied", "pending"):
+        insert_as_superuser(application, "tool_call_records", task_run_id=run["id"], tool_id=tool["id"], status=status)
     application.insert("token_usage", provider="openai", model="nobody knows", input_tokens=7)
     add_playbook_run(application)
     application.insert("audit_entries", actor="bob", action="task.delete", outcome="denied")

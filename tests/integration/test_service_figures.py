@@ -194,12 +194,14 @@ def fill(session):
         ("pending", 20, 15),
         ("pending", 90_000, 90_000),
         ("unknown", 20, 15),
+        # Approved a day later, and begun just now.
+        ("unknown", 2000, 15),
         ("unknown", 90_000, 90_000),
     ):
         session.run(
-            "INSERT INTO tool_call_records (task_run_id, tool_id, status, created_at, checked_at) "
-            "VALUES (%s, %s, %s, now() - %s * interval '1 minute', now() - %s * interval '1 minute')",
-            *(runs[1]["id"], tool["id"], status, minutes, checked),
+            "INSERT INTO tool_call_records (task_run_id, tool_id, status, created_at, checked_at, started_at) "
+            "VALUES (%s, %s, %s, now() - %s * interval '1 minute', now() - %s * interval '1 minute', now() - %s * interval '1 minute')",
+            *(runs[1]["id"], tool["id"], status, minutes, checked, checked),
         )
     use(session, cost="2.5", project="homelab")
     use(session, cost=None, cost_source="unpriced")
@@ -231,7 +233,7 @@ def test_the_summary_is_flat_and_right(client, session):
         "budgets_spent": 0,
         "unpriced_requests_30d": 1,
         "tokens_30d": 220,
-        "tool_calls": 10,
+        "tool_calls": 11,
         "tool_calls_waiting": 1,
         "tool_success_percent": 75.0,
     }
@@ -286,7 +288,7 @@ def test_the_metrics_are_right(client, session):
         ("mission_control_tool_calls_total", ("outcome", "denied"), ("tool", "restart")): 1,
         ("mission_control_tool_calls_open", ("status", "pending")): 3,
         ("mission_control_tool_calls_waiting",): 1,
-        ("mission_control_tool_calls_unknown",): 1,
+        ("mission_control_tool_calls_unknown",): 2,
         ("mission_control_tool_call_oldest_seconds", ("state", "approved")): 0,
         ("mission_control_audit_links_total",): 1,
         ("mission_control_audit_chain_valid",): 1,

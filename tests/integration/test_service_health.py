@@ -177,3 +177,14 @@ def test_calls_without_a_price_are_told_without_their_models(serve, database):
     assert check["status"] == "warn"
     assert check["message"].endswith(" days ago; 1 call of the last 30 days without a price.")
     assert set(check["data"]) == {"age_days", "unpriced_calls"}
+
+
+def test_a_policy_with_unknown_conditions_is_told_without_its_name(serve, database):
+    session = database.session("admin")
+    # As one from before that is understood no longer.
+    session.run("ALTER TABLE policies DROP CONSTRAINT ck_policies_conditions_known")
+    session.insert("policies", name="a-name", tools=["*"], effect="allow", conditions={"weekday": "monday"})
+    check = checks_of(serve(database).get("/health"))["tools"]
+    message = "1 policy denies all it covers, since its conditions are not known."
+    assert (check["status"], check["message"]) == ("warn", message)
+    assert "a-name" not in str(check)

@@ -36,6 +36,12 @@ def plans(shared_database):
     load_runs(session.connection, runs=20_000, events=100_000, calls=40_000)
     # Two weeks become a year.
     session.run("UPDATE task_runs SET created_at = now() - (now() - created_at) * 26")
+    session.run(
+        "UPDATE tool_call_records AS c SET created_at = r.created_at, "
+        "status = CASE WHEN c.status = 'pending' AND r.created_at < now() - interval '1 day' THEN 'expired' ELSE c.status END "
+        "FROM task_runs AS r WHERE r.id = c.task_run_id"
+    )
+    session.run("ANALYZE tool_call_records")
     load_playbook_runs(session.connection, runs=5_000, events=2_500)
     session.run(
         "UPDATE playbook_run_hosts AS p SET host_id = h.id FROM hosts AS h WHERE h.name = 'host 7' AND p.host_name = 'host7'"

@@ -17,7 +17,7 @@ from mission_control_service.credentials import Credentials
 from mission_control_service.database import Database
 from mission_control_service.tokens import Tokens
 from playbook import ROOT
-from sample_rows import fill_every_table
+from sample_rows import fill_every_table, insert_as_superuser
 
 PAGE = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
 TOKEN = "a-token-for-homepage-0123456789"
@@ -36,9 +36,8 @@ def service(shared_database):
     writer = shared_database.session("application")
     rows = fill_every_table(writer)
     run, tool = rows["task_runs"]["id"], rows["tool_definitions"]["id"]
-    writer.insert(
-        "tool_call_records", task_run_id=run, tool_id=tool, status="failed", finished_at="2026-01-01T00:00:00Z"
-    )
+    ended = {"status": "failed", "finished_at": "2026-01-01T00:00:00Z"}
+    insert_as_superuser(writer, "tool_call_records", task_run_id=run, tool_id=tool, **ended)
     options = {"host": shared_database.cluster.socket_directory, "port": shared_database.cluster.port}
     with Client(database=shared_database.name, user=ROLES["service"], **options) as client:
         yield application(client)

@@ -195,7 +195,7 @@ class Tools:
         open: the open ones by status.
         waiting: those that wait for a person, of the pending ones.
         oldest_seconds: by what they wait for (OPEN_STATES), how long the first of them does; 0 where none does.
-        unknown: those asked for in the last 24 hours of which nobody knows how they ended.
+        unknown: those whose time was up in the last 24 hours and of which nobody knows how they ended.
     """
 
     rows: tuple[Row, ...]
@@ -293,8 +293,10 @@ def read_tools(reader: Reader) -> Tools:
         f"SELECT count(*) FILTER (WHERE {OPEN_STATES['waiting'][0]}) AS count, {oldest} "  # noqa: S608 - constants
         "FROM tool_call_records WHERE status IN ('pending', 'approved', 'running')"
     )
+    # As the health check counts them: a call may be begun days after it was asked for, and the index is on that.
     unknown = reader.row(
-        "SELECT count(*) FROM tool_call_records WHERE status = 'unknown' AND created_at >= now() - interval '24 hours'"
+        "SELECT count(*) FROM tool_call_records WHERE created_at > now() - interval '4 days' AND status = 'unknown' "
+        "AND coalesce(deadline_at, started_at) > now() - interval '24 hours'"
     )
     return Tools(
         tuple(rows),

@@ -13,6 +13,7 @@ from mission_control.health.budgets import without_names
 from mission_control.health.check import check_health
 from mission_control.health.inventory import silence
 from mission_control.health.prices import without_models
+from mission_control.health.tools import without_names as without_policies
 
 from .cached import Cached
 from .database import UnavailableError
@@ -102,6 +103,8 @@ def public_message(check: Check) -> str:
         return without_names(check)
     if check.name == "prices" and check.data.get("unpriced"):
         return without_models(check)
+    if check.name == "tools" and check.data.get("policies"):
+        return without_policies(check)
     return _REFUSED if "sqlstate" in check.data else check.message
 
 
