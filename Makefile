@@ -66,15 +66,17 @@ versions: test-venv ## What speaks SQL alone, with other versions of PostgreSQL 
 	@scripts/postgresql-versions $(VERSIONS)
 	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(PYTEST) -m "slow(other_version=True)" tests/integration $(ARGS)
 
-attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make test-all` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, RECORDER_KILLS, USAGES, DECISIONS, SEED)
+attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make test-all` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, RECORDER_KILLS, TOOL_KILLS, USAGES, DECISIONS, SEED)
 	@scripts/install-test-packages
 	@MISSION_CONTROL_ATTACK_WRITERS=$(or $(WRITERS),32) MISSION_CONTROL_ATTACK_TRANSACTIONS=$(or $(TRANSACTIONS),60) \
 	  MISSION_CONTROL_ATTACK_ROUNDS=$(or $(ROUNDS),20) MISSION_CONTROL_ATTACK_EDITS=$(or $(EDITS),3000) \
 	  MISSION_CONTROL_ATTACK_INPUTS=$(or $(INPUTS),1000) MISSION_CONTROL_ATTACK_PLAYS=$(or $(PLAYS),150) \
 	  MISSION_CONTROL_ATTACK_KILLS=$(or $(KILLS),16) MISSION_CONTROL_ATTACK_PLAYBOOK_KILLS=$(or $(PLAYBOOK_KILLS),15) \
-	  MISSION_CONTROL_ATTACK_RECORDER_KILLS=$(or $(RECORDER_KILLS),25) MISSION_CONTROL_ATTACK_USAGES=$(or $(USAGES),3000000) \
+	  MISSION_CONTROL_ATTACK_RECORDER_KILLS=$(or $(RECORDER_KILLS),25) MISSION_CONTROL_ATTACK_TOOL_KILLS=$(or $(TOOL_KILLS),300) \
+	  MISSION_CONTROL_ATTACK_USAGES=$(or $(USAGES),3000000) \
 	  MISSION_CONTROL_ATTACK_DECISIONS=$(or $(DECISIONS),1000000) $(if $(SEED),MISSION_CONTROL_ATTACK_SEED=$(SEED)) \
-	  $(BIN)/pytest --capture=no tests/integration/test_attack_*.py tests/integration/test_recorder_faults.py tests/integration/test_permissions.py $(ARGS)
+	  $(BIN)/pytest --capture=no tests/integration/test_attack_*.py tests/integration/test_recorder_faults.py tests/integration/test_tool_kills.py \
+	    tests/integration/test_permissions.py $(ARGS)
 
 prices: test-venv ## Write the price list from the pinned genai-prices; read the difference
 	@$(BIN)/python scripts/prices.py

@@ -1,4 +1,4 @@
-"""Write the tables of health checks, thresholds and addresses of the API into docs/ and the module's documentation, from the code that declares them.
+"""Write the tables of health checks, thresholds, addresses of the API and tools into docs/ and the module's documentation, from the code that declares them.
 
     scripts/reference_tables.py    write them
 
@@ -10,11 +10,14 @@ import re
 import sys
 import textwrap
 
+import yaml
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "packages"))
 
 from mission_control.health.registry import CHECKS  # noqa: E402
 from mission_control.health.thresholds import DEFAULTS, MEANINGS  # noqa: E402
+from mission_control.tools.operations import OPERATIONS, find_operation  # noqa: E402
 from mission_control_service.openapi import openapi_document  # noqa: E402
 from mission_control_service.pagination import CURSOR, LIMIT  # noqa: E402
 
@@ -45,6 +48,27 @@ def api_addresses():
             yield f"| `{address}` | {operation['summary'].rstrip('.')} | {_names(filters)} |"
 
 
+def tools():
+    yield "| tool | does | arguments | risk | time and output limit |"
+    yield "| --- | --- | --- | --- | --- |"
+    for tool in yaml.safe_load((ROOT / "files" / "tools.yml").read_text(encoding="utf-8"))["tools"]:
+        schema = tool["arguments_schema"]
+        required = schema.get("required", ())
+        names = ", ".join(f"`{name}`{'' if name in required else '?'}" for name in schema["properties"])
+        limits = f"{tool.get('timeout_seconds', 60)} s, {tool.get('output_limit_bytes', 65_536) // 1024} KiB"
+        operation = find_operation(tool["connector"], tool["operation"])
+        yield f"| `{tool['name']}` | {operation.description} | {names} | `{tool['risk_level']}` | {limits} |"
+
+
+def tool_operations():
+    yield "| operation | arguments | risk at least | what the login of the source needs |"
+    yield "| --- | --- | --- | --- |"
+    for name, operation in OPERATIONS.items():
+        known = operation.known_arguments()
+        names = ", ".join(f"`{each}`{'' if argument.required else '?'}" for each, argument in known.items())
+        yield f"| `{name}` | {names} | `{operation.risk_level}` | {operation.right} |"
+
+
 def health_fragment():
     """As YAML."""
     yield "notes:"
@@ -68,6 +92,8 @@ TABLES = {
     "HEALTH CHECKS": (ROOT / "docs" / "library.md", health_checks),
     "HEALTH THRESHOLDS": (ROOT / "docs" / "library.md", health_thresholds),
     "API ADDRESSES": (ROOT / "docs" / "service.md", api_addresses),
+    "TOOLS": (ROOT / "docs" / "tool-reference.md", tools),
+    "TOOL OPERATIONS": (ROOT / "docs" / "tool-reference.md", tool_operations),
     "HEALTH FRAGMENT": (ROOT / "plugins" / "doc_fragments" / "health.py", health_fragment),
 }
 

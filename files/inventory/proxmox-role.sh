@@ -1,8 +1,9 @@
 #!/bin/sh
-# Make, as root on a node of Proxmox VE, what the inventory reads a cluster with: a role that may look at it, a user, and an API token.
+# Make, as root on a node of Proxmox VE, what Mission Control's inventory, or its tools, ask a cluster with: a role that may look at it, a user, and an API token.
 #
 #   sh proxmox-role.sh              nodes, guests, and addresses of containers
 #   sh proxmox-role.sh --addresses  also the addresses that the QEMU guest agent tells; from Proxmox VE 9 on
+#   sh proxmox-role.sh --tools      apart from these, a user for tools that start guests and shut them down
 #
 # It may run again. The value of the token is shown once, when it is made.
 set -eu
@@ -11,6 +12,8 @@ role=MissionControlInventory
 user=mission-control@pve
 token=inventory
 privileges="VM.Audit Sys.Audit"
+comment="Inventory of Mission Control"
+where=/
 
 case "$*" in
   "") ;;
@@ -22,15 +25,23 @@ case "$*" in
     fi
     privileges="$privileges VM.GuestAgent.Audit"
     ;;
+  --tools)
+    role=MissionControlTools
+    user=mission-control-tools@pve
+    token=tools
+    privileges="VM.Audit VM.PowerMgmt"
+    comment="Tools of Mission Control"
+    where=/vms
+    ;;
   *)
-    echo "usage: proxmox-role.sh [--addresses]" >&2
+    echo "usage: proxmox-role.sh [--addresses | --tools]" >&2
     exit 2
     ;;
 esac
 
 pveum role add "$role" --privs "$privileges" 2>/dev/null || pveum role modify "$role" --privs "$privileges"
-pveum user add "$user" --comment "Inventory of Mission Control" 2>/dev/null || pveum user modify "$user" --enable 1
-pveum acl modify / --users "$user" --roles "$role"
+pveum user add "$user" --comment "$comment" 2>/dev/null || pveum user modify "$user" --enable 1
+pveum acl modify "$where" --users "$user" --roles "$role"
 if pveum user token list "$user" --output-format json | grep -q "\"tokenid\" *: *\"$token\""; then
   echo "The token $user!$token is there already; pveum user token remove $user $token takes it away."
 else

@@ -94,12 +94,16 @@ def test_without_a_confirmation_it_says_what_would_be_lost_and_stops(labs):
 
 def test_it_removes_everything_and_a_second_run_changes_nothing(labs):
     sessions = [lab.connect() for lab in labs]
+    for lab in labs:
+        # Of a person, who stays.
+        lab.query(f"CREATE ROLE {lab.name}_alice IN ROLE {lab.roles['approver']}", database="postgres")
     assert all(changed > 0 for changed in changes(remove_together(labs, "--check")))
     assert all(lab.is_whole() for lab in labs)
     assert all(changed > 0 for changed in changes(remove_together(labs)))
     for lab in labs:
         assert not lab.exists()
         assert lab.existing_roles() == []
+        assert lab.query("SELECT to_regrole(%s) IS NOT NULL", [f"{lab.name}_alice"], database="postgres") == [(True,)]
         assert not lab.file.exists()
         assert not lab.env_file.exists()
     second = remove_together(labs)

@@ -18,11 +18,15 @@ AGENT = {"name": "the agent's", "usd": "2.50", "provider": "claude", "project": 
 class Run:
     """Plans and applies as an administrator does, each time in a session of its own; with a registry its tokens too."""
 
-    def __init__(self, database):
+    def __init__(self, database, user="postgres"):
         self.database = database
+        self._user = user
+
+    def _session(self):
+        return layer.Session(self.database.cluster.connect(self.database.name, self._user))
 
     def plan(self, problems=0, **options):
-        session = self.database.session()
+        session = self._session()
         *first, last = read_history_statements(SQL, layer.SETTINGS, options.get("registry") is not None)
         for statement in first:
             session.run(statement)
@@ -34,7 +38,7 @@ class Run:
     def apply(self, **options):
         """The lines of the plan that it carries out, of which nothing is left."""
         plan = self.plan(**options)
-        session = self.database.session()
+        session = self._session()
         script = plan["repeatable_script"]
         if options.get("registry"):
             script = script_with(script, token_step(options["registry"], layer.SETTINGS), layer.SETTINGS)

@@ -154,6 +154,32 @@ def test_a_policy_for_a_tool_that_there_is_not_is_refused_with_the_one_that_was_
     assert problem.endswith("for the tool 'xyz', which there is not.")
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"tools": ["restart_web"], "conditions": {"arguments": {"namespace": "shop", "source": "lab"}}}, ""),
+        ({"tools": ["*"], "conditions": {"arguments_in": {"vmid": [100]}}}, ""),
+        ({"risk_levels": ["READ_ONLY"], "conditions": {"arguments": {"previous": True}}}, ""),
+        ({"tools": ["restart_web"], "conditions": {"arguments": {"vmid": 100}}}, "the argument 'vmid', which no tool that it covers takes."),
+        (
+            {"risk_levels": ["SAFE_MUTATE"], "conditions": {"arguments_in": {"namspace": ["a"]}}},
+            "the argument 'namspace', which no tool that it covers takes; did you mean 'namespace'?",
+        ),
+    ],
+)  # fmt: skip
+def test_a_condition_that_no_call_could_meet_is_refused(run, policy, words):
+    registry = Registry(SEED, [TOOL], [{"name": "x", "effect": "deny", **policy}])
+    found = run.plan(problems=1 if words else 0, registry=registry)["problems"]
+    assert [each.partition(" with a condition on ")[2] for each in found] == ([words] if words else [])
+
+
+def test_of_what_somebodys_own_tools_take_nothing_is_known(run, admin):
+    admin.run("INSERT INTO tool_definitions (name, risk_level) VALUES ('mine', 'READ_ONLY')")
+    policy = {"name": "x", "effect": "deny", "tools": ["mine"], "conditions": {"arguments": {"anything": 1}}}
+    assert run.plan(registry=Registry(SEED, (), [policy]))["problems"] == []
+    assert run.plan(registry=Registry(SEED, (), [{**policy, "tools": ["*"]}]))["problems"] == []
+
+
 def test_tokens_are_rotated_and_removed_with_the_next_run(run, admin):
     registry = Registry(approvers={"alice": ALICE, "bob": BOB}, requesters={"assistant": ASSISTANT})
     assert run.apply(registry=registry) == ["approver alice", "approver bob", "requester assistant"]
@@ -200,6 +226,33 @@ def test_a_database_of_an_earlier_version_shows_what_is_taken_over(run, admin):
     admin.run("DROP TABLE tool_definitions, policies")
     plan = run.plan(registry=Registry((), [TOOL]))
     assert plan["pending_repeatables"][-1] == "tool restart_web"
+
+
+def test_an_administrator_who_is_no_superuser_applies_them_too(run, admin):
+    name = "keeper_of_tools"
+    owners = ", ".join(layer.ROLES[key] for key in ("owner", "audit"))
+    admin.run(f"CREATE ROLE {name} LOGIN CREATEROLE; ALTER DATABASE {run.database.name} OWNER TO {name}")
+    if admin.connection.server_version >= 160000:
+        admin.run(f"GRANT {owners} TO {name} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+    if admin.connection.server_version < 150000:
+        admin.run(f"ALTER SCHEMA public OWNER TO {name}")
+    admin.run(
+        f"GRANT SELECT, INSERT ON schema_migrations, schema_repeatables TO {name}; GRANT SELECT ON schema_objects TO {name}"
+    )
+    keeper = Run(run.database, name)
+    try:
+        registry = Registry((), [TOOL], [POLICY], {"alice": ALICE})
+        assert keeper.apply(registry=registry)[-3:] == ["tool restart_web", "policy the assistant's", "approver alice"]
+        assert holder(run, ALICE) == "alice"
+        assert (
+            admin.values(
+                "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = %s::regrole AND NOT admin_option",
+                name,
+            )
+            == []
+        )
+    finally:
+        admin.run(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 def test_the_registry_is_written_by_nobody_but_the_owner_of_the_audit_log(run):

@@ -1,12 +1,15 @@
 """What tools do at the fake of Proxmox VE, and at a proxy before Docker's socket."""
 
+import contextlib
+import re
 import threading
 import time
 from urllib.parse import parse_qs
 
 import pytest
+import yaml
 from answering_server import Answer, AnsweringServer, as_json
-from executor_lab import FOLLOW, NO_RIGHT, carry_out, result_of
+from executor_lab import FOLLOW, NO_RIGHT, ROOT, carry_out, result_of
 from mission_control.tools.carrying import CallProcess
 from proxmox_fake import TOKEN as PROXMOX_TOKEN
 from proxmox_fake import ProxmoxFake
@@ -90,26 +93,61 @@ def test_what_is_not_there_and_what_takes_too_long_is_one_sentence(cluster):
     assert cluster.posted == []
 
 
-"""A proxy before the socket, which answers 403 to what it does not let through."""
-
-
 @pytest.fixture
-def url(tmp_path):
-    refused = Answer(b"Forbidden", 403, "text/plain")
-    socket = tmp_path / "proxy.sock"
+def proxy(tmp_path):
+    """A callable: the address of an engine behind the rules of a proxy that files/inventory ships."""
+    with contextlib.ExitStack() as stack:
 
-    def answer(path, _headers):
-        return as_json([{"Names": ["/web"], "Id": "a" * 64}]) if path.startswith("/containers/json") else refused
+        def start(name):
+            (proxy,) = yaml.safe_load((ROOT / f"files/inventory/{name}.yml").read_text())["services"].values()
+            rules = dict(
+                each.removeprefix("-allow").split("=", 1) for each in proxy["command"] if each.startswith("-allow")
+            )
 
-    with AnsweringServer(answer, socket, answer_post=lambda *_: refused):
-        yield f"unix://{socket}"
+            def answer(method, path, given):
+                allowed = re.fullmatch(rules.get(method, "(?!)"), path.partition("?")[0])
+                return given if allowed else Answer(b"Forbidden", 403, "text/plain")
+
+            def get(path, _headers):
+                listed = (
+                    as_json(
+                        [
+                            {"Names": [f"/{name}"], "Id": str(number) * 64}
+                            for number, name in enumerate(("web", "shop-web_1.a"))
+                        ]
+                    )
+                    if "json" in path
+                    else Answer(b"ready", kind="text/plain")
+                )
+                return answer("GET", path, listed)
+
+            socket = tmp_path / "proxy.sock"
+            stack.enter_context(
+                AnsweringServer(
+                    get, socket, answer_post=lambda path, _headers, _body: answer("POST", path, Answer(b"", 204))
+                )
+            )
+            return f"unix://{socket}"
+
+        yield start
 
 
-def test_a_source_that_only_reads_restarts_nothing(url):
-    assert result_of("docker.list_containers", {"url": url})["containers"][0]["name"] == "web"
+def test_a_source_that_only_reads_restarts_nothing(proxy):
+    url = proxy("docker-socket-proxy")
+    assert result_of("docker.list_containers", {"url": url})["containers"][1]["name"] == "web"
     status, _result, error = carry_out("docker.restart_container", {"url": url}, container="web")
     assert status == "failed"
-    assert error == f"{NO_RIGHT} (answered 403 Forbidden): it needs POST /containers/NAME/restart; {FOLLOW}"
+    assert (
+        error
+        == f"{NO_RIGHT} (answered 403 Forbidden): it needs GET /containers/json and POST /containers/ID/restart; {FOLLOW}"
+    )
+
+
+def test_the_proxy_for_tools_lets_through_what_they_do(proxy):
+    url = proxy("docker-socket-proxy-tools")
+    assert result_of("docker.list_containers", {"url": url})["containers"][1]["name"] == "web"
+    assert result_of("docker.container_logs", {"url": url}, container="shop-web_1.a")["log"] == "ready"
+    assert result_of("docker.restart_container", {"url": url}, container="shop-web_1.a")["restarted"] is True
 
 
 def test_an_engine_that_is_away_is_one_sentence(tmp_path):

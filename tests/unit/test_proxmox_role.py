@@ -54,6 +54,18 @@ def test_the_role_may_only_look(node):
     assert done.stdout == "value: 4e1f\n"
 
 
+def test_the_user_of_the_tools_is_another_one(node):
+    done, calls = node("--tools", version="8.4.1")
+    assert done.returncode == 0, done.stderr
+    assert calls == [
+        "role add MissionControlTools --privs VM.Audit VM.PowerMgmt",
+        "user add mission-control-tools@pve --comment Tools of Mission Control",
+        "acl modify /vms --users mission-control-tools@pve --roles MissionControlTools",
+        "user token list mission-control-tools@pve --output-format json",
+        "user token add mission-control-tools@pve tools --privsep 0",
+    ]
+
+
 def test_it_may_run_again(node):
     node()
     done, calls = node("--addresses")

@@ -2,20 +2,27 @@
 
 import datetime
 import pathlib
+import re
 import sys
 
 import pytest
+import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.inputs.tools import (
     policy_problems,
     tool_problems,
     tool_token_problems,
 )
-from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.tools import read_tools
+from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.tools import (
+    Registry,
+    read_tools,
+    registry_problems,
+)
 from ansible_collections.homelab.mission_control.plugins.module_utils.tools import schemas
 from hypothesis import given
 from hypothesis import strategies as st
 
 SEED = pathlib.Path(__file__).parents[2] / "files/tools.yml"
+PAGE = SEED.parents[1] / "docs/tools.md"
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -182,6 +189,20 @@ def test_a_policy_that_cannot_be_is_refused(more, words):
     sentence = of_policy(**more)
     assert sentence.startswith(f"Entry 1 of {POLICIES} ")
     assert words in sentence
+
+
+def test_what_the_page_shows_is_good():
+    blocks = [
+        yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    tools, policies = (
+        [each for block in blocks for each in block.get(f"mission_control_schema_{key}", [])]
+        for key in ("tools", "policies")
+    )
+    assert len(tools) >= 1
+    assert len(policies) >= 2
+    assert [*tool_problems(tools), *policy_problems(policies)] == []
+    assert registry_problems(None, Registry(read_tools(str(SEED)), tools, policies)) == []
 
 
 @pytest.mark.parametrize("judge", [tool_problems, policy_problems])

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _removed(run_playbook, scenario):
+    run = run_playbook(scenario / "remove.yml")
+    assert run.returncode == 0, run.output
+
 
 def test_nothing_of_it_is_left(host, worker):
     name = f"mission-control-{worker}"

@@ -210,7 +210,7 @@ SOURCE = Argument("text", "the name of a source, such as lab", required=True, fo
 _NAMESPACE = Argument("text", "the name of a namespace", required=True, form=_LABEL)
 _TAIL = Argument("number", "how many lines at the end", default=100, least=1, most=MOST_LINES)
 _SINCE = Argument("number", "how many seconds back it begins", least=1, most=_MOST_SECONDS)
-_DOCKER_CONTAINER = Argument("text", "the name or the identifier of a container", required=True, form=_CONTAINER)
+_DOCKER_CONTAINER = Argument("text", "the name of a container", required=True, form=_CONTAINER)
 _VMID = Argument("number", "the number of a guest", required=True, least=100, most=999_999_999)
 _SOURCE_FILTER = Argument("text", "the name of the source that told them", form=_SOURCE)
 
@@ -265,7 +265,7 @@ OPERATIONS: dict[str, Operation] = {
         "READ_ONLY",
         "reads the end of a container's log",
         {"container": _DOCKER_CONTAINER, "tail_lines": _TAIL, "since_seconds": _SINCE},
-        right="GET /containers/NAME/json and GET /containers/NAME/logs",
+        right="GET /containers/json and GET /containers/ID/logs",
     ),
     "docker.restart_container": Operation(
         "SAFE_MUTATE",
@@ -277,7 +277,7 @@ OPERATIONS: dict[str, Operation] = {
             ),
         },
         target=("container",),
-        right="POST /containers/NAME/restart",
+        right="GET /containers/json and POST /containers/ID/restart",
     ),
     "proxmox.list_guests": Operation(
         "READ_ONLY",

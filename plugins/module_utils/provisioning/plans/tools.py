@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ...database.postgres_url import similar
 from ...schema.runner import LastStep
 from ...schema.sql_text import quote_literal
+from ...tools.operations import find_operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ...schema.runner import RunnerSettings
 
@@ -102,19 +103,38 @@ def registry_changes(
 
 
 def registry_problems(state: Mapping[str, Any] | None, registry: Registry) -> list[str]:
-    """Sentences about policies for tools that there are not: one that denies nothing would not be noticed otherwise."""
+    """Sentences about policies that cover no tool or no call: one that is to deny and never does would not be noticed otherwise."""
     seed, own = (_entries(tools, TOOL_DEFAULTS) for tools in (registry.seed, registry.tools))
-    known = {
-        "*",
-        *_wanted_tools(seed, own),
-        *(row["name"] for row in _present(state, "tools") if row["origin"] == "user"),
-    }
+    wanted = _wanted_tools(seed, own)
+    # Nothing is known of what they take.
+    others = {row["name"] for row in _present(state, "tools") if row["origin"] == "user"} - set(wanted)
     return [
-        f"{POLICIES} has a policy {policy['name']!r} for the tool {tool!r}, which there is not{similar(tool, known) or '.'}"
+        f"{POLICIES} has a policy {policy['name']!r} {problem}"
         for policy in _entries(registry.policies, POLICY_DEFAULTS)
-        for tool in policy["tools"]
-        if tool not in known
+        for problem in _policy_problems(policy, wanted, others)
     ]
+
+
+def _policy_problems(
+    policy: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]], others: set[str]
+) -> Iterator[str]:
+    """Ends of sentences."""
+    named = set(policy["tools"])
+    known = {"*", *wanted, *others}
+    for name in sorted(named - known):
+        yield f"for the tool {name!r}, which there is not{similar(name, known) or '.'}"
+    if named & {*others} or (others and ("*" in named or policy["risk_levels"])):
+        return
+    covered = [
+        tool
+        for tool in wanted.values()
+        if tool["name"] in named or "*" in named or tool["risk_level"] in policy["risk_levels"]
+    ]
+    operations = [find_operation(tool["connector"], tool["operation"]) for tool in covered]
+    arguments = {name for operation in operations if operation for name in operation.known_arguments()}
+    conditions = policy["conditions"]
+    for name in sorted({*conditions.get("arguments", {}), *conditions.get("arguments_in", {})} - arguments):
+        yield f"with a condition on the argument {name!r}, which no tool that it covers takes{similar(name, arguments) or '.'}"
 
 
 def token_step(registry: Registry, settings: RunnerSettings) -> LastStep:
