@@ -349,7 +349,9 @@ class Tools:
             row = transaction.query_one(f"{_CALLS} WHERE c.id = %s", [str(_uuid(call_id))])
             if row is None:
                 raise _unknown(call_id)
-            may = transaction.query_one("SELECT has_column_privilege('tool_call_records', 'result', 'SELECT') AS read")
+            may = transaction.query_one(
+                "SELECT has_column_privilege('tool_call_records'::text, 'result'::text, 'SELECT'::text) AS read"
+            )
             if may and may["read"]:
                 found = transaction.query_one(
                     "SELECT r.result FROM tool_call_records AS r WHERE r.id = %s", [row["id"]]
