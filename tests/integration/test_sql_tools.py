@@ -462,6 +462,16 @@ def test_who_may_decide(lab):
         lab.approve(call, "perhaps")
 
 
+def test_guesses_of_a_token_do_not_fill_the_audit_log(lab):
+    call, service = lab.asked(), lab.database.session("service")
+    for _ in range(70):
+        assert not lab.approve(call, token="x" * 40, session=service)["accepted"]
+    assert lab.audit(call).count(("approve", "denied", "mission_control_service")) == 60
+    # A person's decision is written in any case.
+    assert lab.approve(call, token=APPROVER, session=service)["accepted"]
+    assert lab.audit(call)[-1] == ("approve", "success", "alice")
+
+
 def test_who_may_see_what_waits(lab):
     lab.asked("restart", arguments={"n": 1})
     earlier = lab.asked("restart", arguments={"n": 0})
@@ -811,6 +821,16 @@ def test_own_tools_win_and_what_is_gone_is_removed_or_disabled(lab):
         ),
         ("apply_tools", {"name": "await_tool_call", "risk_level": "READ_ONLY"}, "the MCP server uses itself"),
         ("apply_tools", {"risk_level": "READ_ONLY"}, "needs a name"),
+        (
+            "apply_tools",
+            {"name": "a", "risk_level": "READ_ONLY", "timeout_seconds": 1.5},
+            "timeout_seconds that is no whole number from 1 to 3600",
+        ),
+        (
+            "apply_tools",
+            {"name": "a", "risk_level": "READ_ONLY", "approval_seconds": 90000},
+            "approval_seconds that is no whole number from 60 to 86400",
+        ),
         ("apply_policies", {"name": "p", "effect": "maybe", "tools": ["*"]}, "needs an effect"),
         ("apply_policies", {"name": "p", "effect": "deny"}, "covers nothing"),
         ("apply_policies", {"name": "p", "effect": "deny", "tools": [1]}, "no list of names"),
