@@ -462,6 +462,16 @@ def test_who_may_decide(lab):
         lab.approve(call, "perhaps")
 
 
+def test_guesses_of_a_token_do_not_fill_the_audit_log(lab):
+    call, service = lab.asked(), lab.database.session("service")
+    for _ in range(70):
+        assert not lab.approve(call, token="x" * 40, session=service)["accepted"]
+    assert lab.audit(call).count(("approve", "denied", "mission_control_service")) == 60
+    # A person's decision is written in any case.
+    assert lab.approve(call, token=APPROVER, session=service)["accepted"]
+    assert lab.audit(call)[-1] == ("approve", "success", "alice")
+
+
 def test_who_may_see_what_waits(lab):
     lab.asked("restart", arguments={"n": 1})
     earlier = lab.asked("restart", arguments={"n": 0})
@@ -556,6 +566,19 @@ def test_a_call_that_somebody_holds_is_busy_and_holds_up_nobody(lab):
         assert lab.start(call)["status"] == "pending"
         assert lab.approve(other)["accepted"]
     assert lab.start(call)["accepted"]
+
+
+def test_what_was_decided_with_an_older_view_of_the_policies_is_refused(lab):
+    """A transaction that sees the policies as they were when it began could start what is denied by now."""
+    call, waiting = lab.request("list_things")["call_id"], lab.asked()
+    for session, step in ((lab.executor, lambda: lab.start(call)), (lab.approver, lambda: lab.approve(waiting))):
+        for isolation in ("REPEATABLE READ", "SERIALIZABLE"):
+            refused = pytest.raises(psycopg2.errors.InvalidTransactionState, match="read committed")
+            with refused, session.transaction(isolation):
+                session.run("SELECT 1")
+                step()
+    assert lab.start(call)["accepted"]
+    assert lab.approve(waiting)["accepted"]
 
 
 def test_the_start_is_durable_before_the_executor_acts(lab):
@@ -798,6 +821,16 @@ def test_own_tools_win_and_what_is_gone_is_removed_or_disabled(lab):
         ),
         ("apply_tools", {"name": "await_tool_call", "risk_level": "READ_ONLY"}, "the MCP server uses itself"),
         ("apply_tools", {"risk_level": "READ_ONLY"}, "needs a name"),
+        (
+            "apply_tools",
+            {"name": "a", "risk_level": "READ_ONLY", "timeout_seconds": 1.5},
+            "timeout_seconds that is no whole number from 1 to 3600",
+        ),
+        (
+            "apply_tools",
+            {"name": "a", "risk_level": "READ_ONLY", "approval_seconds": 90000},
+            "approval_seconds that is no whole number from 60 to 86400",
+        ),
         ("apply_policies", {"name": "p", "effect": "maybe", "tools": ["*"]}, "needs an effect"),
         ("apply_policies", {"name": "p", "effect": "deny"}, "covers nothing"),
         ("apply_policies", {"name": "p", "effect": "deny", "tools": [1]}, "no list of names"),

@@ -570,14 +570,25 @@ CREATE OR REPLACE FUNCTION our_schema.decide_tool_call(
 AS $$
 DECLARE
     approver CONSTANT text := our_schema.tool_token_owner(p_token, 'approver'::text);
+    decision CONSTANT text := CASE p_decision WHEN 'deny' THEN 'deny' ELSE 'approve' END;
+    most_guesses CONSTANT bigint := 60;
 BEGIN
     IF approver IS NULL THEN
         accepted := false;
         -- Nothing of the call, not even whether there is one.
         reason := 'the token is not that of an approver: give one of mission_control_schema_tool_approvers';
-        PERFORM our_schema.note_tool_call(
-            session_user::text, CASE p_decision WHEN 'deny' THEN 'deny' ELSE 'approve' END, p_call_id, 'denied'::text, jsonb_build_object('reason', reason)
-        );
+        -- A login that may write nothing else must not fill the disk: of guesses 60 a minute are enough to be noticed.
+        IF (
+            SELECT count(*) FILTER (WHERE g.outcome = 'denied' AND g.recorded_at > clock_timestamp() - interval '1 minute')
+            FROM (
+                SELECT e.outcome, e.recorded_at FROM our_schema.audit_entries AS e
+                WHERE e.action = 'tool_call.' || decision
+                ORDER BY e.id DESC
+                LIMIT most_guesses
+            ) AS g
+        ) < most_guesses THEN
+            PERFORM our_schema.note_tool_call(session_user::text, decision, p_call_id, 'denied'::text, jsonb_build_object('reason', reason));
+        END IF;
         RETURN;
     END IF;
     SELECT d.accepted, d.status, d.reason INTO accepted, status, reason
@@ -978,6 +989,14 @@ BEGIN
         IF fault IS NULL AND coalesce(entry.value ->> 'risk_level', '') NOT IN ('READ_ONLY', 'SAFE_MUTATE', 'DESTRUCTIVE') THEN
             fault := 'needs a risk_level: READ_ONLY, SAFE_MUTATE or DESTRUCTIVE';
         END IF;
+        IF fault IS NULL THEN
+            SELECT min(format('has a %s that is no whole number from %s to %s', b.key, b.least, b.most)) INTO fault
+            FROM (
+                VALUES ('timeout_seconds', 1, 3600), ('output_limit_bytes', 1024, 1048576), ('approval_seconds', 60, 86400)
+            ) AS b (key, least, most)
+            CROSS JOIN LATERAL (SELECT (entry.value ->> b.key)::numeric AS number) AS n
+            WHERE n.number % 1 <> 0 OR n.number NOT BETWEEN b.least AND b.most;
+        END IF;
         IF fault IS NULL AND (SELECT count(*) FROM jsonb_array_elements(entry.list) AS e WHERE e.value ->> 'name' = entry.name) > 1 THEN
             fault := 'is there twice';
         END IF;
@@ -1001,8 +1020,8 @@ BEGIN
         VALUES (
             entry.name, entry.value ->> 'description', coalesce(nullif(entry.value -> 'arguments_schema', 'null'), '{}'),
             entry.value ->> 'risk_level', entry.value ->> 'connector', entry.value ->> 'operation',
-            coalesce(nullif(entry.value -> 'preset', 'null'), '{}'), coalesce((entry.value ->> 'timeout_seconds')::bigint, 60),
-            coalesce((entry.value ->> 'output_limit_bytes')::bigint, 65536), coalesce((entry.value ->> 'approval_seconds')::bigint, 3600),
+            coalesce(nullif(entry.value -> 'preset', 'null'), '{}'), coalesce((entry.value ->> 'timeout_seconds')::numeric::bigint, 60),
+            coalesce((entry.value ->> 'output_limit_bytes')::numeric::bigint, 65536), coalesce((entry.value ->> 'approval_seconds')::numeric::bigint, 3600),
             entry.value ->> 'version', coalesce((entry.value ->> 'enabled')::boolean, true), entry.origin
         )
         ON CONFLICT (name) DO UPDATE SET
