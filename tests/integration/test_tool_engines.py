@@ -58,9 +58,11 @@ def test_a_restart_stops_and_starts_the_container(engine):
     assert (after["Running"], after["Pid"] != before["Pid"]) == (True, True)
 
 
-def test_what_is_not_there_is_one_sentence(engine):
+def test_what_is_not_there_and_an_identifier_is_one_sentence(engine):
+    """A policy that names a container must not be passed by what else the engine takes for its name."""
+    identifier = engine.run("web")
     for operation in ("docker.container_logs", "docker.restart_container"):
-        status, result, error = carry_out(operation, {"url": engine.url}, container="nobody")
-        assert (status, result) == ("failed", None)
-        assert "answered 404" in error
-        assert error.endswith(".")
+        for name in ("nobody", "we", identifier, identifier[:12], identifier[:4]):
+            status, result, error = carry_out(operation, {"url": engine.url}, container=name)
+            assert (status, result) == ("failed", None)
+            assert error == f"There is no container of the name {name} at lab."

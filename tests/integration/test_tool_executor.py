@@ -56,7 +56,7 @@ def test_a_call_that_needs_approval_is_judged_first_and_carried_out_after_it(dat
     [
         (RESTART, {"source": "attic", "container": "web"}, "The argument source names no source of docker that the executor has: there is lab."),
         ("query_prometheus", {"source": "lab", "query": "up"}, "The source lab is one of docker, and the tool needs one of prometheus."),
-        (RESTART, {"source": "lab", "container": "../images"}, "The argument container must be the name or the identifier of a container."),
+        (RESTART, {"source": "lab", "container": "../images"}, "The argument container must be the name of a container."),
         (RESTART, {"source": "lab", "container": 5}, "The argument container must be a text."),
         (RESTART, {"source": "lab"}, "The argument container is missing."),
     ],

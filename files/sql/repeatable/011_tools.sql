@@ -793,7 +793,7 @@ BEGIN
         END IF;
         IF reason IS NOT NULL THEN
             PERFORM our_schema.note_tool_call(
-                coalesce(caller, session_user), 'cancel'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason)
+                coalesce(caller, session_user::text), 'cancel'::text, p_call_id, 'denied'::text, noted || jsonb_build_object('reason', reason)
             );
             RETURN;
         END IF;

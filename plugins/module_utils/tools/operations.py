@@ -89,8 +89,9 @@ class Operation:
 
 
 def with_defaults(operation: Operation, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument of an operation but the source: what was given, else its default."""
-    return {name: arguments.get(name, argument.default) for name, argument in operation.arguments.items()}
+    """Every argument of an operation but the source: what was given, else its default. Of 5.0, which is 5 in JSON, it makes 5."""
+    given = {name: arguments.get(name, argument.default) for name, argument in operation.arguments.items()}
+    return {name: int(value) if isinstance(value, float) else value for name, value in given.items()}
 
 
 def find_operation(connector: Any, operation: Any) -> Operation | None:
@@ -210,7 +211,7 @@ SOURCE = Argument("text", "the name of a source, such as lab", required=True, fo
 _NAMESPACE = Argument("text", "the name of a namespace", required=True, form=_LABEL)
 _TAIL = Argument("number", "how many lines at the end", default=100, least=1, most=MOST_LINES)
 _SINCE = Argument("number", "how many seconds back it begins", least=1, most=_MOST_SECONDS)
-_DOCKER_CONTAINER = Argument("text", "the name or the identifier of a container", required=True, form=_CONTAINER)
+_DOCKER_CONTAINER = Argument("text", "the name of a container", required=True, form=_CONTAINER)
 _VMID = Argument("number", "the number of a guest", required=True, least=100, most=999_999_999)
 _SOURCE_FILTER = Argument("text", "the name of the source that told them", form=_SOURCE)
 
@@ -265,7 +266,7 @@ OPERATIONS: dict[str, Operation] = {
         "READ_ONLY",
         "reads the end of a container's log",
         {"container": _DOCKER_CONTAINER, "tail_lines": _TAIL, "since_seconds": _SINCE},
-        right="GET /containers/NAME/logs",
+        right="GET /containers/json and GET /containers/ID/logs",
     ),
     "docker.restart_container": Operation(
         "SAFE_MUTATE",
@@ -277,7 +278,7 @@ OPERATIONS: dict[str, Operation] = {
             ),
         },
         target=("container",),
-        right="POST /containers/NAME/restart",
+        right="GET /containers/json and POST /containers/ID/restart",
     ),
     "proxmox.list_guests": Operation(
         "READ_ONLY",

@@ -213,7 +213,7 @@ def container_listings(containers: list[Any], host: str, labels: Collection[str]
         if not isinstance(container, dict):
             skipped.append(Skipped(None, "a container", "it is no object"))
             continue
-        names = _names(container)
+        names = names_of(container)
         if not names:
             # The engine frees the name of a container first when it removes it.
             if container.get("State") not in ("removing", "dead"):
@@ -272,8 +272,8 @@ def _status(state: str | None, exit_code: int | None) -> str:
     return _STATUSES.get(state or "", "unknown")
 
 
-def _names(container: Mapping[str, Any]) -> list[str]:
-    """Its own names. That of a link to it, /other/alias, is none."""
+def names_of(container: Mapping[str, Any]) -> list[str]:
+    """The own names of a container of the list. That of a link to it, /other/alias, is none."""
     given = container.get("Names")
     texts = (text_or_none(each) for each in given) if isinstance(given, list) else ()
     names = (each[1:] if each.startswith("/") else each for each in texts if each)

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-from ...inventory.connectors.docker import DEBIAN_PACKAGE, LIBRARY, NAME, OPTIONS, SECRETS, check, connected
+from ...inventory.connectors.docker import DEBIAN_PACKAGE, LIBRARY, NAME, OPTIONS, SECRETS, check, connected, names_of
 from ...inventory.connectors.http_lists import NoList, ask, json_of
 from ...inventory.values import text_or_none, whole_number
 from .call import Call, CallError, in_words_of, refused
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLS", "DEBIAN_PACKAGE", "LIBRARY", "NAME", "OPTIONS", "SECRETS", "check", "text_of_log"]
 
+_ID = re.compile(r"[0-9a-f]{12,64}")
 _MOST_READ = 64 * 2**20  # of a log
 _CHUNK = 2**16
 _FRAME = 8  # bytes before each part of a log, of which the last four are its length
@@ -38,10 +41,9 @@ def _list_containers(call: Call) -> dict[str, Any]:
 
 
 def _container(container: Mapping[str, Any]) -> dict[str, Any]:
-    names, ports = container.get("Names"), container.get("Ports")
-    name = next((str(each) for each in names if each), "") if isinstance(names, list) else ""
+    ports = container.get("Ports")
     return {
-        "name": text_or_none(name[1:] if name.startswith("/") else name),
+        "name": next(iter(names_of(container)), None),
         "id": text_or_none(container.get("Id"), 12),
         "image": text_or_none(container.get("Image")),
         "state": text_or_none(container.get("State")),
@@ -63,9 +65,8 @@ def _container_logs(call: Call) -> dict[str, Any]:
     if given["since_seconds"]:
         parameters["since"] = int(time.time()) - given["since_seconds"]
     name = given["container"]
-    with _engine(call, f"The log of the container {name} of {call.source}") as (session, address):
-        path = f"/containers/{quote(name, safe='')}/logs?{urlencode(parameters)}"
-        response = ask(session, "GET", f"{address}{path}", read_seconds=call.seconds, stream=True)
+    with _container_named(call) as (session, path):
+        response = ask(session, "GET", f"{path}/logs?{urlencode(parameters)}", read_seconds=call.seconds, stream=True)
         with contextlib.closing(response):
             text, whole = text_of_log(response.iter_content(_CHUNK), call.most_bytes + _SLACK)
     return {"container": name, "log": text, **({} if whole else {"begins_later": True})}
@@ -117,10 +118,31 @@ def _restart_container(call: Call) -> dict[str, Any]:
             f"The container {name} of {call.source} may take {given['stop_seconds']} s to stop, which is longer than the call "
             "may take: give a smaller stop_seconds, or the tool a higher timeout_seconds."
         )
-    with _engine(call, f"The container {name} of {call.source}") as (session, address):
-        path = f"/containers/{quote(name, safe='')}/restart?t={int(given['stop_seconds'])}"
-        ask(session, "POST", f"{address}{path}", read_seconds=call.seconds, expected=(204,))
+    with _container_named(call) as (session, path):
+        url = f"{path}/restart?t={int(given['stop_seconds'])}"
+        ask(session, "POST", url, read_seconds=call.seconds, expected=(204,))
     return {"container": name, "restarted": True}
+
+
+@contextlib.contextmanager
+def _container_named(call: Call) -> Iterator[tuple[Any, str]]:
+    """A session, and the address of the container that has the name that the call gives.
+
+    Engines also take any beginning of an identifier for a name: a policy that names a container would not cover it.
+    """
+    name = call.arguments["container"]
+    with _engine(call, f"The container {name} of {call.source}") as (session, address):
+        filters = urlencode({"all": 1, "filters": json.dumps({"name": [name]})})
+        found = json_of(ask(session, "GET", f"{address}/containers/json?{filters}", read_seconds=call.seconds))
+        # The filter takes it for a part of a name.
+        fitting = [
+            each["Id"]
+            for each in (found if isinstance(found, list) else ())
+            if isinstance(each, dict) and name in names_of(each) and _ID.fullmatch(str(each.get("Id")))
+        ]
+        if len(fitting) != 1:
+            raise CallError(f"There is no container of the name {name} at {call.source}.")
+        yield session, f"{address}/containers/{fitting[0]}"
 
 
 @contextlib.contextmanager
