@@ -101,10 +101,14 @@ def shell(database, tmp_path, application):
 
     def run(line):
         is_executor = "tools worker" in line
+        variables = {**environment, **({"POSTGRES_USER": ROLES["executor"]} if is_executor else {})}
+        if "mission-control mcp" in line:
+            # An assistant must not have it.
+            del variables["MISSION_CONTROL_APPROVER_TOKEN"]
         return subprocess.run(
             ["bash", "-c", f"set -o pipefail; {line}"],
             cwd=tools if is_executor else place,
-            env={**environment, "POSTGRES_USER": ROLES["executor"]} if is_executor else environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

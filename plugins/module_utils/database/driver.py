@@ -53,6 +53,9 @@ else:
         def __repr__(self) -> str:
             return f"<Connection, {'closed' if self.closed else 'open'}>"
 
+        # psycopg2 has one of its own.
+        __str__ = __repr__
+
 
 logger = getLogger("mission_control")
 IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE and its siblings
