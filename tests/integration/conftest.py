@@ -60,6 +60,7 @@ _PROCESS_HELPERS = {
     "ad_hoc",
     "command",
     "host_plays",
+    "mcp_lab",
     "page_examples",
     "playbook",
     "recorder_plays",

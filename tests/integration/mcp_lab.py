@@ -22,10 +22,15 @@ def server_parameters(database, *arguments, token=ASSISTANT, command=COMMAND, **
 
 def converse(database, conversation, *arguments, mode="legacy", **options):
     """What an asynchronous function of the connected client returns; the server has ended then."""
+    return converse_with(server_parameters(database, *arguments, **options), conversation, mode)
+
+
+def converse_with(server, conversation, mode):
+    """The same with a server that is started otherwise."""
 
     async def talk():
         with anyio.fail_after(120):
-            transport = stdio_client(server_parameters(database, *arguments, **options))
+            transport = stdio_client(server)
             async with Client(
                 transport, mode=mode, client_info=Implementation(name=CLIENT, version="1"), cache=None
             ) as client:

@@ -105,6 +105,7 @@ def shell(database, tmp_path, application):
             ["bash", "-c", f"set -o pipefail; {line}"],
             cwd=tools if is_executor else place,
             env={**environment, "POSTGRES_USER": ROLES["executor"]} if is_executor else environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=120,

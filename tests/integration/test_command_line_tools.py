@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from command import COMMAND, environment_of, run_command, start_command
+from command import COMMAND, environment_of, run_command, run_process, start_command
 from library_client import client_of
 from tool_lab import (
     APPROVER,
@@ -277,6 +277,20 @@ def test_only_who_asked_withdraws_a_call(lab, waiting):
     refused(run_command(lab, "calls", "cancel", call_id), f"The call {call_id} of restart_thing stays .*")
     result = run_command(lab, "calls", "cancel", call_id, **AS_ASSISTANT)
     assert result.stdout == 'Withdrawn: restart_thing name="plex", asked for by assistant.\n'
+
+
+def test_no_short_beginning_decides(lab, waiting):
+    refused(
+        run_command(lab, "calls", "approve", waiting()[:7], **AS_ALICE),
+        "Name the call by 8 digits of its identifier or more.*",
+        2,
+    )
+
+
+def test_an_approvers_token_beside_an_assistant_is_refused(lab):
+    result = run_process(lab, "mcp", **AS_ALICE)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "could approve its own calls by it: unset it there" in result.stderr
 
 
 def test_a_call_that_there_is_not_is_named(lab):

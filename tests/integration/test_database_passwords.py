@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playbook import ROOT, playbook_command
 from psycopg2.extensions import encrypt_password
+from role_inputs import template
 from throwaway_cluster import ThrowawayCluster
 
 PASSWORD = "mission_control_database_password"
@@ -56,6 +57,22 @@ def connection(cluster):
     connection = cluster.connect()
     yield connection
     connection.close()
+
+
+def test_what_sets_passwords_is_not_shown_to_those_who_see_all_sessions(cluster, connection):
+    """Neither while it works nor before the transaction ends; other transactions of the session are shown as ever."""
+    seen = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+    with contextlib.closing(cluster.connect()) as other, other.cursor() as work, connection.cursor() as look:
+        for quiet, shown in (
+            ("SELECT 1", "SELECT 'verifier'"),
+            (template("{{ __mission_control_database_quiet }}", {}), ""),
+        ):
+            work.execute("BEGIN")
+            work.execute(quiet)
+            work.execute("SELECT 'verifier'")
+            look.execute(seen, [other.info.backend_pid])
+            assert look.fetchone()[0] == shown
+            work.execute("ROLLBACK")
 
 
 # Characters for which preparation matters: spaces, marks, what is not assigned, right-to-left, compatibility forms.

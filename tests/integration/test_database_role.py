@@ -101,7 +101,7 @@ def test_the_first_run_makes_everything_and_the_second_finds_nothing_to_do(provi
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
         lab.log_in(password, database=lab.make_neighbour())
     assert f"{lab.roles['application']}.password on the" in first.told
-    assert "roles: 20 settings" in first.told
+    assert "roles: 26 settings" in first.told
     assert f"role {lab.roles['owner']}: comment" not in first.output
 
     assert second.succeeded().recap["changed"] == 0

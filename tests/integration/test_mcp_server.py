@@ -1,10 +1,14 @@
 """`mission-control mcp`, asked by the official client and in bare lines, against a real database and an executor."""
 
 import json
+import re
+import shlex
 
 import pytest
-from mcp_lab import CLIENT, calls, converse, sessions
-from tool_lab import GREET, LIST, REMOVE, RESTART, StandInExecutor, provide_tools
+from command import COMMAND, ROOT, environment_of
+from mcp import StdioServerParameters
+from mcp_lab import CLIENT, calls, converse, converse_with, sessions
+from tool_lab import ASSISTANT, GREET, LIST, REMOVE, RESTART, StandInExecutor, provide_tools
 
 
 @pytest.fixture
@@ -19,11 +23,34 @@ def executor(lab):
         yield executor
 
 
-def test_the_tools_are_listed_as_the_rows_say(lab):
+def configured_server(page, home):
+    """The server of the page's .mcp.json, with the variables put in that Claude Code puts in."""
+    text = re.search(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    given = {"HOME": str(home), "MISSION_CONTROL_TOOL_TOKEN": ASSISTANT}
+    return json.loads(re.sub(r"\$\{(\w+)\}", lambda name: given[name[1]], text))["mcpServers"]["mission-control"]
+
+
+def test_the_tools_are_listed_as_the_rows_say(lab, tmp_path):
+    """By the configuration of Claude Code that the page shows."""
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    command = home / "bin" / "mission-control"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    login = environment_of(lab)
+    lines = [f"{name}={value}\n" for name, value in login.items() if name.startswith("POSTGRES_")]
+    (home / ".config/mission_control").mkdir(parents=True)
+    (home / ".config/mission_control/database.env").write_text("".join(lines), encoding="utf-8")
+    configured = configured_server((ROOT / "docs/mcp.md").read_text(encoding="utf-8"), home)
+    kept = {name: value for name, value in login.items() if not name.startswith(("POSTGRES_", "MISSION_CONTROL_"))}
+    environment = {**kept, **configured["env"], "PATH": f"{command.parent}:{login['PATH']}"}
+    server = StdioServerParameters(command=str(command), args=configured["args"], env=environment, cwd="/")
+
     async def conversation(client):
         return await client.list_tools(), client.server_info, client.instructions
 
-    listed, information, instructions = converse(lab, conversation, mode="legacy")
+    listed, information, instructions = converse_with(server, conversation, mode="legacy")
+    assert configured["command"] == command.name
     names = [tool.name for tool in listed.tools]
     assert names == sorted(names) == ["await_tool_call", "cancel_tool_call", GREET, LIST, REMOVE, RESTART]
     tools = {tool.name: tool for tool in listed.tools}

@@ -133,7 +133,8 @@ def test_resources_are_bounded_json(lab, mode):
     texts = converse(lab, conversation, mode=mode)
     assert set(texts) == {f"mission-control://{name}" for name in ("inventory", "runs", "usage")}
     inventory = texts["mission-control://inventory"]
-    assert (len(inventory["hosts"]), inventory["left_out"]["hosts"]) == (200, 50)
+    assert (len(inventory["list_hosts"]["hosts"]), inventory["list_hosts"]["more"]) == (200, True)
+    assert inventory["list_workloads"] == {"workloads": [], "more": False}
 
 
 def test_nothing_but_the_protocol_is_written_to_standard_output(lab, executor):
@@ -190,7 +191,7 @@ def test_the_server_outlives_the_database(restartable):
     restartable.session("admin").run("CHECKPOINT")
     restartable.close()
     restartable.cluster.stop()
-    with BareClient(restartable, "--connect-timeout", "2") as client:
+    with BareClient(restartable, "--connect-timeout", "2", "--wait", "20") as client:
         refused = client.ask("tools/list", 1)["error"]
         assert (refused["code"], "Cannot connect" in refused["message"]) == (-32603, True)
         assert "error" in client.ask("tools/call", 2, name=LIST, arguments={})
@@ -198,9 +199,14 @@ def test_the_server_outlives_the_database(restartable):
         assert len(client.ask("tools/list", 3)["result"]["tools"]) == 6
         with StandInExecutor(restartable):
             assert client.call(4, LIST)["structuredContent"]["status"] == "succeeded"
+        # It goes away while a call is waited for.
+        client.send({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": LIST, "arguments": {}}})
+        wait_for(lambda: len(calls(restartable)) == 2)
         restartable.close()
         restartable.cluster.stop()
-        assert "error" in client.ask("tools/list", 5)
+        left = client.answer(5)["result"]
+        assert (left["isError"], "do not ask for it again" in left["content"][0]["text"]) == (True, True)
+        assert left["structuredContent"]["call_id"]
         restartable.cluster.start()
         with StandInExecutor(restartable):
             assert client.call(6, LIST)["structuredContent"]["status"] == "succeeded"

@@ -64,6 +64,8 @@ def test_there_are_the_commands():
     )
     words += (" inventory", " inventory sources", " inventory preflight", " inventory sync", " inventory worker")
     words += (" runs", " runs show", " runs load", " budgets", " budgets set", " budgets remove")
+    words += (" tools", " tools list", " tools run", " tools worker", " mcp")
+    words += (" calls", *(f" calls {word}" for word in ("list", "show", "approve", "deny", "cancel")))
     assert set(ALL) == {f"mission-control{word}" for word in words}
 
 

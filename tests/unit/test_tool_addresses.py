@@ -134,7 +134,7 @@ WORDS = {
 }
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(st.sampled_from(sorted(WORDS)).flatmap(lambda name: st.tuples(st.just(name), arguments_of(name))))
 def test_each_argument_stays_where_it_belongs(drawn):
     name, arguments = drawn

@@ -10,7 +10,14 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mission_control.tools.operations import OPERATIONS, RISK_LEVELS, call_problems, find_operation, operation_problem
+from mission_control.tools.operations import (
+    OPERATIONS,
+    RISK_LEVELS,
+    call_problems,
+    find_operation,
+    operation_problem,
+    with_defaults,
+)
 from mission_control.tools.schemas import SchemaLibraryError, argument_problems, schema_problems
 
 ROOT = Path(__file__).parents[2]
@@ -276,3 +283,9 @@ def test_the_library_that_is_missing_is_named(monkeypatch):
 
 def test_risk_levels_are_in_the_order_of_what_they_may_break():
     assert RISK_LEVELS == ("READ_ONLY", "SAFE_MUTATE", "DESTRUCTIVE")
+
+
+def test_a_whole_number_is_one_however_json_writes_it():
+    operation = OPERATIONS["docker.container_logs"]
+    given = with_defaults(operation, {"source": "lab", "container": "web", "tail_lines": 5.0})
+    assert repr(given) == repr({"container": "web", "tail_lines": 5, "since_seconds": None})

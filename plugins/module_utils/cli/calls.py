@@ -37,7 +37,7 @@ for a person's approval."""
 EXAMPLES = """\
 examples:
   mission-control calls
-  mission-control calls --waiting
+  mission-control calls list --waiting
   mission-control calls --tool list_hosts --status succeeded --limit 5 --json"""
 SHOW_SUMMARY = "show a call: its arguments, who asked, which policy, what became of it"
 SHOW_DESCRIPTION = """\
@@ -224,6 +224,11 @@ def add_decide_options(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare_decide(options: argparse.Namespace) -> Client:
+    if len(options.call.replace("-", "")) < _SHORT_IDENTIFIER:
+        # Who asks could make so many calls that one of them fits a shorter beginning.
+        raise UsageError(
+            f"Name the call by {_SHORT_IDENTIFIER} digits of its identifier or more, not by {options.call!r}."
+        )
     token = _approver_token(options)
     # The token of who asks is not one of who decides.
     return make_client(options, tool_token=token)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..schema.manifest import Manifest
 from ..tools.mcp_server import DEFAULT_WAIT, LONGEST_WAIT, POOL_SIZE, McpServer, is_installed
+from .calls import TOKEN_VARIABLE
 from .parser import EXIT_OK, EXIT_USAGE, CommandError, UsageError, make_client, seconds_option
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ Calls are asked for as MISSION_CONTROL_TOOL_TOKEN says, else as the login. Nothi
 decide, and the executor carries out. Calls belong to a task run "MCP session of CLIENT". It needs Python 3.10 and the
 package mcp: pip install "mission-control-database[mcp]"."""
 EXAMPLES = """\
+examples:
+  mission-control mcp --wait 120
+
 in a client's configuration:
   {"mcpServers": {"mission-control": {"command": "mission-control", "args": ["mcp"]}}}"""
 
@@ -69,6 +73,10 @@ def prepare(options: argparse.Namespace) -> Client:
             f"The package mcp is not installed for {sys.executable}: "
             'pip install "mission-control-database[mcp]" (Python 3.10 or newer).',
             EXIT_USAGE,
+        )
+    if os.environ.get(TOKEN_VARIABLE):
+        raise UsageError(
+            f"{TOKEN_VARIABLE} is set where an assistant runs, which could approve its own calls by it: unset it there."
         )
     if sys.stdin.isatty():
         sys.stderr.write(

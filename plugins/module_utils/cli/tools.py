@@ -42,7 +42,7 @@ token in MISSION_CONTROL_TOOL_TOKEN, else the login."""
 EXAMPLES = """\
 examples:
   mission-control tools
-  mission-control tools --json"""
+  mission-control tools list --json"""
 RUN_SUMMARY = "call a tool and wait for its result"
 RUN_DESCRIPTION = """\
 Asks for a call of a tool, waits for the executor to carry it out, and prints its result. Where a policy wants a person's
@@ -160,7 +160,7 @@ def run_run(options: argparse.Namespace, client: Client, output: Output) -> int:
         with contextlib.suppress(MissionControlError):
             close_run(client, options.run_id, "failed", sentence)
         if isinstance(error, ToolArgumentsError):
-            raise UsageError(str(error)) from None
+            raise UsageError(printable(str(error))) from None
         raise
 
 
@@ -169,7 +169,7 @@ def _call(options: argparse.Namespace, client: Client, output: Output, arguments
     if answer.call_id is None:
         sentence = f"The call of {options.tool} was denied: {answer.reason}"
         close_run(client, options.run_id, "failed", sentence)
-        raise CommandError(sentence, EXIT_NO)
+        raise CommandError(printable(sentence), EXIT_NO)
     options.call_id = answer.call_id
 
     def told(call: ToolCall) -> bool:

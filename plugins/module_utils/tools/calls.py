@@ -349,7 +349,9 @@ class Tools:
             row = transaction.query_one(f"{_CALLS} WHERE c.id = %s", [str(_uuid(call_id))])
             if row is None:
                 raise _unknown(call_id)
-            may = transaction.query_one("SELECT has_column_privilege('tool_call_records', 'result', 'SELECT') AS read")
+            may = transaction.query_one(
+                "SELECT has_column_privilege('tool_call_records'::text, 'result'::text, 'SELECT'::text) AS read"
+            )
             if may and may["read"]:
                 found = transaction.query_one(
                     "SELECT r.result FROM tool_call_records AS r WHERE r.id = %s", [row["id"]]
@@ -413,13 +415,6 @@ class Tools:
     def waiting(self) -> list[WaitingCall]:
         """The calls about which a person may decide, the oldest first, for the approver whose token or login this client has."""
         return self._client.query_many(_WAITING, model=WaitingCall)
-
-    def decides_by_login(self) -> bool:
-        """Whether this login is an approver's own, which needs no token."""
-        row = self._client.query_one(
-            "SELECT coalesce(has_function_privilege(to_regprocedure('decide_tool_call(uuid, text, text)'), 'EXECUTE'), false) AS may"
-        )
-        return bool(row and row["may"])
 
     def _decide(self, call_id: UUID | str, decision: str, reason: str | None) -> ToolAnswer:
         token = f", {_TOKEN}" if self._client.settings.tool_token else ""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Optional
 from uuid import uuid4
 
 from ..children import ChildError, ChildStoppedError, ChildTimeoutError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..inventory.sources import Source
     from ..worker_loop import Log
 
-    Outcome = tuple[str, dict[str, Any] | None, str | None]
+    Outcome = tuple[str, Optional[dict[str, Any]], Optional[str]]
 
 CHANNEL = "mission_control_tools"
 DEFAULT_CONCURRENCY = 4

@@ -53,6 +53,8 @@ _PROGRESS_SECONDS = 5.0
 # The executor looks at the arguments of a call before a person is asked.
 _CHECK_SECONDS = 10.0
 _LAST_SECONDS = 5.0
+# Before a database that is away is asked again.
+_PAUSE_SECONDS = 0.5
 _LONGEST_KEY = 100
 _CALL_ID = {"type": "string", "description": "Identifier of the call, as the tool's answer named it."}
 _BUILT_IN_SCHEMAS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -189,6 +191,7 @@ class McpServer:
 
     async def _request(self, context: Context, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
         import anyio
+        from mcp import MCPError
 
         key = _key(context.request_id)
         # Not to be given up half-way: what was asked for must be known to be withdrawn.
@@ -210,13 +213,19 @@ class McpServer:
             waits = request.status == "pending"
             seconds = min(self._wait, _CHECK_SECONDS) if waits else self._wait
             call = await self._follow(context, call_id, seconds, lambda call: call.waits_for_approval)
-            if call.status not in ("pending", "denied") and not call.has_ended and waits:
+            if waits and call.status != "pending" and not call.has_ended:
                 call = await self._follow(context, call_id, self._wait, lambda call: call.waits_for_approval)
         except anyio.get_cancelled_exc_class():
             # The client wants it no longer, or is gone.
             with anyio.move_on_after(_LAST_SECONDS, shield=True):
                 await self._quietly(lambda: self._client.tools.cancel(call_id))
             raise
+        except MCPError as error:
+            return _answer(
+                f"{error.message} What becomes of the call {call_id} is told by {AWAIT_TOOL_CALL}: do not ask for it again.",
+                is_error=True,
+                call_id=call_id,
+            )
         return _told(call)
 
     async def _await_tool_call(self, context: Context, arguments: Mapping[str, Any]) -> types.CallToolResult:
@@ -255,6 +264,9 @@ class McpServer:
         self, context: Context, call_id: UUID, seconds: float, until: Callable[[ToolCall], bool]
     ) -> ToolCall:
         """The call when it has ended or come so far, or after these seconds; who asked for progress hears of it meanwhile."""
+        import anyio
+        from mcp import MCPError
+
         deadline = time.monotonic() + seconds
         steps = 0
         state: tuple[Any, ...] | None = None
@@ -265,7 +277,13 @@ class McpServer:
         while True:
             remaining = deadline - time.monotonic()
             span = max(0.0, min(remaining, _PROGRESS_SECONDS))
-            call = await self._ask(functools.partial(self._client.tools.wait, call_id, span, until=has_changed))
+            try:
+                call = await self._ask(functools.partial(self._client.tools.wait, call_id, span, until=has_changed))
+            except MCPError:
+                if time.monotonic() >= deadline:
+                    raise
+                await anyio.sleep(_PAUSE_SECONDS)
+                continue
             if call.has_ended or until(call) or time.monotonic() >= deadline:
                 return call
             state = (call.status, call.checked_at)
@@ -277,8 +295,8 @@ class McpServer:
 
         return types.ListResourcesResult(
             resources=[
-                types.Resource(uri=uri, name=name, description=description, mime_type="application/json")
-                for uri, (name, description, _read) in RESOURCES.items()
+                types.Resource(uri=uri, name=each.name, description=each.description, mime_type="application/json")
+                for uri, each in RESOURCES.items()
             ]
         )
 

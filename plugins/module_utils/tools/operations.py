@@ -89,8 +89,9 @@ class Operation:
 
 
 def with_defaults(operation: Operation, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument of an operation but the source: what was given, else its default."""
-    return {name: arguments.get(name, argument.default) for name, argument in operation.arguments.items()}
+    """Every argument of an operation but the source: what was given, else its default. Of 5.0, which is 5 in JSON, it makes 5."""
+    given = {name: arguments.get(name, argument.default) for name, argument in operation.arguments.items()}
+    return {name: int(value) if isinstance(value, float) else value for name, value in given.items()}
 
 
 def find_operation(connector: Any, operation: Any) -> Operation | None:
