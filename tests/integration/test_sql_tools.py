@@ -558,6 +558,19 @@ def test_a_call_that_somebody_holds_is_busy_and_holds_up_nobody(lab):
     assert lab.start(call)["accepted"]
 
 
+def test_what_was_decided_with_an_older_view_of_the_policies_is_refused(lab):
+    """A transaction that sees the policies as they were when it began could start what is denied by now."""
+    call, waiting = lab.request("list_things")["call_id"], lab.asked()
+    for session, step in ((lab.executor, lambda: lab.start(call)), (lab.approver, lambda: lab.approve(waiting))):
+        for isolation in ("REPEATABLE READ", "SERIALIZABLE"):
+            refused = pytest.raises(psycopg2.errors.InvalidTransactionState, match="read committed")
+            with refused, session.transaction(isolation):
+                session.run("SELECT 1")
+                step()
+    assert lab.start(call)["accepted"]
+    assert lab.approve(waiting)["accepted"]
+
+
 def test_the_start_is_durable_before_the_executor_acts(lab):
     call = lab.request("list_things")["call_id"]
     with lab.executor.transaction():

@@ -127,6 +127,9 @@ def test_a_dump_restores_with_its_audit_chain_and_its_guards(cluster, database):
         restored = copy.session("application")
         result = restored.row("SELECT * FROM verify_audit_chain(%s, %s)", head["sequence"], head["digest"])
         assert (result["valid"], result["problem"]) == (True, None)
+        assert restored.values("SELECT status FROM tool_call_overview") == ["denied"]
+        assert restored.value("SELECT total_calls FROM tool_call_success_rate") == 1
+        assert restored.value("SELECT effect FROM tool_policy_decision('restart', '{}', 'a')") == "require_approval"
         restored.insert("audit_entries", actor="a", action="b", outcome="success")
         assert restored.value("SELECT valid FROM verify_audit_chain()")
         assert definition(cluster, copy.name) == definition(cluster, database.name)
