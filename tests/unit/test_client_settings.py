@@ -337,6 +337,7 @@ def test_the_token_goes_to_the_server_with_the_login_and_shows_itself_nowhere():
     assert settings.connection_parameters()["options"] == f"-c search_path=lab -c mission_control.tool_token={TOKEN}"
     assert TOKEN not in settings.redact(f"FATAL: option {TOKEN} is unknown")
     assert TOKEN not in f"{settings!r} {settings} {vars(settings)} {settings.describe()}"
+    assert settings.without_tool_token().connection_parameters()["options"] == "-c search_path=lab"
 
 
 @pytest.mark.parametrize("token", ["", "short", "x" * 513, "with blank " * 4, "a" * 40 + "\n", "-c a=b" * 8, "é" * 40])

@@ -128,7 +128,9 @@ def login_from_options(options: Mapping[str, Any], environment: MutableMapping[s
         **{_SETTINGS[name]: value for name, value in given.items() if name in _SETTINGS},
         **more,
     )
-    return Login(settings, _advice(settings, path if refused else "", own_login or bool(named_file)))
+    return Login(
+        settings.without_tool_token(), _advice(settings, path if refused else "", own_login or bool(named_file))
+    )
 
 
 _BECOME_ROOT = "run with --become (become: true), so that root reads it"

@@ -237,6 +237,10 @@ class Settings:
         )
         return replace(self, password=password) if password and password != self.password and same_login else None
 
+    def without_tool_token(self) -> Settings:
+        """These settings for whoever has nothing to do with tools, and should not carry about who asks for them."""
+        return replace(self, tool_token=None)
+
     def describe(self) -> str:
         """The server and the login for a message, without a password."""
         if self.service:

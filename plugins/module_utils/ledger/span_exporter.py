@@ -265,7 +265,7 @@ class LedgerSpanExporter(SpanExporter):
                     statement_timeout=_SECONDS,
                     lock_timeout=_SECONDS,
                     unacknowledged_timeout=_MOST_SECONDS,
-                )
+                ).without_tool_token()
             )
         client = self._own_client.connect()
         done = threading.Event()

@@ -57,7 +57,7 @@ def make_client(url: str | None, env_file: str | None, password_file: str | None
         pool_size=1,
         pool_timeout=10,
         slow_query=float("inf"),
-    )
+    ).without_tool_token()
     if settings.password is not None and not env_file:
         raise SettingsError(
             "The URL of the recorder holds a password: keep that in a file, and name it as password_file."
