@@ -110,7 +110,7 @@ GUARDS = [
         "DROP SCHEMA public CASCADE",
         others={**_SUPERUSER, "administrator": DETECTED_SINCE_15},
     ),
-    attack("drop-what-is-owned", "DROP OWNED BY mission_control_audit CASCADE", others=_MIGHTY),
+    attack("drop-what-is-owned", "DROP OWNED BY mission_control_audit CASCADE", others=_SUPERUSER),
     attack(
         "hide-rows",
         """
