@@ -110,6 +110,7 @@ def main():
             json.dumps([{"name": "free", "tools": ["*"], "effect": "allow", "priority": 1000}, *RULES]),
         )
         waits, starts = [], []
+        busy = processor_seconds(application) + processor_seconds(executor)
         for number in range(CALLS):
             began = time.perf_counter()
             call = application.row(
@@ -122,20 +123,22 @@ def main():
             executor.row("SELECT * FROM finish_tool_call(%s, %s, 'succeeded', '{}', NULL)", call, execution)
             waits.append((ended - began) * 1000)
             starts.append((ended - asked) * 1000)
+        busy = processor_seconds(application) + processor_seconds(executor) - busy
         print(
             f"   {statistics.median(waits):7.2f} ms from a request to the durable start of an allowed call"
-            f" (95 %: {sorted(waits)[int(CALLS * 0.95)]:.2f}; the start alone {statistics.median(starts):.2f})"
+            f" (95 %: {sorted(waits)[int(CALLS * 0.95)]:.2f}; the start alone {statistics.median(starts):.2f};"
+            f" with its end {busy / CALLS * 1000:.2f} ms of CPU)"
         )
 
         clock, _ = spent(admin, lambda: fill(admin))
         print(f"   {HISTORY / clock:7,.0f} calls/s are written by one statement, with what the roll-up needs to know")
-        clock, cpu = spent(application, lambda: application.run("SELECT roll_up_tool_calls()"))
-        print(f"   {clock:7.2f} s for the roll-up of {HISTORY:,} calls")
+        application.run("SELECT roll_up_tool_calls()")
         admin.run("ANALYZE")
-        found = [spent(application, lambda: application.rows(RATES))[0] * 1000 for _ in range(50)]
+        clock, cpu = zip(*(spent(application, lambda: application.rows(RATES)) for _ in range(50)))
         sums = application.value("SELECT count(*) FROM tool_call_days")
         print(
-            f"   {statistics.median(found):7.2f} ms for tool_call_success_rate at {HISTORY:,} calls, which are {sums:,} sums (of 50: up to {max(found):.2f})"
+            f"   {statistics.median(clock) * 1000:7.2f} ms for tool_call_success_rate at {HISTORY:,} calls, which are {sums:,} sums"
+            f" ({sum(cpu) / len(cpu) * 1000:.2f} ms of CPU; of 50: up to {max(clock) * 1000:.2f})"
         )
         last = "UPDATE tool_call_records SET status = 'failed' WHERE id = (SELECT id FROM tool_call_records WHERE status = 'succeeded' LIMIT 1)"
         found = []
