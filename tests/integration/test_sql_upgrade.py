@@ -238,12 +238,12 @@ def test_a_policy_of_before_with_unknown_conditions_denies_until_it_is_replaced(
 @pytest.mark.parametrize(
     ("statement", "words", "cure"),
     [
-        ("CREATE VIEW mine AS SELECT count(*) FROM policies", "view public.mine", "drop it, run again"),
-        ("CREATE VIEW mine AS SELECT id FROM active_task_runs", "view public.mine", "drop it, run again"),
+        ("CREATE VIEW mine AS SELECT count(*) FROM policies", "view public.mine", "drop it and run again"),
+        ("CREATE VIEW mine AS SELECT id FROM active_task_runs", "view public.mine", "drop it and run again"),
         (
             "CREATE TABLE mine (tool_id uuid REFERENCES tool_definitions (id))",
             "constraint mine_tool_id_fkey on table public.mine",
-            "drop it, run again",
+            "drop it and run again",
         ),
         ("ALTER TABLE policies ADD COLUMN room text", "policies.room", "move these to a table of your own"),
     ],

@@ -42,7 +42,7 @@ BEGIN
     EXCEPTION
         WHEN dependent_objects_still_exist THEN
             GET STACKED DIAGNOSTICS others = PG_EXCEPTION_DETAIL;
-            RAISE EXCEPTION 'the tables of tools are made anew, and something of your own stands on them (%): drop it, run again, and create it again afterwards',
+            RAISE EXCEPTION 'the tables of tools are made anew, and something of your own stands on them (%): drop it and run again; a view may be created again afterwards, a foreign key may not',
                 replace(others, E'\n', ', ')
                 USING ERRCODE = 'dependent_objects_still_exist';
     END;
