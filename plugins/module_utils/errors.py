@@ -143,6 +143,11 @@ class QueryError(MissionControlError):
         return self.sqlstate == "23503"
 
     @property
+    def is_of_older_schema(self) -> bool:
+        """Whether there is no such table, column or function, as where migrations are pending."""
+        return self.sqlstate in ("42P01", "42703", "42883")
+
+    @property
     def is_of_content(self) -> bool:
         """Whether the server refuses what it was given, and would again: data, constraints, limits. A row that is missing may come."""
         return self.sqlstate[:2] in ("22", "23", "54") and not self.is_missing_reference

@@ -204,7 +204,7 @@ def test_a_login_without_the_right_to_execute_calls_gets_nowhere(lab):
     words = ("tools", "worker", "--file", str(lab.file), "--once")
     result = run_process(lab.database, *words, role="application", command=DEAF_COMMAND)
     assert result.returncode == 3
-    assert "42501" in result.stderr
+    assert "The login mission_control may not carry out calls, so that the executor needs another: " in result.stderr
 
 
 def test_a_pattern_that_runs_for_ever_denies_its_call_and_holds_up_no_other(lab):

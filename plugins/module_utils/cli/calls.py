@@ -18,11 +18,12 @@ from ..database.settings import TOOL_TOKEN_VARIABLE, Secret, is_token
 from ..errors import QueryError, SettingsError
 from ..health.text import number
 from ..models.enums import ToolCallStatus
+from ..tools.calls import TOO_OLD
 from .lists import short_time
 from .output import printable, table
 from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_format_options, make_client, positive_option
 from .runner import end_by_signal
-from .tools import TOO_OLD, print_result
+from .tools import print_result
 from .usage import schema_needed
 
 if TYPE_CHECKING:

@@ -37,7 +37,6 @@ examples:
   mission-control import codex --subscription --project homelab
   mission-control import litellm spend-logs.csv
   mission-control import jsonl calls.jsonl --source billing --json"""
-_SCHEMA_TOO_OLD = ("42P01", "42703")
 _NO_RIGHT = "42501"
 
 
@@ -124,7 +123,7 @@ def run(options: argparse.Namespace, client: Client, output: Output) -> int:
 
 def _refused(error: QueryError) -> CommandError:
     """What is said of a database that takes no usage, without the values that a server's detail may quote."""
-    if error.sqlstate in _SCHEMA_TOO_OLD:
+    if error.is_of_older_schema:
         return CommandError("The schema of the database is too old for imports: apply its pending migrations.", EXIT_NO)
     if error.sqlstate == _NO_RIGHT:
         return CommandError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..database.settings import TOOL_TOKEN_VARIABLE
 from ..errors import MissionControlError, ToolArgumentsError
 from ..health.text import number
-from ..tools.calls import describe_call
+from ..tools.calls import TOO_OLD, describe_call
 from ..tools.task_runs import COMMAND, close_abandoned, close_run, open_run
 from .output import printable, table
 from .parser import (
@@ -56,7 +56,6 @@ examples:
   mission-control tools run list_hosts
   mission-control tools run list_workloads --argument namespace=media --json"""
 
-TOO_OLD = "The database has no tools under policy yet: apply the pending migrations with `ansible-playbook playbooks/migrate.yml`."
 EFFECTS = {"allow": "allowed", "require_approval": "needs approval", "deny": "denied"}
 _COLOURS = {"allowed": "green", "needs approval": "yellow", "denied": "red"}
 _WAIT = 60

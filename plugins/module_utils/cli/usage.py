@@ -45,7 +45,6 @@ examples:
 
 _TOO_OLD = "The database's schema is too old for this command: apply its pending migrations with playbooks/migrate.yml."
 # undefined_table, undefined_column and undefined_function.
-_NOT_THERE = ("42P01", "42703", "42883")
 _LEAST_BAR = 10
 _LONGEST_BAR = 40
 _NARROW = 80
@@ -117,7 +116,7 @@ def schema_needed(sentence: str = _TOO_OLD) -> Generator[None, None, None]:
     try:
         yield
     except QueryError as error:
-        if error.sqlstate not in _NOT_THERE:
+        if not error.is_of_older_schema:
             raise
         too_old = CommandError(sentence, EXIT_UNKNOWN)
     else:

@@ -52,7 +52,6 @@ _POLL_SECONDS = 1.0
 _LONGEST_WAIT = 30.0
 _MOST_POLLS_OF_LOCK = 300
 # Undefined table, column, function.
-SCHEMA_TOO_OLD = ("42P01", "42703", "42883")
 
 
 class Left(NamedTuple):
@@ -441,7 +440,7 @@ def _sentence(error: MissionControlError) -> str:
     """What is said of an error, without the values that a server's detail may quote."""
     if not isinstance(error, QueryError):
         return str(error)
-    if error.sqlstate in SCHEMA_TOO_OLD:
+    if error.is_of_older_schema:
         return TOO_OLD
     return f"The database takes no playbook runs: {error.reason} (SQLSTATE {error.sqlstate})."
 

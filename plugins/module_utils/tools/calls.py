@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 CHANNEL = "mission_control_tools"
 OPEN = ("pending", "approved", "running")
+TOO_OLD = "The database has no tools under policy yet: apply the pending migrations with `ansible-playbook playbooks/migrate.yml`."
 _DIGITS = re.compile(r"[0-9a-f]{1,32}", re.ASCII)
 # Behind a pooler no notification comes through.
 _POLL = 2.0

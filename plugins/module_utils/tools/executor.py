@@ -23,6 +23,7 @@ from ..inventory.snapshot import FetchError
 from ..inventory.sources import SourcesError, read_secrets
 from ..processes import has_ended, this_process
 from ..worker_loop import WorkerLoop
+from .calls import TOO_OLD
 from .carrying import DEFAULT_MEMORY, CallProcess
 from .connectors import mission_control
 from .connectors.call import CallError
@@ -71,6 +72,7 @@ FROM tool_call_records AS c JOIN tool_definitions AS t ON t.id = c.tool_id
 WHERE c.id = %s::uuid AND c.status = 'running' AND c.execution_id = %s::uuid
 """
 _FINISH = "SELECT f.accepted, f.status, f.reason FROM finish_tool_call(%s::uuid, %s::uuid, %s::text, %s::jsonb, %s::text) AS f"
+_NO_RIGHT = "42501"
 _NOT_KNOWN = ", so whether it took place is not known"
 
 
@@ -165,7 +167,18 @@ class Executor:
     def _attend(self, session: Session) -> None:
         """Work as long as this connection holds."""
         self._tidied = float("-inf")
-        self._tidy()
+        try:
+            self._tidy()
+        except QueryError as error:
+            # The first that is asked with a login that is not the executor's, or of a database that knows no calls.
+            if error.is_of_older_schema:
+                raise MissionControlError(TOO_OLD) from None
+            if error.sqlstate == _NO_RIGHT:
+                login = self._client.settings.user
+                raise MissionControlError(
+                    f"The login {login} may not carry out calls, so that the executor needs another: {error}"
+                ) from None
+            raise
         self._log("The database answers again." if self._loop.was_away else f"The executor knows {self._named()}.")
         self._loop.answers()
         while not self._loop.stopping.is_set():

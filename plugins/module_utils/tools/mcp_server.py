@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from uuid import UUID
 
-from ..errors import MissionControlError, ToolArgumentsError, ToolCallError
-from .calls import describe_call
+from ..errors import MissionControlError, QueryError, ToolArgumentsError, ToolCallError
+from .calls import TOO_OLD, describe_call
 from .names import AWAIT_TOOL_CALL, CANCEL_TOOL_CALL, RESERVED_TOOL_NAMES
 from .resources import RESOURCES, read_resource
 from .task_runs import MCP_SERVER, close_abandoned, close_run, open_run
@@ -325,7 +325,8 @@ class McpServer:
         except (ToolArgumentsError, ToolCallError):
             raise
         except MissionControlError as error:
-            raise MCPError(code=INTERNAL_ERROR, message=_clean(str(error))) from None
+            too_old = isinstance(error, QueryError) and error.is_of_older_schema
+            raise MCPError(code=INTERNAL_ERROR, message=_clean(TOO_OLD if too_old else str(error))) from None
 
     async def _quietly(self, work: Callable[[], object]) -> None:
         import anyio.to_thread
