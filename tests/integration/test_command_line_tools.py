@@ -80,6 +80,9 @@ def test_the_list_says_what_the_policies_say_to_me(lab):
     }
     listed = json.loads(run_command(lab, "tools", "--json").stdout)
     assert [tool["decision"]["effect"] for tool in listed] == ["allow", "allow", "deny", "require_approval"]
+    unknown = run_command(lab, "tools", MISSION_CONTROL_TOOL_TOKEN="x" * 32)
+    assert unknown.stderr == "The token in MISSION_CONTROL_TOOL_TOKEN is not known, so that every call is denied.\n"
+    assert "allowed" not in unknown.stdout
 
 
 def test_a_tool_is_run_and_its_run_is_closed(lab, executor):
@@ -291,6 +294,19 @@ def test_an_approvers_token_beside_an_assistant_is_refused(lab):
     result = run_process(lab, "mcp", **AS_ALICE)
     assert (result.returncode, result.stdout) == (2, "")
     assert "could approve its own calls by it: unset it there" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "code"),
+    [
+        (("calls", "approve", "00000000"), "There is no call whose identifier begins with '00000000'.", 1),
+        (("tools", "run", LIST, "--arguments", "-"), r"The arguments in - are no JSON object, such as \{\}\.", 2),
+        (("mcp",), "Standard input is closed, from which the MCP client would be read.", 2),
+    ],
+    ids=lambda words: words[0] if isinstance(words, tuple) else "",
+)
+def test_a_closed_standard_input_is_no_fault_of_the_program(lab, words, sentence, code):
+    refused(run_process(lab, *words, command=["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND]), sentence, code)
 
 
 def test_a_call_that_there_is_not_is_named(lab):

@@ -198,6 +198,10 @@ def test_what_the_policies_say_is_told_by_caller(database):
 
 def test_an_unknown_token_is_refused(lab):
     with client_of(lab, tool_token="x" * 32) as client:
+        assert client.tools.caller() == ""
+        decisions = [*client.tools.decisions().values(), client.tools.decision(LIST)]
+        assert {(each.effect, each.reason) for each in decisions} == {("deny", "the token is not known")}
+        assert client.tools.decision(LIST, caller="alice").effect == "allow"
         answer = client.tools.request(LIST, task_run_id=task_run(client))
         assert (answer.call_id, answer.status) == (None, "denied")
         with pytest.raises(QueryError):

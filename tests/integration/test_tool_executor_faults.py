@@ -141,6 +141,21 @@ def test_an_executor_whose_connections_are_cut_says_how_its_call_ended_and_goes_
     assert out.count("The database answers again.") == 1
 
 
+def test_an_end_that_the_database_refuses_holds_up_no_other_call_and_is_told_later(lab):
+    finish = "EXECUTE ON FUNCTION finish_tool_call(uuid, uuid, text, jsonb, text)"
+    admin = lab.database.session("admin")
+    admin.run(f"REVOKE {finish} FROM mission_control_executor")
+    process = lab.start()
+    calls = [lab.ask(LOGS, source="lab", container=f"c{number}") for number in range(5)]
+    eventually(lambda: len(lab.acts) == len(calls), "all are carried out")
+    told = "how it ended cannot be stored yet: permission denied"
+    eventually(lambda: lab.log.count(told) == len(calls), "it is said of each")
+    admin.run(f"GRANT {finish} TO mission_control_executor")
+    assert {lab.ended(each).status for each in calls} == {"succeeded"}
+    assert lab.stop(process).count(told) == len(calls)
+    assert len(lab.acts) == len(calls)
+
+
 def test_a_tool_that_was_changed_after_it_was_asked_for_is_not_carried_out(lab):
     call_id = lab.ask(RESTART, source="lab", container="web")
     provide_tools(

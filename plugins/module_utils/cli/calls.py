@@ -322,7 +322,7 @@ def _approver_token(options: argparse.Namespace) -> Secret | None:
         text, where = given, TOKEN_VARIABLE
     elif os.path.exists(usual):
         text, where = _read_token(usual), usual
-    elif sys.stdin.isatty() and sys.stderr.isatty():
+    elif all(each is not None and each.isatty() for each in (sys.stdin, sys.stderr)):
         text, where = _ask(), "the terminal"
     else:
         return None

@@ -70,7 +70,7 @@ def prepare(options: argparse.Namespace) -> Client:
     options.protocol = _claim_standard_output()
     if not is_installed():
         raise CommandError(
-            f"The package mcp is not installed for {sys.executable}: "
+            f"The package mcp, version 2 or newer, is not installed for {sys.executable}: "
             'pip install "mission-control-database[mcp]" (Python 3.10 or newer).',
             EXIT_USAGE,
         )
@@ -78,6 +78,8 @@ def prepare(options: argparse.Namespace) -> Client:
         raise UsageError(
             f"{TOKEN_VARIABLE} is set where an assistant runs, which could approve its own calls by it: unset it there."
         )
+    if sys.stdin is None:
+        raise UsageError("Standard input is closed, from which the MCP client would be read.")
     if sys.stdin.isatty():
         sys.stderr.write(
             "mission-control: this waits for an MCP client on standard input, not for a person; Ctrl-C ends it.\n"

@@ -12,6 +12,7 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from ..database.settings import TOOL_TOKEN_VARIABLE
 from ..errors import MissionControlError, ToolArgumentsError
 from ..health.text import number
 from ..tools.calls import describe_call
@@ -74,6 +75,8 @@ def prepare(options: argparse.Namespace) -> Client:
 def run(options: argparse.Namespace, client: Client, output: Output) -> int:
     with schema_needed(TOO_OLD):
         tools, decisions = client.tools.list(), client.tools.decisions()
+        if not client.tools.caller():
+            output.note(f"The token in {TOOL_TOKEN_VARIABLE} is not known, so that every call is denied.")
     if options.format == "json":
         output.json(
             [
@@ -131,7 +134,7 @@ def prepare_run(options: argparse.Namespace) -> Client:
 def _read_arguments(path: str) -> dict[str, Any]:
     try:
         if path == "-":
-            text = sys.stdin.read(_LARGEST_FILE)
+            text = sys.stdin.read(_LARGEST_FILE) if sys.stdin else ""
         else:
             with open(path, encoding="utf-8") as file:
                 text = file.read(_LARGEST_FILE)

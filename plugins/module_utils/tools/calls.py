@@ -57,16 +57,19 @@ FROM tool_call_overview AS c
 """
 # Each argument has a type: a function of the same name that anybody has created in the schema could fit one without better, and would run with
 # this session's rights and read its token.
-_CALLER = f"coalesce(tool_token_name({_TOKEN}, 'requester'::text), session_user::text)"
+# NULL for a token that nobody has, whose every request is denied.
+_CALLER = f"CASE WHEN {_TOKEN} IS NULL THEN session_user::text ELSE tool_token_name({_TOKEN}, 'requester'::text) END"
+_SAID = """CASE WHEN c.name IS NULL THEN 'deny' ELSE d.effect END AS effect, CASE WHEN c.name IS NOT NULL THEN d.policy END AS policy,
+    CASE WHEN c.name IS NULL THEN 'the token is not known' ELSE d.reason END AS reason"""
 _REQUEST = f"""
 SELECT r.call_id, r.status, r.policy, r.reason
 FROM request_tool_call(%(task_run_id)s::uuid, %(tool)s::text, %(arguments)s::jsonb, %(key)s::text, {_TOKEN}) AS r
 """  # noqa: S608 - constants of this file
 _DECISION = f"""
-SELECT d.effect, d.policy, d.reason FROM tool_policy_decision(%s::text, %s::jsonb, coalesce(%s::text, {_CALLER})) AS d
+SELECT {_SAID} FROM (SELECT coalesce(%s::text, {_CALLER}) AS name) AS c CROSS JOIN LATERAL tool_policy_decision(%s::text, %s::jsonb, c.name) AS d
 """  # noqa: S608 - constants of this file
 _DECISIONS = f"""
-SELECT t.name, d.effect, d.policy, d.reason
+SELECT t.name, {_SAID}
 FROM (SELECT {_CALLER} AS name) AS c
 CROSS JOIN tool_definitions AS t
 CROSS JOIN LATERAL tool_policy_decision(t.name, '{{}}'::jsonb, c.name) AS d
@@ -224,9 +227,9 @@ class Tools:
         return self._client.query_one(f"{_TOOLS} WHERE t.name = %s", [name], model=Tool)
 
     def caller(self) -> str:
-        """Who asks here, as the policies and the records call them: the name of the token, else the login."""
+        """Who asks here, as the policies and the records call them: the name of the token, else the login; "" for an unknown token."""
         row = self._client.query_one(f"SELECT {_CALLER} AS name")
-        return str(row["name"]) if row else ""
+        return str(row["name"] or "") if row else ""
 
     def decision(self, tool: str, arguments: Arguments | None = None, *, caller: str | None = None) -> ToolDecision:
         """What the policies say of a call, without asking for it.
@@ -240,7 +243,7 @@ class Tools:
             ToolArgumentsError: the arguments cannot be sent as a JSON object.
         """
         text = _json_text(tool, arguments)
-        row = self._client.query_one(_DECISION, [tool, text, caller], model=ToolDecision)
+        row = self._client.query_one(_DECISION, [caller, tool, text], model=ToolDecision)
         return row or ToolDecision("deny", None, None)
 
     def decisions(self) -> dict[str, ToolDecision]:

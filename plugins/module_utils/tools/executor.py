@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from ..children import ChildError, ChildStoppedError, ChildTimeoutError
 from ..database.driver import Json
-from ..errors import ConnectionLostError, MissionControlError
+from ..errors import ConnectionLostError, MissionControlError, QueryError
 from ..inventory.snapshot import FetchError
 from ..inventory.sources import SourcesError, read_secrets
 from ..processes import has_ended, this_process
@@ -47,7 +47,7 @@ _TIDY = 30.0  # seconds between two looks for what others left behind
 _AGAIN = 1.0  # second until a call is tried again that another session was busy with
 # What a stop waits for calls that go on, and then for what they say when they are ended.
 _GRACE, _LAST_GRACE = 20.0, 5.0
-_MOST_TRIES = 3600  # a second between two of them
+_FIRST_TOLD, _MOST_TRIES = 3, 3600  # a second between two of them
 _LISTED = 200
 
 _OPEN = """
@@ -389,14 +389,24 @@ class Executor:
 
     def _end_left(self) -> None:
         for end in list(self._unfinished.values()):
-            self._say_ended(end)
+            try:
+                self._say_ended(end)
+            except QueryError as error:
+                if self._once:
+                    raise
+                # The database is there: what it refuses of one call holds up no other.
+                if end.tries == _FIRST_TOLD:
+                    self._log(f"Call {end.call.id}: how it ended cannot be stored yet: {str(error).rstrip('.')}.")
 
     def _say_ended(self, end: _End) -> None:
         result = None if end.result is None else Json(end.result)
-        row = self._client.query_one(_FINISH, [end.call.id, end.execution_id, end.status, result, end.error])
         end.tries += 1
+        if end.tries > _MOST_TRIES:
+            self._unfinished.pop(end.call.id, None)
+            return
+        row = self._client.query_one(_FINISH, [end.call.id, end.execution_id, end.status, result, end.error])
         # Else another session holds the row, for a moment or for long.
-        if row is None or row["accepted"] or row["status"] not in ("running", "unknown") or end.tries >= _MOST_TRIES:
+        if row is None or row["accepted"] or row["status"] not in ("running", "unknown"):
             self._unfinished.pop(end.call.id, None)
 
     def _read_again(self) -> None:

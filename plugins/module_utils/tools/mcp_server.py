@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Context = ServerRequestContext[Any, Any]
 
 ResultT = TypeVar("ResultT")
-LIBRARY = "mcp"
+LIBRARIES = ("mcp", "mcp_types")
 DEFAULT_WAIT = 60.0  # seconds
 LONGEST_WAIT = 3600.0
 # Connections at most: each call that is waited for holds one.
@@ -83,8 +83,8 @@ _BUILT_IN_SCHEMAS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def is_installed() -> bool:
-    """Whether the library of the protocol is there."""
-    return find_spec(LIBRARY) is not None
+    """Whether the library of the protocol is there: its versions before 2 have no mcp_types, and are another library."""
+    return all(find_spec(each) is not None for each in LIBRARIES)
 
 
 class McpServer:
