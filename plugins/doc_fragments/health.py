@@ -55,8 +55,9 @@ notes:
   - >-
     C(prices): warns when the price list of the collection is old, or when calls of the last 30 days have no price.
   - >-
-    C(tools): warns of policies that deny all they cover since their conditions are not known, of tool calls that no executor takes up or that run
-    past their deadline, and of calls of the last 24 hours of which nobody knows how they ended; never because a call waits for a person.
+    C(tools): warns of policies that deny all they cover since their conditions are not known, of policies from before version 0.3.0 that allow calls
+    and are not in C(mission_control_schema_policies), of tool calls that no executor takes up or that run past their deadline, and of calls of the
+    last 24 hours of which nobody knows how they ended; never because a call waits for a person.
   - >-
     C(budgets): warns when much of a budget for language models is spent this month, or all of it; C(not checked) without a budget.
 options:

@@ -69,6 +69,17 @@ def test_a_policy_that_nobody_understands_is_named_but_not_to_everybody(lab):
     assert without_names(check) == "1 policy denies all it covers, since its conditions are not known."
 
 
+def test_a_policy_of_before_that_allows_calls_is_named_until_it_is_provisioned(lab):
+    lab.policies(policy("planted", "allow"), policy("kept", "allow"), policy("strict", "deny"))
+    lab.admin.run("UPDATE policies SET origin = 'user' WHERE name <> 'kept'")
+    check = tools(lab, "monitor")
+    assert check.status == "warn"
+    assert check.message == "1 policy allows calls without being one of mission_control_schema_policies: planted."
+    assert without_names(check) == "1 policy allows calls without being one of mission_control_schema_policies."
+    lab.policies(policy("planted", "allow", enabled=False))
+    assert tools(lab, "monitor").status == "pass"
+
+
 def test_a_table_that_runs_code_of_others_is_not_read(lab):
     lab.admin.run("ALTER TABLE policies RENAME TO kept")
     lab.admin.run("CREATE VIEW policies AS SELECT * FROM kept")

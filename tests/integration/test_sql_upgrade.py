@@ -8,6 +8,7 @@ import psycopg2
 import psycopg2.extras
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.schema.migrations import read_migrations
+from health_lab import PATIENT, health
 from sample_rows import TABLES, WRITTEN_BY_FUNCTIONS, insert_as_superuser, sample
 from throwaway_cluster import server_bindir
 
@@ -219,6 +220,21 @@ def test_calls_of_before_are_history_and_none_of_them_can_start(cluster, templat
     for row in after.values():
         start = "SELECT accepted FROM start_tool_call(%s, gen_random_uuid(), '{}')"
         assert executor.value(start, row["id"]) is False
+
+
+def test_the_health_check_of_tools_waits_for_the_upgrade_and_then_names_the_policies(older):
+    def checked():
+        check = health(older, "postgres", thresholds=PATIENT).check("tools")
+        return check.status, check.message.partition("; 1 tool call")[0]
+
+    pending = "Tools are not under policy before the pending migrations are applied."
+    assert checked() == ("not checked", pending)
+    to_now(older)
+    assert checked() == (
+        "warn",
+        "1 policy denies all it covers, since its conditions are not known: at night; "
+        "1 policy allows calls without being one of mission_control_schema_policies: known.",
+    )
 
 
 def test_a_policy_of_before_with_unknown_conditions_denies_until_it_is_replaced(older):

@@ -52,6 +52,11 @@ def log_of(text, secrets=None, most=100_000):
         ("postgresql://app:hunter2@db/x", "postgresql://***@db/x"),
         ("AKIAIOSFODNN7EXAMPLE was used", "*** was used"),
         ("password=hunter2\nnext", "password=***\nnext"),
+        ("Token of.abcdef, token is-a-word, bearer tokens", "Token ***, token ***, bearer ***"),
+        (
+            "the token of lab is expired: give a token, or no token.",
+            "the token of lab is expired: give a token, or no token.",
+        ),
         (KEY + "after", "***\nafter"),
         ("q83HskdQ9ZtVq83HskdQ9Zt\n-----END PRIVATE KEY-----\nafter", "***\nafter"),
     ],

@@ -176,8 +176,9 @@ CHECKS = (
     HealthCheck(
         "tools",
         check_tools,
-        "warns of policies that deny all they cover since their conditions are not known, of tool calls that no executor takes up or that run past their "
-        "deadline, and of calls of the last 24 hours of which nobody knows how they ended; never because a call waits for a person",
+        "warns of policies that deny all they cover since their conditions are not known, of policies from before version 0.3.0 that allow calls and "
+        "are not in `mission_control_schema_policies`, of tool calls that no executor takes up or that run past their deadline, and of calls of the last "
+        "24 hours of which nobody knows how they ended; never because a call waits for a person",
         thresholds=("tool_call_warn_seconds",),
         reads=("policies", "tool_call_records"),
     ),

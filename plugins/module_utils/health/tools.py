@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .report import Check
-from .schema import read_tables, unreadable
+from .schema import find_relations, read_tables, unreadable
 from .text import duration, number
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ FROM (
     WHERE r.status IN ('pending', 'approved', 'running')
 ) AS c
 """
-_POLICIES = "SELECT p.name FROM ONLY {policies} AS p WHERE p.enabled AND NOT p.conditions_known ORDER BY p.name"
+_POLICIES = """
+SELECT p.name, p.conditions_known FROM ONLY {policies} AS p
+WHERE p.enabled AND (NOT p.conditions_known OR p.effect = 'allow' AND p.origin = 'user') ORDER BY p.name
+"""
 
 
 def check_tools(probe: Probe) -> Check:
@@ -48,11 +51,23 @@ def check_tools(probe: Probe) -> Check:
     answer = unreadable(probe, "tools", "policies", "tool_call_records")
     if answer is not None:
         return answer
-    policies = [row["name"] for row in read_tables(probe, _POLICIES)]
+    if "tool_tokens" not in probe.remember(find_relations):
+        # Tables of these names that any program may write to.
+        return Check(
+            "tools", "not checked", "Tools are not under policy before the pending migrations are applied.", {}
+        )
+    found = read_tables(probe, _POLICIES)
+    policies = [row["name"] for row in found if not row["conditions_known"]]
+    older = [row["name"] for row in found if row["conditions_known"]]
     (calls,) = read_tables(probe, _CALLS, {"seconds": probe.thresholds.tool_call_warn_seconds})
-    data = {"unknown_conditions": len(policies), "policies": policies, **calls}
-    names = ", ".join(policies[:_MOST_NAMES]) + (", …" if len(policies) > _MOST_NAMES else "")
-    problems = _problems(data, f": {names}" if policies else "")
+    data = {
+        "unknown_conditions": len(policies),
+        "policies": policies,
+        "older_allowing": len(older),
+        "older_policies": older,
+        **calls,
+    }
+    problems = _problems(data, _named(policies), _named(older))
     if problems:
         return Check("tools", "warn", _sentence(problems), data)
     return Check("tools", "pass", _sentence([_state(data)]), data)
@@ -60,14 +75,18 @@ def check_tools(probe: Probe) -> Check:
 
 def without_names(check: Check) -> str:
     """The message of a check that looked at the calls, for whoever is not to know the names of policies."""
-    return _sentence(_problems(check.data, "") or [_state(check.data)])
+    return _sentence(_problems(check.data) or [_state(check.data)])
 
 
 def _state(data: Row) -> str:
     return f"{number(data['running'], 'tool call')} running, {data['waiting']} waiting for a person"
 
 
-def _problems(data: Row, names: str) -> list[str]:
+def _named(policies: list[str]) -> str:
+    return f": {', '.join(policies[:_MOST_NAMES])}{', …' if len(policies) > _MOST_NAMES else ''}"
+
+
+def _problems(data: Row, names: str = "", older: str = "") -> list[str]:
     problems = []
     if data["unknown_conditions"]:
         which = number(
@@ -76,6 +95,10 @@ def _problems(data: Row, names: str) -> list[str]:
             "policies deny all they cover, since their",
         )
         problems.append(f"{which} conditions are not known{names}")
+    if data["older_allowing"]:
+        # Any program with the application's login could write it.
+        which = number(data["older_allowing"], "policy allows", "policies allow")
+        problems.append(f"{which} calls without being one of mission_control_schema_policies{older}")
     if data["stalled"]:
         which = number(data["stalled"], "tool call is", "tool calls are")
         problems.append(f"{which} taken up by no executor, one for {duration(data['longest_idle_seconds'])}")

@@ -38,7 +38,12 @@ _HEADER = re.compile(
     r"\b((?:proxy-)?authorization|x-[a-z-]{0,30}(?:token|key|auth)[a-z-]{0,30}|api-?key|(?:set-)?cookie)\b(['\"]?\s*[:=,]\s*)[^\r\n]+",
     re.IGNORECASE,
 )
-_SCHEME = re.compile(r"\b(bearer|basic|digest|negotiate|apikey|token)\s+[^\s,;'\"]+", re.IGNORECASE)
+# Behind the word in a sentence, such as "the token of lab is empty".
+_NO_VALUES = "and|at|belongs|by|cannot|could|for|from|has|have|holds|in|is|lacks|may|must|needs|of|on|or|that|the|to|was|which|with"
+_SCHEME = re.compile(
+    rf"\b(bearer|basic|digest|negotiate|apikey|token)\s+(?!(?:{_NO_VALUES})(?:[,;:]|\.?(?:\s|\Z)))[^\s,;'\"]+",
+    re.IGNORECASE,
+)
 _QUOTED = r"\"(?:\\.|[^\"\\])*(?:\"|\Z)|'(?:\\.|''|[^'\\])*(?:'|\Z)"
 _NAME_AND_SIGN = re.compile(r"(?<![\w.-])([\w.-]{1,100})\\?['\"]?\]?[ \t]{0,9}(?:=>|:=|[:=])\s{0,9}")
 _VALUE = re.compile(rf"[bu]?(?:{_QUOTED})|[^\r\n]*")

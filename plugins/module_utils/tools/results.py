@@ -204,7 +204,8 @@ def _bounded(result: dict[str, Any], most_bytes: int) -> dict[str, Any]:
         return {"cut": f"The result is over the tool's output limit of {most_bytes} bytes, and nothing of it is shown."}
     if isinstance(value, str):
         text = _end_of(value, left)
-        note = f"The last {len(text)} of {len(value)} characters are shown"
+        # Of how many is not known here any more.
+        note = f"The last {len(text)} characters are shown"
         return {**kept, name: text, "cut": f"{note}: the rest is over the tool's output limit of {most_bytes} bytes."}
     number = _number_within(value, left)
     note = f"{number} of {len(value)} {name} are shown"

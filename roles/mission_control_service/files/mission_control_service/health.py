@@ -103,7 +103,7 @@ def public_message(check: Check) -> str:
         return without_names(check)
     if check.name == "prices" and check.data.get("unpriced"):
         return without_models(check)
-    if check.name == "tools" and check.data.get("policies"):
+    if check.name == "tools" and "policies" in check.data:
         return without_policies(check)
     return _REFUSED if "sqlstate" in check.data else check.message
 
