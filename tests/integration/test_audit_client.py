@@ -22,8 +22,8 @@ def client(database):
 
 
 def test_an_entry_is_stored_with_what_the_server_knows(client):
-    entry = audit(client, "alice", "tool_call.approve", ("workload", "plex"), "success", {"risk": "SAFE_MUTATE"})
-    assert (entry.actor, entry.action, entry.outcome) == ("alice", "tool_call.approve", "success")
+    entry = audit(client, "alice", "workload.restart", ("workload", "plex"), "success", {"risk": "SAFE_MUTATE"})
+    assert (entry.actor, entry.action, entry.outcome) == ("alice", "workload.restart", "success")
     assert (entry.target_type, entry.target_id, entry.details) == ("workload", "plex", {"risk": "SAFE_MUTATE"})
     assert entry.database_role == "mission_control"
     assert entry.source_address is None  # a client on the Unix socket has no address

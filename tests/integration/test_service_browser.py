@@ -11,6 +11,7 @@ import pytest
 from inventory_rows import add_source
 from playbook_rows import add_playbook_run, play, result, task
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -379,7 +380,8 @@ def test_a_person_approves_one_call_and_denies_another_from_the_page(browser, se
         [each] = [each for each in article.find_elements(By.TAG_NAME, "button") if each.text == button]
         each.click()
         notice = f"{status.capitalize()}: the call of restart_deployment."
-        WebDriverWait(browser, 30).until(
+        # The page with the notice may come between looking for it and reading it.
+        WebDriverWait(browser, 30, ignored_exceptions=[StaleElementReferenceException]).until(
             lambda driver, notice=notice: (
                 [each.text for each in driver.find_elements(By.CSS_SELECTOR, "[role=status]")] == [notice]
             )

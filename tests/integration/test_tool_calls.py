@@ -1,5 +1,6 @@
 """client.tools: asking for calls of tools, waiting for them, deciding about them, against the real functions of the database."""
 
+import concurrent.futures
 import math
 import threading
 import uuid
@@ -211,6 +212,27 @@ def test_an_unknown_token_is_refused(lab):
 def test_a_transaction_has_no_tools(assistant):
     with assistant.transaction() as transaction, pytest.raises(TransactionError, match="no part of a transaction"):
         transaction.tools.list()
+
+
+def test_nothing_is_asked_for_or_decided_while_a_transaction_is_open(assistant):
+    run = task_run(assistant)
+    call_id = assistant.tools.request(RESTART, {"name": "plex"}, task_run_id=run).call_id
+    with assistant.transaction() as transaction:
+        transaction.query("SELECT 1")
+        for attempt in (
+            lambda: assistant.tools.request(LIST, task_run_id=run),
+            lambda: assistant.tools.run(LIST, task_run_id=run),
+            lambda: assistant.tools.cancel(call_id),
+            lambda: assistant.tools.approve(call_id),
+        ):
+            with pytest.raises(TransactionError, match="end the one that is open in this thread first"):
+                attempt()
+        assert len(assistant.tools.calls()) == 1
+        # A transaction of another thread is none of this one's.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(assistant.tools.cancel, call_id).result().accepted
+    with assistant.stream("SELECT 1 AS one") as rows:
+        assert [assistant.tools.request(LIST, task_run_id=run).status for _ in rows] == ["approved"]
 
 
 def test_a_call_that_there_is_not_is_said_to_be_none(assistant):

@@ -59,7 +59,8 @@ def audit(
 ) -> AuditEntry:
     """Add an entry. It can never be removed: no secrets in the details.
 
-    The server sets time, number and database role. Not given, the address is that of the database client.
+    The server sets time, number and database role. Not given, the address is that of the database client. Actions that begin with
+    tool_call, tool, policy or tool_token and a full stop are refused: only what decides about tools writes these.
     """
     target_type, target_id = _target(target)
     return insert(

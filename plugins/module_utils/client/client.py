@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from logging import getLogger
 from time import monotonic
 from typing import TYPE_CHECKING, Any, overload
@@ -132,6 +133,8 @@ class Client(Queries):
         self._acquire = self._pool.acquire
         self._release = self._pool.release
         self._tools: Tools | None = None
+        # The sessions of the transactions that are open, each with the thread that began it.
+        self._open: dict[Session, int] = {}
 
     def __repr__(self) -> str:
         # Also of one whose settings were refused: a traceback with locals shows it.
@@ -192,7 +195,9 @@ class Client(Queries):
 
     @contextlib.contextmanager
     def _stream(self, sql: str, parameters: Parameters, model: Any, batch: int) -> Generator[Iterator[Any], None, None]:
-        with self.transaction() as transaction, transaction.stream(sql, parameters, model=model, batch=batch) as rows:
+        # Who reads a stream has opened no transaction of their own.
+        own = Transaction(self._begin, self._release, begin_statement(None, False, False), self.llm_bodies)
+        with own as transaction, transaction.stream(sql, parameters, model=model, batch=batch) as rows:
             yield rows
 
     def transaction(
@@ -205,7 +210,22 @@ class Client(Queries):
         transaction (not of the client) begins a nested one, a savepoint.
         """
         statement = begin_statement(isolation, read_only, deferrable)
-        return Transaction(self._begin, self._release, statement, self.llm_bodies)
+
+        def begin(statement: str) -> Session:
+            session = self._begin(statement)
+            self._open[session] = threading.get_ident()
+            return session
+
+        def release(session: Session) -> None:
+            self._open.pop(session, None)
+            self._release(session)
+
+        return Transaction(begin, release, statement, self.llm_bodies)
+
+    def in_transaction(self) -> bool:
+        """Whether a `transaction()` that this thread has begun is open."""
+        # In one step, since other threads begin and end theirs meanwhile.
+        return threading.get_ident() in list(self._open.values())
 
     def health(self, timeout: float = 5) -> Health:
         """Ask the server for a sign of life. Raises nothing that has to do with the database."""

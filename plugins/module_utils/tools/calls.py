@@ -26,6 +26,7 @@ from ..errors import (
     QueryError,
     ToolArgumentsError,
     ToolCallError,
+    TransactionError,
 )
 from .schemas import argument_problems, caller_schema
 
@@ -266,7 +267,9 @@ class Tools:
 
         Raises:
             ToolArgumentsError: the arguments do not fit the tool's schema; nothing was asked for.
+            TransactionError: this thread has a transaction of the client open.
         """
+        self._refuse_transaction()
         text = _json_text(tool, arguments)
         known = self.get(tool)
         if known is not None and known.enabled:
@@ -429,7 +432,14 @@ class Tools:
             reason=reason,
         )
 
+    def _refuse_transaction(self) -> None:
+        if self._client.in_transaction():
+            raise TransactionError(
+                "A call of a tool is no part of a transaction, which could not undo it: end the one that is open in this thread first."
+            )
+
     def _change(self, function: str, call_id: UUID | str, **parameters: Any) -> ToolAnswer:
+        self._refuse_transaction()
         row = self._client.query_one(
             f"SELECT a.accepted, a.status, a.reason FROM {function} AS a",  # noqa: S608 - constants of this file
             {"id": str(_uuid(call_id)), **parameters},
