@@ -13,8 +13,9 @@ import pytest
 from attack_seed import attack_seed
 from command import _LIBRARY, run_process
 from executor_lab import ALLOWED, DEAF_COMMAND, LOGS, RESTART, SEED, ExecutorLab, eventually
+from library_client import client_of
 from mission_control_database import Session
-from tool_lab import provide_tools
+from tool_lab import OTHER_ASSISTANT, provide_tools
 
 CUTS = 25
 
@@ -68,6 +69,16 @@ def test_no_more_calls_than_allowed_run_at_once_and_one_at_a_time_changes_a_targ
     assert max(map(len, together)) == 2
     assert all(len(set(each)) == len(each) for each in together)
     assert sorted(lab.acts) == [("restart", name) for name in "aabbcc"]
+
+
+def test_who_asks_for_much_holds_up_nobody_else(lab):
+    many = [lab.ask(LOGS, source="lab", container=f"c{number}") for number in range(10)]
+    with client_of(lab.database, tool_token=OTHER_ASSISTANT) as other:
+        answer = other.tools.request(LOGS, {"source": "lab", "container": "other"}, task_run_id=lab.run)
+    lab.start("--once", "--concurrency", "1")
+    assert {lab.ended(each).status for each in (*many, answer.call_id)} == {"succeeded"}
+    assert lab.acts[:2] == [("logs", "c0"), ("logs", "other")]
+    assert lab.acts[2:] == [("logs", f"c{number}") for number in range(1, 10)]
 
 
 def test_a_term_ends_calls_that_go_on_and_says_what_is_known(lab):

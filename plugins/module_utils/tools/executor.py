@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Optional
 from uuid import uuid4
@@ -51,11 +51,17 @@ _GRACE, _LAST_GRACE = 20.0, 5.0
 _FIRST_TOLD, _MOST_TRIES = 3, 3600  # a second between two of them
 _LISTED = 200
 
+# Of each caller the first, then of each the second: whoever asks for much holds up nobody else.
 _OPEN = """
-SELECT c.id::text AS id, c.status, c.arguments, t.name, t.connector, t.operation, t.risk_level, t.arguments_schema, t.preset
-FROM tool_call_records AS c JOIN tool_definitions AS t ON t.id = c.tool_id
-WHERE (c.status = 'approved' OR c.status = 'pending' AND c.checked_at IS NULL) AND c.id <> ALL (%s::uuid[])
-ORDER BY c.created_at, c.id LIMIT %s
+SELECT c.id::text AS id, c.status, c.arguments, c.requested_by, c.turn, t.name, t.connector, t.operation, t.risk_level, t.arguments_schema, t.preset
+FROM (
+    SELECT r.id, r.status, r.arguments, r.tool_id, r.requested_by, r.created_at,
+        row_number() OVER (PARTITION BY r.requested_by ORDER BY r.created_at, r.id) AS turn
+    FROM tool_call_records AS r
+    WHERE r.status IN ('approved', 'running') OR r.status = 'pending' AND r.checked_at IS NULL
+) AS c JOIN tool_definitions AS t ON t.id = c.tool_id
+WHERE c.status <> 'running' AND c.id <> ALL (%s::uuid[])
+ORDER BY c.turn, c.created_at, c.id LIMIT %s
 """
 _RUNNING = """
 SELECT c.id::text AS id, c.execution_id::text AS execution_id, c.executor FROM tool_call_records AS c WHERE c.status = 'running'
@@ -83,6 +89,8 @@ class _Wanted:
     id: str
     status: str
     arguments: dict[str, Any]
+    requested_by: str | None
+    turn: int
     name: str
     connector: str | None
     operation: str | None
@@ -145,6 +153,8 @@ class Executor:
         self._cut = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
         self._carried: dict[str, _Wanted] = {}
+        # When a call of each caller was taken last.
+        self._begun: defaultdict[str | None, float] = defaultdict(float)
         # Identifiers of calls whose threads are about to end; they are asked for nothing any more.
         self._ended: deque[str] = deque()
         self._unfinished: dict[str, _End] = {}
@@ -228,8 +238,9 @@ class Executor:
             if when <= now:
                 self._not_before.pop(each, None)
         rows = session.query(_OPEN, [[*self._threads, *self._not_before, *self._unfinished], _LISTED]).rows
-        for row in rows:
-            wanted = _Wanted(**row)
+        for wanted in sorted(
+            (_Wanted(**row) for row in rows), key=lambda each: (each.turn, self._begun[each.requested_by])
+        ):
             approved = wanted.status == "approved"
             among = len(self._carried) if approved else len(self._threads) - len(self._carried)
             if among >= (self._concurrency if approved else MOST_CHECKS):
@@ -237,6 +248,7 @@ class Executor:
             if approved and wanted.target and any(each.target == wanted.target for each in self._carried.values()):
                 # It has its turn when the other one has ended, which wakes this loop.
                 continue
+            self._begun[wanted.requested_by] = now
             if approved:
                 self._carried[wanted.id] = wanted
             work = self._carry_out if approved else self._judge
