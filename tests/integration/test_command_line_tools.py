@@ -282,6 +282,12 @@ def test_only_who_asked_withdraws_a_call(lab, waiting):
     assert result.stdout == 'Withdrawn: restart_thing name="plex", asked for by assistant.\n'
 
 
+def test_a_reason_that_is_too_long_decides_nothing(lab):
+    refused(
+        run_command(lab, "calls", "deny", "00000000", "--reason", "ä" * 2049), r"A reason has at most 4096 bytes\.", 2
+    )
+
+
 def test_no_short_beginning_decides(lab, waiting):
     refused(
         run_command(lab, "calls", "approve", waiting()[:7], **AS_ALICE),

@@ -94,6 +94,7 @@ _COLOURS = {
 }
 _LIMIT = 20
 _SHORT_IDENTIFIER = 8
+_LONGEST_REASON = 4096
 _NOT_ALLOWED = "42501"
 
 
@@ -230,6 +231,8 @@ def prepare_decide(options: argparse.Namespace) -> Client:
         raise UsageError(
             f"Name the call by {_SHORT_IDENTIFIER} digits of its identifier or more, not by {options.call!r}."
         )
+    if len((options.reason or "").encode("utf-8", "replace")) > _LONGEST_REASON:
+        raise UsageError(f"A reason has at most {_LONGEST_REASON} bytes.")
     token = _approver_token(options)
     # The token of who asks is not one of who decides.
     return make_client(options, tool_token=token)
