@@ -123,6 +123,10 @@ def test_a_denied_call_ends_the_command_with_the_reason(lab, executor):
         run_command(lab, "tools", "run", LIST, "-a", "most=0"), r"The arguments of list_things are wrong: .*most.*", 2
     )
     refused(run_command(lab, "tools", "run", LIST, "-a", "most"), r"An argument is written NAME=VALUE, not 'most'\.", 2)
+    for words in (("\udcff",), (LIST, "--key", "\udcff")):
+        refused(
+            run_command(lab, "tools", "run", *words), r"The name of the tool, and the key, must be text in UTF-8\.", 2
+        )
     assert [(status, error is not None) for _title, status, error in runs(lab)] == [("failed", True)] * 3
 
 

@@ -126,6 +126,10 @@ def prepare_run(options: argparse.Namespace) -> Client:
     for text in options.argument:
         if "=" not in text or text.startswith("="):
             raise UsageError(f"An argument is written NAME=VALUE, not {text!r}.")
+    try:
+        f"{options.tool}{options.key}".encode()
+    except UnicodeEncodeError:
+        raise UsageError("The name of the tool, and the key, must be text in UTF-8.") from None
     options.given = _read_arguments(options.arguments) if options.arguments else {}
     return make_client(options, pool_size=2, with_tool_token=True)
 
