@@ -46,6 +46,12 @@ def test_the_tools_are_listed_as_the_rows_say(lab, tmp_path):
     environment = {**kept, **configured["env"], "PATH": f"{command.parent}:{login['PATH']}"}
     server = StdioServerParameters(command=str(command), args=configured["args"], env=environment, cwd="/")
 
+    # From before tools came under policy, with no operation; and with a name that clients refuse.
+    lab.session("admin").run(
+        "INSERT INTO tool_definitions (name, risk_level, operation) "
+        "VALUES ('old_tool', 'READ_ONLY', NULL), ('my odd tool', 'READ_ONLY', 'list_hosts')"
+    )
+
     async def conversation(client):
         return await client.list_tools(), client.server_info, client.instructions
 

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from ..errors import MissionControlError, QueryError, ToolArgumentsError, ToolCallError
 from .calls import TOO_OLD, describe_call
-from .names import AWAIT_TOOL_CALL, CANCEL_TOOL_CALL, RESERVED_TOOL_NAMES
+from .names import AWAIT_TOOL_CALL, CANCEL_TOOL_CALL, is_tool_name
 from .resources import RESOURCES, read_resource
 from .task_runs import MCP_SERVER, close_abandoned, close_run, open_run
 
@@ -170,7 +170,8 @@ class McpServer:
         import mcp_types as types
 
         tools = await self._ask(self._client.tools.list)
-        listed = [_described(tool) for tool in tools if tool.name not in RESERVED_TOOL_NAMES]
+        # A row from before tools came under policy may have any name, which has some clients refuse the whole list, and nothing carries it out.
+        listed = [_described(tool) for tool in tools if tool.operation is not None and is_tool_name(tool.name)]
         for name, (description, schema) in _BUILT_IN_SCHEMAS.items():
             hints = types.ToolAnnotations(
                 read_only_hint=name == AWAIT_TOOL_CALL, destructive_hint=False, idempotent_hint=True
