@@ -135,7 +135,7 @@ def test_a_secret_is_never_shown(name):
 def test_a_password_goes_over_a_network_only_with_tls(mode):
     said = problem(mission_control_login_host="db.lan", login_password="hush-hush", mission_control_login_ssl_mode=mode)
     assert said.startswith(
-        f"mission_control_login_ssl_mode is {mode}, with which anybody between here and db.lan may ask"
+        f"mission_control_login_ssl_mode is {mode}, with which anybody between here and db.lan (mission_control_login_host) may ask"
     )
     assert "hush" not in said
     for host in ("", "localhost", "127.0.0.1", "::1", "/run/postgresql"):

@@ -122,8 +122,8 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     host, mode = inputs["mission_control_login_host"], inputs["mission_control_login_ssl_mode"]
     if is_remote(host) and own["login_password"] and mode in _WEAK_MODES:
         yield (
-            f"mission_control_login_ssl_mode is {mode}, with which anybody between here and {host} may ask for the administrator's "
-            "password: set it to verify-full with mission_control_login_ca_cert, or at least to require."
+            f"mission_control_login_ssl_mode is {mode}, with which anybody between here and {host} (mission_control_login_host) may "
+            "ask for the administrator's password: set it to verify-full with mission_control_login_ca_cert, or at least to require."
         )
     yield from _option_problems(own["options"])
     yield from _restore_problems(own)
