@@ -21,7 +21,7 @@ from ..models.enums import ToolCallStatus
 from ..tools.calls import TOO_OLD
 from .lists import short_time
 from .output import printable, table
-from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_format_options, make_client, positive_option
+from .parser import EXIT_NO, EXIT_OK, CommandError, UsageError, add_choice_of_newest, add_format_options, make_client
 from .runner import end_by_signal
 from .tools import print_result
 from .usage import schema_needed
@@ -92,7 +92,6 @@ _COLOURS = {
     "timed_out": "red",
     "unknown": "red",
 }
-_LIMIT = 20
 _SHORT_IDENTIFIER = 8
 _LONGEST_REASON = 4096
 _NOT_ALLOWED = "42501"
@@ -101,17 +100,7 @@ _NOT_ALLOWED = "42501"
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waiting", action="store_true", help="only those that wait for a person's approval")
     parser.add_argument("--tool", metavar="NAME", help="only those of this tool")
-    parser.add_argument(
-        "--status",
-        metavar="STATUS",
-        action="append",
-        choices=_STATUSES,
-        default=[],
-        help=f"only those in this status: {', '.join(_STATUSES)}; may be given several times",
-    )
-    parser.add_argument(
-        "--limit", metavar="NUMBER", type=positive_option, default=_LIMIT, help=f"at most so many ({_LIMIT})"
-    )
+    add_choice_of_newest(parser, _STATUSES)
     add_format_options(parser, "json")
 
 

@@ -27,6 +27,8 @@ EXIT_OK = 0
 EXIT_NO = 1  # the answer is no: not current, a broken chain, a statement that the server refused
 EXIT_USAGE = 2  # wrong usage or settings
 EXIT_UNKNOWN = 3  # the database could not be asked
+# Rows that a list shows where nobody asks for more.
+_NEWEST = 20
 NEVER_AN_OPTION = (
     "A password is never an option, as every user of a machine can read its process list: set POSTGRES_PASSWORD or "
     "DATABASE_URL, keep it in an env file (--env-file) or in ~/.pgpass."
@@ -126,6 +128,21 @@ def add_format_options(parser: argparse.ArgumentParser, *formats: str) -> None:
     for name in formats:
         group.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=texts[name])
     parser.set_defaults(format="table")
+
+
+def add_choice_of_newest(parser: argparse.ArgumentParser, statuses: Sequence[str]) -> None:
+    """Options of a list whose newest rows come first: `options.status`, several of these at a time, and `options.limit`."""
+    parser.add_argument(
+        "--status",
+        metavar="STATUS",
+        action="append",
+        choices=statuses,
+        default=[],
+        help=f"only those in this status: {', '.join(statuses)}; may be given several times",
+    )
+    parser.add_argument(
+        "--limit", metavar="NUMBER", type=positive_option, default=_NEWEST, help=f"at most so many ({_NEWEST})"
+    )
 
 
 def make_client(

@@ -21,9 +21,9 @@ from .parser import (
     EXIT_OK,
     CommandError,
     UsageError,
+    add_choice_of_newest,
     add_format_options,
     make_client,
-    positive_option,
 )
 from .usage import money, schema_needed
 
@@ -77,7 +77,6 @@ _COLOURS = {
     "failed": "red",
     "unreachable": "red",
 }
-_LIMIT = 20
 _SHORT_IDENTIFIER = 8
 _POLL_SECONDS = 1.0
 
@@ -90,17 +89,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on", metavar="HOST", help="only runs whose summary has this host of the playbook's inventory"
     )
-    parser.add_argument(
-        "--status",
-        metavar="STATUS",
-        action="append",
-        choices=_STATUSES,
-        default=[],
-        help=f"only those in this status: {', '.join(_STATUSES)}; may be given several times",
-    )
-    parser.add_argument(
-        "--limit", metavar="NUMBER", type=positive_option, default=_LIMIT, help=f"at most so many ({_LIMIT})"
-    )
+    add_choice_of_newest(parser, _STATUSES)
     add_format_options(parser, "json", "json-lines", "csv")
 
 
