@@ -122,7 +122,7 @@ def test_an_execution_environment_gets_what_the_collection_needs(collections, to
     needs = yaml.safe_load(run(tools / "ansible-builder", "introspect", collections, place=tmp_path))
     named = "# from collection homelab.mission_control"
     assert needs == {
-        "python": [f"psycopg2-binary>=2.9  {named}"],
+        "python": [f"psycopg2-binary>=2.9  {named}", f"jsonschema>=4.10  {named}"],
         "system": [f"openssh-client [platform:dpkg]  {named}", f"openssh-clients [platform:rpm]  {named}"],
     }
 
