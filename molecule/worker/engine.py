@@ -1,6 +1,6 @@
 """Answers the requests that connector and tools make of an engine, on a Unix socket that its group may use.
 
-A restart is a line in the file RESTARTS beside the socket.
+A restart of a container that is listed is a line with its name in the file restarts beside the socket.
 """
 
 import json
@@ -13,10 +13,13 @@ from pathlib import Path
 SOCKET, ANSWERS = sys.argv[1:]
 
 
+def answer(path):
+    return json.loads(Path(ANSWERS).read_text(encoding="utf-8"))[path]
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        path = self.path.partition("?")[0]
-        body = json.dumps(json.loads(Path(ANSWERS).read_text(encoding="utf-8"))[path]).encode()
+        body = json.dumps(answer(self.path.partition("?")[0])).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -25,11 +28,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         container, _slash, action = self.path.partition("?")[0].partition("/containers/")[2].partition("/")
-        if action != "restart":
+        names = {each["Id"]: each["Names"][0].removeprefix("/") for each in answer("/containers/json")}
+        if action != "restart" or container not in names:
             self.send_error(404)
             return
         with Path(SOCKET).with_name("restarts").open("a", encoding="utf-8") as file:
-            file.write(f"{container}\n")
+            file.write(f"{names[container]}\n")
         self.send_response(204)
         self.end_headers()
 
