@@ -149,7 +149,7 @@ def test_a_command_that_stops_waiting_says_so(lab):
     result = run_command(lab, "tools", "run", LIST, "--wait", "0.2")
     refused(
         result,
-        r"The call \S+ of list_things is allowed and waits for the executor\. The command stopped waiting after 0\.2 seconds\.",
+        r"The call \S+ of list_things is allowed and waits for the executor, mission-control-tools\.service\. The command stopped waiting after 0\.2 seconds\.",
     )
     assert [status for _title, status, _error in runs(lab)] == ["cancelled"]
 

@@ -460,9 +460,9 @@ def describe_call(call: ToolCall) -> str:
     if call.waits_for_approval:
         return f"{name} waits for a person's approval."
     if call.status == "pending":
-        return f"{name} waits for the executor to check its arguments."
+        return f"{name} waits for the executor, mission-control-tools.service, to check its arguments."
     if call.status == "approved":
-        return f"{name} is allowed and waits for the executor."
+        return f"{name} is allowed and waits for the executor, mission-control-tools.service."
     if call.status == "running":
         return f"{name} is being carried out."
     if call.status == "succeeded":
