@@ -29,6 +29,14 @@ def names_an_input(sentence, inputs):
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_an_input_that_is_null_is_taken_or_refused_with_a_sentence(role):
+    for name in options_of(role):
+        said = refusal(role, {name: None})
+        assert not said or is_sentence(said.replace("\n", " ")), (name, said)
+        assert not said or names_an_input(said, {name: None}), (name, said)
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_role_stops_with_a_sentence(role):
     @many
     @given(inputs=changes_of(options_of(role)))

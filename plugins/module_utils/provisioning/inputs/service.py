@@ -101,7 +101,14 @@ def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         yield f"The password in {name} {problem}."
 
 
-def _token_problems(api_tokens: Any, refresh_tokens: Mapping[Any, Any]) -> Iterator[str]:
+def _token_problems(api_tokens: Any, refresh_tokens: Any) -> Iterator[str]:
+    # None is shown: it may hold tokens all the same.
+    if not isinstance(api_tokens, (list, tuple)):
+        yield f"{_PREFIX}api_tokens must be a list of tokens; an empty one is written []."
+        return
+    if not isinstance(refresh_tokens, dict):
+        yield f"{_PREFIX}refresh_tokens must be a mapping of names to tokens; an empty one is written {{}}."
+        return
     yield from token_name_problems(refresh_tokens, f"{_PREFIX}refresh_tokens")
     every = [(f"Token {number} in {_PREFIX}api_tokens", token) for number, token in enumerate(api_tokens, start=1)]
     every += [
