@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Callable, Literal
 
 from ...database.postgres_url import similar
 
@@ -62,6 +62,30 @@ def option_problems(
         *_unknown_secrets(connector, secret_names, known, known_secrets),
         *(sentence for name, option in known.items() for sentence in _problem(name, options.get(name), option)),
     ]
+
+
+def connector_problems(
+    connector: str,
+    options: Mapping[str, Any],
+    secret_names: Collection[str],
+    connectors: Mapping[str, Callable[[], Any]],
+) -> list[str]:
+    """What is wrong with the connector, the options and the secrets of a source, as sentences; none where all is well.
+
+    Args:
+        connector: its name.
+        options: as the source was configured.
+        secret_names: names of the secrets that it was given; their content is judged when it is used.
+        connectors: those that it may be, by name: what imports a module with OPTIONS, SECRETS and check().
+    """
+    if connector not in connectors:
+        return [
+            unknown_name(f"There is no connector {connector!r} among {', '.join(connectors)}", connector, connectors)
+        ]
+    module = connectors[connector]()
+    problems = option_problems(connector, options, secret_names, module.OPTIONS, module.SECRETS)
+    # What belongs together is judged only where each is right for itself.
+    return problems or list(module.check(options, secret_names))
 
 
 def unknown_name(sentence: str, name: object, names: Collection[str]) -> str:

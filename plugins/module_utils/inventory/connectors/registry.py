@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
-from .options import option_problems, unknown_name
+from .options import connector_problems
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -87,18 +87,5 @@ CONNECTORS: dict[str, Callable[[], Connector]] = {"docker": _docker, "kubernetes
 
 
 def check_source_options(connector: str, options: Mapping[str, Any], secret_names: Collection[str]) -> list[str]:
-    """What is wrong with the connector, the options and the secrets of a source, as sentences; none where all is well.
-
-    Args:
-        connector: its name.
-        options: as the source was configured.
-        secret_names: names of the secrets that it was given; their content is judged when it is used.
-    """
-    if connector not in CONNECTORS:
-        return [
-            unknown_name(f"There is no connector {connector!r} among {', '.join(CONNECTORS)}", connector, CONNECTORS)
-        ]
-    module = CONNECTORS[connector]()
-    problems = option_problems(connector, options, secret_names, module.OPTIONS, module.SECRETS)
-    # What belongs together is judged only where each is right for itself.
-    return problems or module.check(options, secret_names)
+    """What is wrong with a source, as sentences; see connector_problems() in options.py."""
+    return connector_problems(connector, options, secret_names, CONNECTORS)

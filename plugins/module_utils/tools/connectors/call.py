@@ -15,6 +15,8 @@ from ...inventory.snapshot import FetchError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ...inventory.connectors.http_lists import NoList
+
 # What is left of a call's time for saying how it stands.
 _RESERVE = 2.0
 _REFUSED = (401, 403)
@@ -81,6 +83,20 @@ def refused(call: Call, status: int | None, message: str | None = None) -> str:
     if status == 401:
         return f"The source {call.source} refuses the login{said}: give the source tool_credentials that are valid."
     return f"The login of the source {call.source} lacks the right{said}: it needs {call.right}; give the source tool_credentials."
+
+
+def failure_of(call: Call, subject: str, asked: str, error: NoList) -> CallError:
+    """The error of a call whose request got no answer, or another one than it should.
+
+    Args:
+        call: what was to be done.
+        subject: what the call is about, as the beginning of a sentence.
+        asked: who was asked, such as "the engine".
+        error: of the request.
+    """
+    if error.unsure:
+        return CallError(f"{subject} {error}, so whether it took place is not known.", "unknown")
+    return CallError(refused(call, error.status, str(error)) or f"{subject}: {asked} {error}.")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from ...inventory.connectors.docker import DEBIAN_PACKAGE, LIBRARY, NAME, OPTIONS, SECRETS, check, connected, names_of
 from ...inventory.connectors.http_lists import NoList, ask, json_of
 from ...inventory.values import text_or_none, whole_number
-from .call import Call, CallError, in_words_of, refused
+from .call import Call, CallError, failure_of, in_words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -151,9 +151,7 @@ def _engine(call: Call, subject: str) -> Iterator[tuple[Any, str]]:
         try:
             yield session, address
         except NoList as error:
-            if error.unsure:
-                raise CallError(f"{subject} {error}, so whether it took place is not known.", "unknown") from None
-            raise CallError(refused(call, error.status, str(error)) or f"{subject}: the engine {error}.") from None
+            raise failure_of(call, subject, "the engine", error) from None
 
 
 CALLS: dict[str, Callable[[Call], dict[str, Any]]] = {

@@ -24,7 +24,7 @@ from ...inventory.connectors.proxmox import (
     token_id,
 )
 from ...inventory.values import text_or_none, whole_number
-from .call import Call, CallError, in_words_of, refused
+from .call import Call, CallError, failure_of, in_words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -136,9 +136,7 @@ def _cluster(call: Call, subject: str) -> Iterator[Callable[..., Any]]:
         try:
             yield request
         except NoList as error:
-            if error.unsure:
-                raise CallError(f"{subject} {error}, so whether it took place is not known.", "unknown") from None
-            raise CallError(refused(call, error.status, str(error)) or f"{subject}: the node {error}.") from None
+            raise failure_of(call, subject, "the node", error) from None
 
 
 CALLS: dict[str, Callable[[Call], dict[str, Any]]] = {

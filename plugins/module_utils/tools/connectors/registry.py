@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
-from ...inventory.connectors.options import option_problems, unknown_name
+from ...inventory.connectors.options import connector_problems
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -71,17 +71,5 @@ SOURCE_CONNECTORS: dict[str, Callable[[], Connector]] = {
 
 
 def check_tool_source(connector: str, options: Mapping[str, Any], secret_names: Collection[str]) -> list[str]:
-    """What is wrong with the connector, the options and the secrets of a source of tools, as sentences; none where all is well.
-
-    Args:
-        connector: its name.
-        options: as the source was configured.
-        secret_names: names of the secrets that it was given; their content is judged when it is used.
-    """
-    if connector not in SOURCE_CONNECTORS:
-        names = ", ".join(SOURCE_CONNECTORS)
-        return [unknown_name(f"There is no connector {connector!r} among {names}", connector, SOURCE_CONNECTORS)]
-    module = SOURCE_CONNECTORS[connector]()
-    problems = option_problems(connector, options, secret_names, module.OPTIONS, module.SECRETS)
-    # What belongs together is judged only where each is right for itself.
-    return problems or module.check(options, secret_names)
+    """What is wrong with a source of tools, as sentences; see connector_problems() in options.py."""
+    return connector_problems(connector, options, secret_names, SOURCE_CONNECTORS)
