@@ -94,7 +94,11 @@ class _Watch:
         for server, sessions in doubtful.items():
             if server not in self._asked:
                 self._asked.add(server)
-                threading.Thread(target=self._ask, args=(server, sessions), daemon=True).start()
+                try:
+                    threading.Thread(target=self._ask, args=(server, sessions), daemon=True).start()
+                except RuntimeError:
+                    # No thread is to be had now; they are asked about again.
+                    self._asked.discard(server)
 
     def _ask(self, server: tuple[str, int], sessions: list[Session]) -> None:
         numbers = [session.number for session in sessions]
