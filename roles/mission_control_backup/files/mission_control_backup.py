@@ -223,7 +223,7 @@ def archive_the_rest(settings: Settings, history: str) -> None:
 
 def pgbackrest(settings: Settings, arguments: list[str]) -> str:
     command = ["pgbackrest", f"--config={settings['configuration']}", f"--stanza={settings['stanza']}", *arguments]
-    return output_of(command, "pgbackrest")
+    return output_of(command, "pgbackrest", settings)
 
 
 # By pg_dump.
