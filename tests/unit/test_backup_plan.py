@@ -138,7 +138,7 @@ def test_where_no_server_runs_yet_the_plan_says_so(host):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"drop_in_content": "archive_mode = off\n"}, ["Enable WAL archiving in 15/main.", CHECK]),
+        ({"drop_in_content": "archive_mode = on\nold\n"}, ["Enable WAL archiving in 15/main.", CHECK]),
         ({"server": {"reload_pending": True}}, ["Reload 15/main.", CHECK]),
         ({"server": {"pending_restart": ["archive_mode"]}}, ["Restart 15/main, which archive_mode waits for.", CHECK]),
     ],
@@ -147,6 +147,16 @@ def test_a_run_that_was_killed_before_the_server_had_it_is_made_up_for(host, clu
     cluster["server"].update(change.pop("server", {}))
     cluster.update(change)
     assert actions(host, cluster) == expected
+
+
+@pytest.mark.parametrize("drop_in", [None, "archive_mode = off\n"])
+def test_where_archiving_was_off_the_earlier_backups_are_followed_by_one(host, cluster, drop_in):
+    """On a new machine that a backup was restored on, and where backups were removed and come back."""
+    cluster["drop_in_content"] = drop_in
+    plan = plan_backup(host, [cluster], WANTED)
+    again = "Make a backup, since the earlier ones lead no further than to where archiving was off."
+    assert plan["actions"] == ["Enable WAL archiving in 15/main.", CHECK, again]
+    assert plan["first"] == "incr"
 
 
 def test_a_run_that_was_killed_before_the_first_backup_is_made_up_for(host, cluster):

@@ -85,7 +85,13 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
             any(path.startswith("/etc/systemd/system/") for path in files["write"] + files["remove"])
             or any(unit["needs_reload"] for unit in info["units"].values())
         ),
-        "first": "" if not full else "full" if pgbackrest else "dump",
+        "first": "dump"
+        if full and not pgbackrest
+        else "full"
+        if full
+        else "incr"
+        if _begins_anew(cluster, standby)
+        else "",
     }
     settled = any(settles[name] for name in ("write_drop_in", "reload", "restart"))
     if standby:
@@ -99,6 +105,16 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     plan["notes"] = _notes(plan, known, wanted)
     plan["actions"] = _actions(plan, wanted)
     return plan
+
+
+def _begins_anew(cluster: dict[str, Any] | None, standby: bool) -> bool:
+    """Whether log was written, since the last backup, that is not archived: it leads no further than to the hole."""
+    return bool(
+        cluster
+        and not standby
+        and not cluster.get("patroni")
+        and "archive_mode = on" not in (cluster["drop_in_content"] or "")
+    )
 
 
 def _settles(cluster: dict[str, Any] | None, wanted: Info, pgbackrest: bool) -> dict[str, Any]:
@@ -247,6 +263,10 @@ def _actions(plan: Mapping[str, Any], wanted: Info) -> list[str]:
         (plan["check"] and plan["standby"], "Check that the repository can be used from here."),
         (plan["enable"], f"Start {', '.join(plan['enable'])}."),
         (plan["read_units"], "Reload systemd."),
-        (plan["first"], "Make the first backup."),
+        (
+            plan["first"] == "incr",
+            "Make a backup, since the earlier ones lead no further than to where archiving was off.",
+        ),
+        (plan["first"] in ("full", "dump"), "Make the first backup."),
     )
     return [sentence for condition, sentence in steps if condition]
