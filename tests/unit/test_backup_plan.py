@@ -306,7 +306,7 @@ def test_patronis_settings_are_asked_for_and_never_written(host, member):
 
 
 def test_a_member_that_waits_for_a_restart_says_so_and_makes_no_backup(host, member):
-    member["settings"]["archive_mode"] = "off"
+    member["settings"].update(archive_mode="off", archive_command="(disabled)")
     member["server"]["pending_restart"] = ["archive_mode"]
     host["repositories"]["backups"] = []
     plan = plan_backup(host, [member], WANTED)

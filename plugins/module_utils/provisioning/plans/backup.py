@@ -136,10 +136,14 @@ def _settles(cluster: dict[str, Any] | None, wanted: Info, pgbackrest: bool) -> 
 def _asks(cluster: dict[str, Any], wanted: Info) -> dict[str, list[str]]:
     """What is to be done with patronictl, as Patroni keeps the settings of all members: lines for edit-config, and what a restart is needed for."""
     settings, waits = cluster["settings"], cluster["server"]["pending_restart"]
+    # While archive_mode is off, a server does not show its command.
+    command = settings["archive_command"] == wanted["archive_command"] or (
+        "archive_mode" in waits and settings["archive_command"] == "(disabled)"
+    )
     lines = {
         "wal_level": ("replica", settings["wal_level"] in ("replica", "logical")),
         "archive_mode": ("'on'", settings["archive_mode"] == "on"),
-        "archive_command": (f"'{wanted['archive_command']}'", settings["archive_command"] == wanted["archive_command"]),
+        "archive_command": (f"'{wanted['archive_command']}'", command),
         "archive_timeout": (
             f"{wanted['archive_timeout']}s",
             settings["archive_timeout"] == str(wanted["archive_timeout"]),
