@@ -14,7 +14,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.provisioni
 COMMAND = '/usr/local/sbin/push "%p"'
 WANTED = {
     "method": "pgbackrest", "stanza": "mission_control", "repositories": [], "repository_paths": [], "packages": [], "files": [],
-    "configuration": "/configuration", "drop_in": "", "archive_command": COMMAND, "archive_timeout": 300, "calendars": {}, "timers": [],
+    "drop_in": "", "archive_command": COMMAND, "archive_timeout": 300, "calendars": {}, "timers": [],
     "all_timers": [],
 }  # fmt: skip
 HOST = {"paths": {}, "calendars": {}, "packages": {}, "units": {}, "systemd": False, "system_identifier": "77"}

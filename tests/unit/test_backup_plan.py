@@ -26,7 +26,6 @@ WANTED = {
         {"path": f"/etc/systemd/system/{DUMP}", "state": "absent"},
         {"path": "", "state": "unmanaged"},
     ],
-    "configuration": "/configuration",
     "drop_in": DROP_IN,
     "archive_command": COMMAND,
     "archive_timeout": 300,
@@ -235,7 +234,6 @@ def test_a_standby_is_prepared_and_makes_no_backup(host, standby):
     assert actions(host, standby) == [
         "Write /configuration.",
         "Enable WAL archiving in 15/main.",
-        "Check that the repository can be used from here.",
         f"Start {FULL}.",
     ]
 
@@ -246,8 +244,6 @@ def test_a_standby_makes_no_stanza_and_says_that_the_repository_is_not_its_prima
     assert plan["actions"] == []
     assert plan["notes"][0] == STANDBY_NOTE
     assert plan["notes"][1].startswith("No backup of this cluster is in the repository that 15/main would archive to")
-    host["paths"]["/configuration"] = None
-    assert actions(host, standby) == ["Write /configuration."], "there is nothing yet that could be checked"
 
 
 def test_what_a_promoted_standby_finds_in_its_own_repository_is_made_up_for(host, cluster):

@@ -29,7 +29,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         clusters: those of the module cluster_info, with our settings file as its `drop_in`; in the server mode `existing` the one that backup_info
             calls `member`, and none for dumps of a server elsewhere.
         wanted: method, port, stanza, repositories (numbers), paths of the repositories, packages, files (entries of the module files),
-            configuration (path of pgBackRest's), drop_in, archive_command and archive_timeout (seconds), timers (name and calendar) and
+            drop_in, archive_command and archive_timeout (seconds), timers (name and calendar) and
             all_timers, as `vars/main.yml` of the role lists them.
 
     Returns:
@@ -60,7 +60,6 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         stanza, full = "", False
     asks = _asks(cluster, wanted) if cluster and cluster.get("patroni") else {"lines": [], "restart": []}
     settles = _settles(cluster, wanted, pgbackrest)
-    configured = wanted["configuration"] in files["write"]
     full = full and not any(asks.values())
     timers = [each["name"] for each in wanted["timers"]] if info["systemd"] else []
     plan = {
@@ -94,13 +93,10 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         else "",
     }
     settled = any(settles[name] for name in ("write_drop_in", "reload", "restart"))
-    if standby:
-        # It can archive nothing yet, but the repository is tried that it has to archive to one day.
-        plan["check"] = pgbackrest and known and (settled or configured)
-    elif cluster and cluster.get("patroni"):
-        plan["check"] = full
-    else:
-        plan["check"] = pgbackrest and (settled or stanza != "")
+    # A standby has nothing that it could send.
+    plan["check"] = (
+        pgbackrest and not standby and (full if cluster and cluster.get("patroni") else settled or stanza != "")
+    )
     plan["settle"] = settled
     plan["notes"] = _notes(plan, known, wanted)
     plan["actions"] = _actions(plan, wanted)
@@ -263,8 +259,7 @@ def _actions(plan: Mapping[str, Any], wanted: Info) -> list[str]:
         (plan["write_drop_in"], f"Enable WAL archiving in {label}."),
         (plan["reload"], f"Reload {label}."),
         (plan["restart"], f"Restart {label}, which {', '.join(plan['restart'])} waits for."),
-        (plan["check"] and not plan["standby"], "Check that the WAL reaches the repository."),
-        (plan["check"] and plan["standby"], "Check that the repository can be used from here."),
+        (plan["check"], "Check that the WAL reaches the repository."),
         (plan["enable"], f"Start {', '.join(plan['enable'])}."),
         (plan["read_units"], "Reload systemd."),
         (
