@@ -148,6 +148,7 @@ def test_a_password_goes_over_a_network_only_with_tls(mode):
 
 def test_the_password_is_for_one_server_database_and_user():
     assert password_line("fd00::1", 5433, "lab", "me", "a:b\\c") == "fd00\\:\\:1:5433:lab:me:a\\:b\\\\c\n"
+    assert password_line("a,b", 5433, "lab", "me", "x") == "a:5433:lab:me:x\nb:5433:lab:me:x\n"
     # libpq calls the directory that it was built with by this name.
     assert password_line("/var/run/postgresql", 5432, "lab", "me", "x") == (
         "localhost:5432:lab:me:x\n/var/run/postgresql:5432:lab:me:x\n"

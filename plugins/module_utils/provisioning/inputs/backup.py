@@ -95,11 +95,11 @@ def is_remote(host: str) -> bool:
 
 
 def password_line(host: str, port: int, database: str, user: str, password: str) -> str:
-    """Lines of a password file for one server, database and user.
+    """Lines of a password file for one server or several by commas, database and user.
 
     libpq looks for `localhost` where the socket lies in the directory that it was built with.
     """
-    hosts = ["localhost", host] if host == _SOCKET_DIRECTORY else [host]
+    hosts = ["localhost", host] if host == _SOCKET_DIRECTORY else host.split(",")
     fields = [[each, str(port), database, user, password] for each in hosts]
     return "".join(":".join(re.sub(r"([\\:])", r"\\\1", field) for field in line) + "\n" for line in fields)
 
