@@ -96,7 +96,8 @@ class Shell:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(OSError):
+            self._process.communicate()
 
 
 class Host:

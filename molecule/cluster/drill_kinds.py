@@ -59,7 +59,7 @@ def signal(host: Host, name: str, pattern: str) -> None:
 
 def patroni_unit(host: Host) -> str:
     return host.run(
-        "systemctl list-units --all --plain --no-legend 'patroni*.service' | cut --delimiter ' ' --fields 1"
+        "systemctl list-units --state active --plain --no-legend 'patroni*.service' | cut --delimiter ' ' --fields 1"
     )
 
 
@@ -294,17 +294,23 @@ def switch_over_in_migration(drill: Drill) -> None:
 @kind()
 def kill_host_in_backup(drill: Drill) -> None:
     """A copy of the leader's data is under way: it fails, and the new leader can be copied."""
-    copy = (
-        "rm --recursive --force /var/tmp/copy; cd / && setpriv --reuid postgres --regid postgres --init-groups "
-        "pg_basebackup --host /var/run/postgresql --pgdata /var/tmp/copy --checkpoint fast --wal-method stream {more}"
-    )
+
+    def copy(options: str) -> str:
+        """As Patroni makes its copies; the password is in no command line."""
+        return (
+            "rm --recursive --force /var/tmp/copy; cd / && "
+            "PGPASSWORD=$(sed --quiet '/username: replicator/{n;s/.*password: //p}' /etc/patroni/*-main.yml) "
+            "setpriv --reuid postgres --regid postgres --init-groups pg_basebackup --host /var/run/postgresql "
+            f"--username replicator --pgdata /var/tmp/copy --checkpoint fast {options}"
+        )
+
     with drill.load():
-        drill.leader.run(f"({copy.format(more='--max-rate 4M')}) >/dev/null 2>&1 &")
+        drill.leader.run(f"({copy('--max-rate 4M')}) >/dev/null 2>&1 &")
         wait_until(lambda: drill.leader.pids("pg_basebackup"), "a copy under way")
         drill.fault(lambda: drill.leader.switch_off(cleanly=False))
         leader = drill.new_leader()
         drill.writes_go_on()
-        leader.run(f"({copy.format(more='')}) && rm --recursive /var/tmp/copy", timeout=120)
+        leader.run(f"({copy('')}) && rm --recursive /var/tmp/copy", timeout=120)
         drill.heal(drill.leader.switch_on)
         drill.writes_go_on()
     drill.leader.run("rm --recursive --force /var/tmp/copy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import time
 from collections import Counter
@@ -11,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
-from drill_hosts import PATIENCE, Cluster, Host, StuckError, wait_until
+from drill_hosts import Cluster, Host, StuckError, wait_until
 from drill_judge import DATABASE, LONGEST_CALL, Call, figures, judge, longest, read_journal, rows_of
 from drill_kinds import KINDS, TTL, Kind
 
+# "" for the three of every day, "all" for each kind in each way, a number for so many by lot, or names of kinds (KIND or KIND:WAY).
+DRILLS = os.environ.get("MISSION_CONTROL_DRILLS", "")
+SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(10**6))
 THREADS = 4
 BEFORE = 1000
 # Of every thread, one after the other.
@@ -315,7 +319,7 @@ class Drills:
 
 
 def chosen(how: str, seed: int) -> list[tuple[Kind, str]]:
-    """The drills of a run: "" for the three of every day, "all" for each kind in each way, a number for so many by lot."""
+    """The drills of a run, as `DRILLS` says it."""
     every = [(kind, way) for kind in KINDS.values() for way in kind.ways]
     if not how:
         return [(KINDS[name], way) for name, way in DEFAULT]
@@ -341,6 +345,3 @@ def line(result: dict[str, Any]) -> str:
     """A result for people, on one line."""
     shown = {key: value for key, value in result.items() if key not in ("findings", "kind", "way")}
     return f"{result['kind']} by {result['way']}: " + ", ".join(f"{key} {value}" for key, value in shown.items())
-
-
-__all__ = ["PATIENCE", "Drills", "chosen", "line"]
