@@ -31,6 +31,7 @@ _NUMBERS = {
     "keep_full": (1, 9999),
     "archive_timeout": (10, 86400),
     "processes": (1, 64),
+    "port": (1, 65535),
     "dump_keep": (1, 9999),
     "restore_port": (1, 65535),
     "restore_repository": (1, 256),
@@ -105,7 +106,8 @@ def password_line(host: str, port: int, database: str, user: str, password: str)
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     own = own_inputs(inputs, _PREFIX)
-    yield from _method_problems(own["method"], inputs["mission_control_postgresql_mode"])
+    if own["method"] not in ("pgbackrest", "dump"):
+        yield f"{_PREFIX}method is {shown(own['method'])}, but it must be pgbackrest or dump."
     yield from login_problems(inputs)
     yield from number_problems(own, _NUMBERS, _PREFIX)
     yield from problems_of(own, _TEXTS, text_problem, _PREFIX)
@@ -139,16 +141,6 @@ def _place_problem(value: Any) -> str:
         if re.search(r"[\s'\"%#\\$]", str(value))
         else ""
     )
-
-
-def _method_problems(method: Any, server_mode: str) -> Iterator[str]:
-    if method not in ("pgbackrest", "dump"):
-        yield f"{_PREFIX}method is {shown(method)}, but it must be pgbackrest or dump."
-    if method == "pgbackrest" and server_mode != "package":
-        yield (
-            f"{_PREFIX}method is pgbackrest, which needs the server's files, but mission_control_postgresql_mode is "
-            f"{server_mode}: set {_PREFIX}method to dump."
-        )
 
 
 def _option_problems(options: Any) -> Iterator[str]:
