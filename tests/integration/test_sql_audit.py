@@ -1,11 +1,13 @@
 """The audit log: what is refused, what the server sets, and what the verification finds."""
 
+import contextlib
 import datetime
 import hashlib
 import io
 import ipaddress
 import struct
 import threading
+import time
 
 import psycopg2
 import psycopg2.errorcodes
@@ -559,3 +561,42 @@ def test_the_chain_does_not_deadlock_with_row_locks(database):
         thread.join(timeout=300)
     assert errors == []
     assert verify(setup)["verified"] == 160
+
+
+@pytest.fixture
+def absent_standby(cluster):
+    """Commits of sessions that turn synchronous_commit on wait for a standby that is not there; all others of the server do without."""
+    with contextlib.closing(cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        cursor.execute("SELECT pg_reload_conf()")
+        yield cursor
+        cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("asked_for", ["debug5", "error"])
+def test_the_warning_of_a_cancelled_wait_for_a_standby_is_sent(application, absent_standby, asked_for):
+    """The only sign by which a client can know that what it wrote is on one server alone: its COMMIT succeeds."""
+    connection = application.connection
+    application.run("SET synchronous_commit = on")
+    application.run(f"SET client_min_messages = '{asked_for}'")
+    deadline = time.monotonic() + 60
+    warned = []
+
+    def commit():
+        # The first ones may come before the server has read that there is a standby to wait for.
+        while not warned and time.monotonic() < deadline:
+            connection.notices.clear()
+            audit(application)
+            warned.extend(each for each in connection.notices if "canceling wait for synchronous replication" in each)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    while thread.is_alive():
+        absent_standby.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'",
+            [connection.info.backend_pid],
+        )
+        thread.join(0.05)
+    assert warned
+    assert verify(application)["valid"]

@@ -41,6 +41,7 @@ INPUTS = {
     "mission_control_backup_restore_heads": [],
     "mission_control_backup_restore_timeout": 3600,
     "mission_control_login_host": "",
+    "mission_control_login_target_session_attrs": "",
     "mission_control_login_port": 5432,
     "mission_control_login_unix_socket": "",
     "mission_control_login_user": "postgres",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...audit.head import AuditError, AuditHead
 from .checks import (
+    host_text,
     login_problems,
     name_problem,
     number_problems,
@@ -86,8 +87,10 @@ def moment(text: str) -> str:
 
 
 def is_remote(host: str) -> bool:
-    """Whether a connection to this host leaves the machine."""
-    return bool(host) and host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/")
+    """Whether a connection to this host, or to one of several by commas, leaves the machine."""
+    return any(
+        each not in ("", "localhost", "127.0.0.1", "::1") and not each.startswith("/") for each in host.split(",")
+    )
 
 
 def password_line(host: str, port: int, database: str, user: str, password: str) -> str:
@@ -119,7 +122,7 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         followed = own["user"] == inputs["mission_control_login_become_user"]
         name = "mission_control_login_become_user" if followed else f"{_PREFIX}user"
         yield f"{name} is {shown(own['user'])}, which is no name of a user."
-    host, mode = inputs["mission_control_login_host"], inputs["mission_control_login_ssl_mode"]
+    host, mode = host_text(inputs["mission_control_login_host"]), inputs["mission_control_login_ssl_mode"]
     if is_remote(host) and own["login_password"] and mode in _WEAK_MODES:
         yield (
             f"mission_control_login_ssl_mode is {mode}, with which anybody between here and {host} (mission_control_login_host) may "
