@@ -22,7 +22,7 @@ options:
   kind:
     description: What is planned.
     type: str
-    choices: [pair, promotion, rejoin]
+    choices: [pair, promotion, rejoin, files]
     default: pair
   reachable:
     description: Of a promotion, whether the old primary's host can be reached.
@@ -56,7 +56,8 @@ def standby_plan(found, wanted, kind="pair", *, reachable=True, switchover=False
 
     if kind == "promotion":
         return standby.plan_promotion(found, wanted, reachable=reachable, switchover=switchover)
-    return {"pair": standby.plan_pair, "rejoin": standby.plan_rejoin}[kind](found, wanted)
+    kinds = {"pair": standby.plan_pair, "rejoin": standby.plan_rejoin, "files": standby.plan_files}
+    return kinds[kind](found, wanted)
 
 
 class FilterModule:

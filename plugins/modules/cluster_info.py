@@ -140,7 +140,8 @@ certificates:
   contains:
     directory: {description: The directory., type: str}
     authority:
-      description: C(path), C(certificate) (its text), C(days_left), C(key_matches) and C(elsewhere) (whether there is no key) of the authority, V(null) where there is none.
+      description: C(path), C(certificate) (its text), C(days_left), C(key_matches) and C(elsewhere) (whether there is no key) of the authority, V(null)
+        where there is none.
       type: dict
     pairs:
       description:

@@ -91,7 +91,7 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         where = clusters.postmaster(data) if cluster.running else None
         history = read_history(data)
         free = _free_bytes(os.path.dirname(data))
-    server, problem = (_ask(cluster, where, replicator) if where else (None, "it is not running"))
+    server, problem = _ask(cluster, where, replicator) if where else (None, "it is not running")
     fence = re.search(clusters.FENCE, start_conf, re.MULTILINE)
     return {
         **cluster._asdict(),
@@ -199,7 +199,9 @@ def ahead_of(cluster: clusters.Cluster, timeline: int, lsn: str) -> dict[str, An
 def parse_waldump(text: str, lsn: str) -> dict[str, Any]:
     """Count what pg_waldump printed. A commit without changes is no transaction that anybody could miss, and has no record."""
     end, commits = number_of(lsn), 0
-    for match in re.finditer(r"^rmgr: (\w+)\s+len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*\d+, lsn: (\S+), .*?desc: (\w+)", text, re.MULTILINE):
+    for match in re.finditer(
+        r"^rmgr: (\w+)\s+len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*\d+, lsn: (\S+), .*?desc: (\w+)", text, re.MULTILINE
+    ):
         place = number_of(match[3].rstrip(","))
         if place < number_of(lsn):
             continue

@@ -15,6 +15,7 @@ Pure functions of what the module standby_info found on both hosts (`found`, by 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Any
 
@@ -92,10 +93,23 @@ def _files(found: Found, wanted: Wanted, name: str, *, synchronous: bool) -> dic
     return {
         "settings": settings,
         "hba": hba,
-        "conninfo": connection_to_other(wanted, name, "pg_basebackup"),
+        "conninfo": connection_to_other(wanted, name, application_name="pg_basebackup"),
+        "rewind_conninfo": connection_to_other(
+            wanted,
+            name,
+            application_name="pg_rewind",
+            user=wanted["rewinder"],
+            dbname="postgres",
+            passfile=os.path.join(os.path.dirname(wanted["hosts"][name]["password_file"]), "rewind.pgpass"),
+        ),
         "write_settings": cluster.get("settings_content") != settings,
         "write_hba": before != hba,
     }
+
+
+def plan_files(found: Found, wanted: Wanted) -> dict[str, Any]:
+    """Plan the files of both hosts while an old primary is taken back; no commit waits for it yet."""
+    return {name: _files(found, wanted, name, synchronous=False) for name in (wanted["primary"], wanted["standby"])}
 
 
 def _is_standby_of(standby: dict[str, Any] | None, primary: dict[str, Any]) -> bool:
@@ -137,15 +151,15 @@ def settings_content(wanted: Wanted, name: str, *, synchronous: bool) -> str:
     return "\n".join([_HEADER, *(f"{key} = {quoted(value)}" for key, value in sorted(settings.items())), ""])
 
 
-def connection_to_other(wanted: Wanted, name: str, application: str = "") -> str:
-    """How the server of a host reaches that of the other, as libpq reads it, by the standby's name or another. The password is in a file."""
+def connection_to_other(wanted: Wanted, name: str, **others: str) -> str:
+    """How the server of a host reaches that of the other, as libpq reads it, with `others` in place of what a standby says. The password is in a file."""
     own = wanted["hosts"][name]
     return conninfo(
         {
             "host": wanted["hosts"][other_of(wanted, name)]["address"],
             "port": wanted["port"],
             "user": wanted["replicator"],
-            "application_name": application or name,
+            "application_name": name,
             "sslmode": "verify-full",
             "sslrootcert": own["authority_file"],
             "passfile": own["password_file"],
@@ -154,6 +168,7 @@ def connection_to_other(wanted: Wanted, name: str, application: str = "") -> str
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            **others,
         }
     )
 
@@ -228,9 +243,7 @@ def _primary_problem(found: Found, wanted: Wanted) -> str:
     if server is None:
         return f"{label} cannot be asked: {cluster['server_problem']}. Start it, or promote {other} with playbooks/promote.yml."
     if server["in_recovery"]:
-        return (
-            f"{label} is a standby itself: put the primary into the group mission_control, and its standby into mission_control_standby."
-        )
+        return f"{label} is a standby itself: put the primary into the group mission_control, and its standby into mission_control_standby."
     if wanted["database"] not in server["databases"]:
         return f"{label} does not hold the database {wanted['database']}: run site.yml first."
     return ""
@@ -243,9 +256,7 @@ def _offer_problem(found: Found, wanted: Wanted) -> str:
     label = f"The server on {name}"
     listening = set(filter(None, re.split(r"[\s,]+", settings["listen_addresses"])))
     if listening <= _LOOPBACK:
-        return (
-            f"{label} listens on localhost only, so its standby cannot reach it: set mission_control_postgresql_listen_addresses and run site.yml."
-        )
+        return f"{label} listens on localhost only, so its standby cannot reach it: set mission_control_postgresql_listen_addresses and run site.yml."
     offers = settings["ssl"] == "on" and settings["ssl_cert_file"] != PACKAGED_CERTIFICATE
     if not offers or not (found[name]["authority"]["certificate"] or wanted["hosts"][name]["ca_cert"]):
         return (
@@ -376,9 +387,7 @@ def plan_promotion(found: Found, wanted: Wanted, *, reachable: bool, switchover:
             "network away, and run again."
         )
     elif runs and was and not was["standby_signal"] and not switchover:
-        problem = (
-            f"The server of {old} runs: set mission_control_standby_switchover to true to stop it and let {new} take its place, or stop it yourself."
-        )
+        problem = f"The server of {old} runs: set mission_control_standby_switchover to true to stop it and let {new} take its place, or stop it yourself."
     if problem:
         return {"problems": [problem]}
     plan = _promotion(wanted, cluster)
@@ -431,7 +440,7 @@ def plan_rejoin(found: Found, wanted: Wanted) -> dict[str, Any]:
     elif not problem and cluster["patroni"]:
         problem = f"The cluster {cluster['label']} of {name} is run by Patroni, which takes old primaries back itself."
     elif not problem and cluster["version"] != writer["version"]:
-        problem = f"{name} has PostgreSQL {cluster['version']} and {primary} {writer['version']}: drop the old cluster with pg_dropcluster, and run standby.yml."
+        problem = f"{name} has PostgreSQL {cluster['version']} and {primary} {writer['version']}: drop the old cluster with pg_dropcluster and run standby.yml."
     elif not problem and cluster["control"].get("system_identifier") != writer["server"]["system_identifier"]:
         problem = f"The cluster {cluster['label']} of {name} holds other data than {primary}, so it is no old primary of it: move it away with pg_dropcluster."
     if problem:
@@ -453,7 +462,10 @@ def plan_rejoin(found: Found, wanted: Wanted) -> dict[str, Any]:
         "notes": [],
     }
     sentences = [
-        (plan["stop"], f"Stop the server of {name}{'' if cluster['standby_signal'] else ', which runs as a second primary'}."),
+        (
+            plan["stop"],
+            f"Stop the server of {name}{'' if cluster['standby_signal'] else ', which runs as a second primary'}.",
+        ),
         (not done, f"Take {name} back as the standby of {primary}, and throw away what it alone has."),
     ]
     plan["actions"] = [sentence for condition, sentence in sentences if condition]
