@@ -23,6 +23,8 @@ THREADS = 4
 BEFORE = 1000
 # Of every thread, one after the other.
 CALLS = [*["pair"] * 12, "batch", *["pair"] * 6, "llm", "event"]
+# What the rates are of: events and audit entries alone, in a transaction each, and twenty of both in one.
+RATES = (*(("event", threads) for threads in (1, 4, 16)), *(("entry", threads) for threads in (1, 4, 16)), ("batch", 4))
 DEFAULT = (("kill_host", "list"), ("cut_leader", "list"), ("freeze_patroni", "proxy"))
 
 
@@ -316,6 +318,32 @@ class Drills:
             for name in (each for each in names if each.endswith(".jsonl")):
                 (kept / name).write_text(self.cluster.client.run(f"cat {place}/{name}", timeout=120))
         self.cluster.client.run(f"rm --recursive --force {place}")
+
+    def rates(self, seconds: float = 5) -> dict[str, dict[str, float]]:
+        """Commits a second, by what is written and by how many threads, with and without synchronous mode; in the journal, too."""
+        found: dict[str, dict[str, float]] = {}
+        for synchronous in (True, False):
+            self.cluster.set_synchronous(synchronous)
+            mode = "synchronous" if synchronous else "asynchronous"
+            found[mode] = {f"{call} by {threads}": self._rate(call, threads, seconds) for call, threads in RATES}
+        self.cluster.set_synchronous(True)
+        with self.journal.open("a") as file:
+            file.write(json.dumps({"kind": "rates", **found}) + "\n")
+        return found
+
+    def _rate(self, call: str, threads: int, seconds: float) -> float:
+        name = f"rate-{call}-{threads}"
+        options = {**self.options("list", self.cluster.leader()), "reader": None}
+        load = Load(self.cluster.client, name, {**options, "threads": threads, "kinds": [call], "pause": 0})
+        load.goes_on(threads * 2)
+        began = time.monotonic()
+        time.sleep(seconds)
+        ended = time.monotonic()
+        load.stop()
+        calls = read_journal(load.journal("writer-*.jsonl"))
+        self.cluster.client.run(f"rm --recursive --force {load.place}")
+        done = sum(each.acknowledged and began < (each.ended or 0) <= ended for each in calls)
+        return round(done / (ended - began), 1)
 
 
 def chosen(how: str, seed: int) -> list[tuple[Kind, str]]:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -75,11 +74,6 @@ class Writer:
         self.run = client.insert(CreateTaskRun(task_id=job.id, status="running")).id
         self.sequence = 0
 
-    def keys(self, number: int) -> Iterator[tuple[str, int]]:
-        for _ in range(number):
-            self.sequence += 1
-            yield f"{self.name}.{self.sequence}", self.sequence
-
     def pair(self, key: str) -> bool:
         """An audit entry and an event, in one transaction."""
         with self.client.transaction() as transaction:
@@ -112,10 +106,16 @@ class Writer:
         self.client.query(EVENT, [self.run, self.sequence, "log", {"key": key}])
         return True
 
+    def entry(self, key: str) -> bool:
+        """An audit entry alone, likewise."""
+        self.client.query(ENTRY, [self.actor, "write", key, "success"])
+        return True
+
     def work(self, stop: Callable[[], bool], pause: float) -> None:
         while not stop():
             for kind in self.kinds:
-                [(key, _)] = self.keys(1)
+                self.sequence += 1
+                key = f"{self.name}.{self.sequence}"
                 if self.journal.call(key, kind, lambda kind=kind, key=key: getattr(self, kind)(key)) is None:
                     time.sleep(0.05)
                 if stop():

@@ -20,3 +20,10 @@ def test_drill(drills: Drills, number, kind, way):
     assert not result["findings"], f"MISSION_CONTROL_ATTACK_SEED={SEED}, {line(result)}\n" + "\n".join(
         result["findings"]
     )
+
+
+if DRILLS in ("all", "rates"):
+
+    def test_rates(drills: Drills):
+        """Figures, which nothing asserts."""
+        print(drills.rates())
