@@ -65,8 +65,8 @@ def test_what_is_missing_is_asked_for_until_it_is_in_force(primary, dynamic, des
         "lines": [
             "postgresql:",
             "  parameters:",
-            "    archive_mode: 'on'",
-            f"    archive_command: '{COMMAND}'",
+            '    archive_mode: "on"',
+            f"    archive_command: {COMMAND}",
             "    archive_timeout: 300s",
         ],
         "restart": [],

@@ -216,7 +216,7 @@ def test_a_server_that_cannot_archive_is_refused(host, cluster):
     assert "read later" in problem
 
 
-STANDBY_NOTE = "15/main is a standby: its primary makes the backups, and this host begins with its promotion."
+STANDBY_NOTE = "This server is a standby: its primary makes the backups, and this host begins with its promotion."
 
 
 @pytest.fixture
@@ -243,7 +243,9 @@ def test_a_standby_makes_no_stanza_and_says_that_the_repository_is_not_its_prima
     plan = plan_backup(host, [standby], WANTED)
     assert plan["actions"] == []
     assert plan["notes"][0] == STANDBY_NOTE
-    assert plan["notes"][1].startswith("No backup of this cluster is in the repository that 15/main would archive to")
+    assert plan["notes"][1].startswith(
+        "The repository of this host knows nothing of this cluster: run this on its primary"
+    )
 
 
 def test_what_a_promoted_standby_finds_in_its_own_repository_is_made_up_for(host, cluster):
@@ -279,8 +281,8 @@ NEW = {"archive_mode": "off", "archive_command": "(disabled)", "archive_timeout"
 LINES = [
     "postgresql:",
     "  parameters:",
-    "    archive_mode: 'on'",
-    f"    archive_command: '{COMMAND}'",
+    '    archive_mode: "on"',
+    f"    archive_command: {COMMAND}",
     "    archive_timeout: 300s",
 ]
 
@@ -348,6 +350,13 @@ def test_a_repository_that_is_not_mounted_is_not_made_anew(host, cluster):
     ]
     cluster["drop_in_content"] = None
     assert problems(host, cluster) == []
+
+
+def test_a_repository_that_is_somebody_elses_is_left_alone(host, cluster):
+    """As where two hosts share a directory and their users have other numbers: each would take it from the other."""
+    host["paths"]["/repository"]["owner"] = "etcd"
+    [problem] = problems(host, cluster)
+    assert problem.startswith("The repository /repository belongs to etcd here, and not to postgres")
 
 
 def test_a_repository_that_cannot_be_read_stops_the_run(host, cluster):

@@ -138,8 +138,8 @@ def _asks(cluster: dict[str, Any], wanted: Info) -> dict[str, list[str]]:
     )
     lines = {
         "wal_level": ("replica", settings["wal_level"] in ("replica", "logical")),
-        "archive_mode": ("'on'", settings["archive_mode"] == "on"),
-        "archive_command": (f"'{wanted['archive_command']}'", command),
+        "archive_mode": ('"on"', settings["archive_mode"] == "on"),
+        "archive_command": (wanted["archive_command"], command),
         "archive_timeout": (
             f"{wanted['archive_timeout']}s",
             settings["archive_timeout"] == str(wanted["archive_timeout"]),
@@ -196,6 +196,12 @@ def _cluster_problems(cluster: dict[str, Any], wanted: Info) -> list[str]:
 def _repository_problems(info: Info, cluster: dict[str, Any], wanted: Info) -> list[str]:
     repositories = info["repositories"]
     for path in wanted["repository_paths"]:
+        there = info["paths"].get(path)
+        if there and there["kind"] == "directory" and there["owner"] not in ("root", cluster["owner"]):
+            return [
+                f"The repository {path} belongs to {there['owner']} here, and not to {cluster['owner']}: where hosts share the directory, give "
+                f"{cluster['owner']} the same number on all of them, else make another one."
+            ]
         # Where it was in use, a directory that is gone is rather one that is not mounted.
         if info["paths"].get(path) is None and _archives(cluster, wanted):
             return [f"The repository {path} is in use and is not there: mount it, or make the directory anew."]
@@ -236,12 +242,11 @@ def _stanza(info: Info, cluster: dict[str, Any], wanted: Info) -> tuple[str, boo
 def _notes(plan: Mapping[str, Any], known: bool, wanted: Info) -> list[str]:
     if not plan["standby"]:
         return []
-    name = plan["label"] or "The server"
-    notes = [f"{name} is a standby: its primary makes the backups, and this host begins with its promotion."]
+    notes = ["This server is a standby: its primary makes the backups, and this host begins with its promotion."]
     if wanted["method"] == "pgbackrest" and not known:
         notes.append(
-            f"No backup of this cluster is in the repository that {name} would archive to: run this on its primary, and where that has a repository of "
-            "its own, run it here too after a promotion."
+            "The repository of this host knows nothing of this cluster: run this on its primary, and where that has a repository of its own, run it "
+            "here too after a promotion."
         )
     return notes
 
