@@ -316,6 +316,8 @@ def test_a_synchronous_standby_that_is_away_makes_commits_wait(database, standby
         "synchronous_standby_names to '' to go on without it."
     )
     assert of_others.status == "fail"
+    assert of_others.message.startswith("Commits wait: ")
+    assert of_others.data["waiting_commits"] is None
     assert (off.status, "since synchronous_commit is local" in off.message) == ("warn", True)
 
 

@@ -31,7 +31,7 @@ EXAMPLES = """\
 examples:
   mission-control health
   mission-control health --json
-  mission-control health --expected-role primary --threshold standbys_warn=1
+  mission-control health --expected-role primary
   mission-control health --timeout 3 --threshold connections_warn=0.7 --threshold connections_fail=0.9"""
 
 _SAID_ONCE_FROM = 3
