@@ -38,8 +38,10 @@ QUERY = """
 SELECT pg_catalog.json_build_object(
     'version_number', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
     'in_recovery', pg_catalog.pg_is_in_recovery(),
-    'writable', NOT pg_catalog.pg_is_in_recovery()
-        AND (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only') = 'off',
+    -- Of the session itself it is set, so that nothing can be changed by it.
+    'writable', NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_file_settings
+        WHERE name = 'default_transaction_read_only' AND applied AND setting NOT IN ('off', 'false', 'no', '0')),
     'system_identifier', (SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()),
     'timeline', CASE WHEN pg_catalog.pg_is_in_recovery()
         THEN coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
@@ -190,8 +192,8 @@ def ahead_of(cluster: clusters.Cluster, timeline: int, lsn: str) -> dict[str, An
     program = f"/usr/lib/postgresql/{cluster.version}/bin/pg_waldump"
     command = [program, "-p", os.path.join(cluster.data_directory, "pg_wal"), "-t", str(timeline), "-s", lsn]
     answer = _run(cluster, command, patience=300)
-    # It always ends with an error: that there is nothing after the last record.
-    if answer is None or ("could not find" in answer.stderr and not answer.stdout):
+    # It always ends with an error: that there is nothing after the last record, or not even a first one.
+    if answer is None or (not answer.stdout and re.search("could not (find|open) file", answer.stderr)):
         return None
     return parse_waldump(answer.stdout, lsn)
 

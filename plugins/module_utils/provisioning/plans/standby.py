@@ -211,18 +211,13 @@ def hba_without(before: str) -> str:
 
 def _pair_problem(found: Found, wanted: Wanted) -> str:
     """Why the two hosts cannot be primary and standby, empty where they can."""
-    return next(
-        filter(
-            None,
-            (
-                _primary_problem(found, wanted),
-                _offer_problem(found, wanted),
-                _standby_problem(found, wanted),
-                *(_address_problem(found, wanted, name) for name in (wanted["primary"], wanted["standby"])),
-                _directory_problem(wanted),
-            ),
-        ),
-        "",
+    return (
+        _primary_problem(found, wanted)
+        or _offer_problem(found, wanted)
+        or _standby_problem(found, wanted)
+        or _address_problem(found, wanted, wanted["primary"])
+        or _address_problem(found, wanted, wanted["standby"])
+        or _directory_problem(wanted)
     )
 
 
