@@ -62,6 +62,7 @@ _PROCESS_HELPERS = {
     "host_plays",
     "mcp_lab",
     "page_examples",
+    "pgbackrest_lab",
     "playbook",
     "recorder_plays",
     "role_inputs",

@@ -252,7 +252,11 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
             f"The existing cluster {label} uses port {target['port']}, not {port}: set mission_control_postgresql_port to "
             f"{target['port']}, since clients may rely on it."
         )
-    if target["start"] == "disabled":
+    if target["start"] == "disabled" and target.get("fenced"):
+        problems.append(
+            f"The cluster {label} is no longer the primary: {target['fenced']}. Make it a standby with playbooks/rejoin.yml."
+        )
+    elif target["start"] == "disabled":
         problems.append(
             f"The cluster {label} is disabled in its start.conf: write auto there, or choose another cluster."
         )
@@ -265,7 +269,7 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
         problems.append(f"{target['hba_file']} {way_in}")
     elif target["running"] and server is None:
         problems.append(f"The cluster {label} runs but cannot be queried: {target['server_problem']}.")
-    if server and server["in_recovery"]:
+    if server and server["in_recovery"] and not wanted.get("standby"):
         problems.append(f"The cluster {label} is a standby: run this on its primary.")
     if server and server["hba_file"] != target["hba_file"]:
         problems.append(
