@@ -159,6 +159,17 @@ def _copy(cluster, template):
 
 
 @pytest.fixture
+def absent_standby(cluster):
+    """Commits of sessions that turn synchronous_commit on wait for a standby that is not there; all others of the server do without."""
+    with contextlib.closing(cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        cursor.execute("SELECT pg_reload_conf()")
+        yield cursor
+        cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture
 def database(cluster, template):
     """A database with the whole schema and the seed prices, of this test alone."""
     database = _copy(cluster, template)

@@ -199,8 +199,8 @@ def test_a_standby_that_is_behind_by_its_slot_is_late_for_every_login(database, 
     late = Thresholds(replication_lag_warn_bytes=500_000)
     with standby.frozen():
         database.cluster.query(SOME_LOG, 1)
+        wait_for(lambda: replication(database, "readonly", thresholds=late).status == "warn")
         check = replication(database, "readonly", thresholds=late)
-    assert check.status == "warn"
     assert check.message.startswith("Standbys are late: db2 by ")
 
 
@@ -316,6 +316,8 @@ def test_a_synchronous_standby_that_is_away_makes_commits_wait(database, standby
         "synchronous_standby_names to '' to go on without it."
     )
     assert of_others.status == "fail"
+    assert of_others.message.startswith("Commits wait: ")
+    assert of_others.data["waiting_commits"] is None
     assert (off.status, "since synchronous_commit is local" in off.message) == ("warn", True)
 
 

@@ -1,6 +1,5 @@
 """The audit log: what is refused, what the server sets, and what the verification finds."""
 
-import contextlib
 import datetime
 import hashlib
 import io
@@ -561,17 +560,6 @@ def test_the_chain_does_not_deadlock_with_row_locks(database):
         thread.join(timeout=300)
     assert errors == []
     assert verify(setup)["verified"] == 160
-
-
-@pytest.fixture
-def absent_standby(cluster):
-    """Commits of sessions that turn synchronous_commit on wait for a standby that is not there; all others of the server do without."""
-    with contextlib.closing(cluster.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        cursor.execute("SELECT pg_reload_conf()")
-        yield cursor
-        cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        cursor.execute("SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize("asked_for", ["debug5", "error"])

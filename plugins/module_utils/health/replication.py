@@ -122,6 +122,7 @@ def check_replication(probe: Probe) -> Check:
         "role": "standby" if state["standby"] else "primary",
         "timeline": state["timeline"],
         "standbys": standbys,
+        "connected": len(standbys),
         "streaming": sum(each["state"] == "streaming" for each in standbys),
         # Without pg_monitor a connection shows, and little of it.
         "hidden": sum(each["state"] is None for each in senders),
@@ -146,14 +147,19 @@ def _primary(probe: Probe, data: Row, late: list[Row], senders: list[Row]) -> Ch
     row = probe.row(
         """
         SELECT current_setting('synchronous_standby_names') AS names, current_setting('synchronous_commit') AS commit,
-            (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE wait_event = 'SyncRep') AS waiting
+            a.waiting, a.hidden
+        FROM (
+            SELECT count(*) FILTER (WHERE wait_event = 'SyncRep') AS waiting, bool_or(backend_type IS NULL) AS hidden
+            FROM pg_catalog.pg_stat_activity
+        ) AS a
         """
     )
     # Whoever only stores the log may be synchronous, too.
     data["synchronous"] = sum(each["sync_state"] in ("sync", "quorum") for each in senders)
     data["synchronous_wanted"] = synchronous_wanted(row["names"])
     data["synchronous_standby_names"] = row["names"]
-    data["waiting_commits"] = row["waiting"]
+    # Of the sessions of others only some know what these wait for.
+    data["waiting_commits"] = row["waiting"] or (None if row["hidden"] else 0)
     data["primary"] = None
     waits = row["commit"] not in _NOT_WAITING
     problems = [*_missing(probe, data, row["commit"]), *([_lateness(late)] if late else [])]
