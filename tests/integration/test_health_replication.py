@@ -352,6 +352,7 @@ def test_a_standby_that_receives_nothing(database, standby):
         assert check.status == "warn"
         assert check.message.startswith("The standby receives nothing from its primary: ")
         assert (check.data["receiving"], check.data["primary"]) == (False, None)
+        assert "A standby on timeline 1, whose last transaction is " in check.message
 
 
 def test_a_standby_that_follows_an_archive_alone_is_judged_by_its_age(database, server_version):
@@ -363,7 +364,7 @@ def test_a_standby_that_follows_an_archive_alone_is_judged_by_its_age(database, 
             impatient = replication(on(standby, database), thresholds=Thresholds(replication_lag_warn_seconds=0))
     assert patient.status == "pass"
     assert impatient.status == "warn"
-    assert impatient.message.startswith("The standby is ")
+    assert impatient.message.startswith("The standby, which follows an archive alone, is ")
 
 
 def test_a_transaction_after_a_long_rest_is_no_lag(database, caught_up, monkeypatch):

@@ -216,7 +216,9 @@ def _standby(probe: Probe, data: Row, late: list[Row]) -> Check:
             "own log says which."
         )
     if bytes_late or (seconds_late and (streams or row["hidden"] or row["from_archive_alone"])):
-        problems.append(f"The standby is {_lag(row['lag_bytes'], seconds)} behind.")
+        alone = row["from_archive_alone"]
+        which = "The standby, which follows an archive alone," if alone else "The standby"
+        problems.append(f"{which} is {_lag(None if alone else row['lag_bytes'], seconds)} behind.")
     if problems and row["paused"]:
         problems.append("Its replay is paused: pg_wal_replay_resume() has it go on.")
     if late:
@@ -247,7 +249,7 @@ def _overview(data: Row) -> str:
     whose = f"A {data['role']} on timeline {data['timeline']}"
     if data["role"] == "standby":
         source = f" that streams from {_address(data['primary'])}" if data["primary"] else ""
-        whose += f"{source}, {_lag(data['lag_bytes'], data['lag_seconds'])} behind"
+        whose += source + _progress(data)
         if not standbys:
             return f"{whose}.{_hidden(data)}"
     counts = f"{data['streaming']} streaming"
@@ -260,6 +262,13 @@ def _overview(data: Row) -> str:
     return (
         f"{whose}, with {number(len(standbys), 'standby', 'standbys')}{'' if data['hidden'] else seen}.{_hidden(data)}"
     )
+
+
+def _progress(data: Row) -> str:
+    """Without a connection only the age of the last transaction says how far a standby may be behind."""
+    if data["receiving"]:
+        return f", {_lag(data['lag_bytes'], data['lag_seconds'])} behind"
+    return f", whose last transaction is {duration(data['lag_seconds'])} old" if data["lag_seconds"] is not None else ""
 
 
 def _hidden(data: Row) -> str:
