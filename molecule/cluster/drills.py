@@ -16,7 +16,8 @@ from drill_hosts import Cluster, Host, StuckError, wait_until
 from drill_judge import DATABASE, LONGEST_CALL, Call, figures, judge, longest, read_journal, rows_of
 from drill_kinds import KINDS, TTL, Kind
 
-# "" for the three of every day, "all" for each kind in each way, a number for so many by lot, or names of kinds (KIND or KIND:WAY).
+# "" for the three of every day, "all" for each kind in each way, a number for so many by lot, or names of kinds (KIND or KIND:WAY);
+# "rates" for the figures that belong to none.
 DRILLS = os.environ.get("MISSION_CONTROL_DRILLS", "")
 SEED = int(os.environ.get("MISSION_CONTROL_ATTACK_SEED") or random.randrange(10**6))
 THREADS = 4
@@ -349,6 +350,8 @@ class Drills:
 def chosen(how: str, seed: int) -> list[tuple[Kind, str]]:
     """The drills of a run, as `DRILLS` says it."""
     every = [(kind, way) for kind in KINDS.values() for way in kind.ways]
+    if how == "rates":
+        return []
     if not how:
         return [(KINDS[name], way) for name, way in DEFAULT]
     if how == "all":

@@ -161,6 +161,7 @@ clusters:
     port: {description: Configured port., type: int}
     running: {description: Whether the server process runs., type: bool}
     binaries: {description: Whether the programs of this major version are installed., type: bool}
+    patroni: {description: "What shows that Patroni runs the cluster, empty where nothing does.", type: str}
     owner: {description: Operating-system user that owns the cluster., type: str}
     start: {description: "V(auto), V(manual) or V(disabled), from C(start.conf).", type: str}
     fenced: {description: "Why the role mission_control_standby has disabled it, empty where it has not.", type: str}

@@ -50,6 +50,8 @@ class Cluster(NamedTuple):
     owner: str
     data_directory: str
     log: str
+    # As far as its processes show it.
+    patroni: bool = False
 
 
 def read_text(path: str) -> str | None:
@@ -179,6 +181,7 @@ def parse_clusters(output: str) -> list[Cluster]:
                 owner=owner,
                 data_directory=data,
                 log=log,
+                patroni="patroni" in flags,
             )
         )
     return clusters
@@ -442,6 +445,7 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
     drop_in_content, drop_in_encoding = _read_exactly(drop_in)
     hba_content, hba_encoding = _read_exactly(hba_file)
     return {
+        "patroni": _shows_patroni(cluster, configuration),
         "has_data": os.path.exists(os.path.join(cluster.data_directory, "PG_VERSION")),
         "start": start.group(1) if start else "auto",
         "fenced": fence.group(1) if fence else "",
@@ -457,6 +461,18 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
         "hba_encoding": hba_encoding,
         "hba_problem": _write_problem(hba_file, cluster.owner, follow=True),
     }
+
+
+def _shows_patroni(cluster: Cluster, configuration: str) -> str:
+    """What shows that Patroni runs the cluster, the path of a file or the name of a program; empty where nothing does."""
+    if cluster.patroni:
+        return "pg_lsclusters"
+    settings = os.path.join(configuration, "postgresql.conf")
+    if "overwritten by Patroni" in (read_text(settings) or ""):
+        return settings
+    # Its copy of what all members share; also where it keeps the configuration elsewhere, and while the server is stopped.
+    shared = os.path.join(cluster.data_directory, "patroni.dynamic.json")
+    return shared if os.path.exists(shared) else ""
 
 
 def _write_problem(path: str, owner: str, *, follow: bool) -> str:

@@ -44,6 +44,7 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     # The first group with a problem is enough: what follows is often only its consequence.
     groups = (
         _become_problems(info, wanted),
+        _patroni_problems(label, target),
         _other_holder_problems(info, wanted, label, target),
         _package_problems(info, wanted, platform, version),
         _memory_problems(info, wanted),
@@ -157,6 +158,16 @@ def _become_problems(info: Info, wanted: Wanted) -> list[str]:
         return []
     return [
         f"The shell of the user {user} is {shell}, and su needs one that runs commands: set ansible_su_flags to '-s /bin/sh' for this host, or use sudo."
+    ]
+
+
+def _patroni_problems(label: str, target: dict[str, Any] | None) -> list[str]:
+    """Return why Patroni's cluster is not ours to configure: what is written on one member is in force there alone, and overwritten."""
+    if target is None or not target["patroni"]:
+        return []
+    return [
+        f"The cluster {label} is run by Patroni, as {target['patroni']} shows, which owns its settings and its client authentication: "
+        "set mission_control_postgresql_mode to existing, and mission_control_login_host to where its leader is reached."
     ]
 
 
