@@ -1,9 +1,7 @@
-"""What the health check says of migrations, the audit chain and runs, and that a standby is none the worse for being one."""
+"""What the health check says of migrations, the audit chain and runs."""
 
 import dataclasses
 import math
-import os
-import subprocess
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.health.thresholds import Thresholds
@@ -11,8 +9,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.schema.man
     ExpectedFile,
     ExpectedMigration,
 )
-from health_lab import MANIFEST, health, login, statuses
-from throwaway_cluster import ThrowawayCluster, server_bindir
+from health_lab import MANIFEST, health, login
 
 LAST = MANIFEST.migrations[-1]
 SITE = ExpectedMigration("site", 1, "001_mine.sql", "5" * 64)
@@ -163,28 +160,3 @@ def test_running_runs_without_a_sign_of_life_are_a_warning(database):
     assert "1 run of 4 running" in check.message
     endless = Thresholds(stale_run_warn_seconds=math.inf)
     assert health(database, "readonly", thresholds=endless).check("stale_task_runs").status == "pass"
-
-
-class Standby(ThrowawayCluster):
-    """A standby of another throw-away server, made by a base backup."""
-
-    def __init__(self, primary):
-        super().__init__()
-        self.primary = primary
-
-    def _initdb(self):
-        command = [os.path.join(server_bindir(), "pg_basebackup"), f"--pgdata={self._data}", "--username=postgres"]
-        command += [f"--host={self.primary.socket_directory}", f"--port={self.primary.port}"]
-        command += ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
-        subprocess.run(command, check=True, cwd=self._directory, stdout=subprocess.DEVNULL, **self._identity)
-
-
-def test_a_standby_is_told_and_nothing_wrong(database, cluster):
-    with Standby(cluster) as standby:
-        place = type("Place", (), {"cluster": standby, "name": database.name})
-        report = health(place, "postgres")
-    assert statuses(report) == {}
-    server = report.check("server")
-    assert server.data["role"] == "standby"
-    assert "a standby" in server.message
-    assert "replay_age_seconds" in server.data

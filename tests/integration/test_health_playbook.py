@@ -55,6 +55,8 @@ def runs(check):
         "strict": STRICT,
         "strict, fails on a warning": {**STRICT, "mission_control_health_fail_on": "warn"},
         "missing, never fails": {**MISSING, "mission_control_health_fail_on": "never"},
+        "the primary": {"mission_control_health_expected_role": "primary"},
+        "not the standby": {"mission_control_health_expected_role": "standby"},
         "a wrong input": {"mission_control_health_fail_on": "sometimes"},
     }
     return dict(zip(cases, check(*cases.values())))
@@ -91,6 +93,13 @@ def test_what_it_fails_on_can_be_set(runs):
     assert "health of the database is warn" in runs["strict"].succeeded().told
     assert runs["strict, fails on a warning"].failed
     assert "health of the database is fail" in runs["missing, never fails"].succeeded().told
+
+
+def test_what_the_server_must_be_can_be_set(runs):
+    assert "The database is healthy" in runs["the primary"].succeeded().told
+    run = runs["not the standby"]
+    assert run.failed
+    assert "writable: The server is a primary, but a standby is expected" in run.told
 
 
 def test_a_dry_run_where_nothing_is_yet_says_so_and_goes_on(check):

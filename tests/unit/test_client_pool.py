@@ -43,7 +43,7 @@ class Session:
             raise ConnectError(server.error)
         self.settings = settings
         self.expires_at = time.monotonic() + settings.pool_max_lifetime
-        self.orphaned = self.closed = self.lost = False
+        self.orphaned = self.closed = self.lost = self.silent = False
         self.quiet = True
         self.state = IDLE
         self.questions = 0

@@ -212,6 +212,16 @@ def test_the_default_database_gives_way_to_libpqs_own_settings():
         ({"port": "5432,x"}, "port"),
         ({"host": 5}, "The setting host must be text"),
         ({"host": "a\0b"}, "NUL"),
+        ({"host": "a, b"}, "The setting host has an empty name or a blank in it: separate its hosts by commas alone"),
+        ({"host": "a,,b"}, "host"),
+        (
+            {"host": "a,b", "port": "1,2,3"},
+            "The setting port has 3 numbers for 2 hosts: give one for all, or one for each",
+        ),
+        ({"host": "a", "port": "1,2"}, "The setting port has 2 numbers for 1 host"),
+        ({"port": "1,2"}, "The setting port has 2 numbers for 1 host"),
+        ({"target_session_attrs": "master"}, "target_session_attrs must be one of any, read-write, read-only, primary"),
+        ({"commit_timeout": 0}, "commit_timeout must be a number of seconds, more than 0"),
         ({"password": 5}, "The setting password must be text"),
         ({"sslmode": "maybe"}, "sslmode must be one of disable, allow"),
         ({"pool_size": 0}, "pool_size must be a whole number, 1 or more, not 0"),
@@ -228,6 +238,45 @@ def test_the_default_database_gives_way_to_libpqs_own_settings():
 def test_a_wrong_setting_is_named(options, sentence):
     with pytest.raises(SettingsError, match=sentence):
         load(**options)
+
+
+def test_several_hosts_are_tried_for_one_that_takes_writes_and_given_up_sooner():
+    one, several = load(host="a"), load(host="a,b")
+    assert (one.target_session_attrs, one.connect_timeout, one.commit_timeout, one.pool_timeout) == (None, 10, None, 30)
+    assert (several.target_session_attrs, several.connect_timeout, several.commit_timeout) == ("read-write", 3, 10)
+    sent = several.connection_parameters()
+    assert (sent["target_session_attrs"], sent["keepalives_idle"], sent["tcp_user_timeout"]) == ("read-write", 5, 10000)
+    # Waiting for a connection, then for a server that has fallen silent.
+    silent = several.keepalives_idle + several.keepalives_interval * several.keepalives_count
+    assert several.pool_timeout + max(silent, several.unacknowledged_timeout) < 30
+    said = load(host="a,b", target_session_attrs="any", connect_timeout=7, commit_timeout=float("inf"), pool_timeout=40)
+    assert (said.target_session_attrs, said.connect_timeout, said.commit_timeout, said.pool_timeout) == (
+        "any",
+        7,
+        float("inf"),
+        40,
+    )
+    assert load("postgresql://a,b/d?target_session_attrs=primary").target_session_attrs == "primary"
+    assert load(environment={"POSTGRES_HOST": "a,b"}).target_session_attrs == "read-write"
+    assert load(environment={"POSTGRES_TARGET_SESSION_ATTRS": "standby"}, host="a,b").target_session_attrs == "standby"
+
+
+def test_a_session_that_only_reads_is_not_refused_by_each_primary():
+    """libpq asks whether the session may write, and this one may not by its own settings."""
+    reading = load(host="a,b", options="-c default_transaction_read_only=on")
+    assert reading.connection_parameters()["target_session_attrs"] == "primary"
+    assert dataclasses.replace(reading, options="").connection_parameters()["target_session_attrs"] == "read-write"
+
+
+def test_a_list_of_hosts_is_another_login_than_one_of_them(env_file):
+    """Else the password of a cluster would go to whatever server has one of its names beside a list, and the other way round."""
+    path = env_file("POSTGRES_HOST=a,b\nPOSTGRES_PASSWORD=hunter2\n")
+    assert load(env_file=path).password == Secret("hunter2")
+    assert load(env_file=path, host="a,b").password == Secret("hunter2")
+    for host in ("a", "b", "b,a", "a,b,c"):
+        settings = load(env_file=path, host=host)
+        assert settings.password is None
+        assert settings.withheld == f"The password of {path} was not used: it belongs to a,b."
 
 
 def test_a_wrong_variable_is_named_with_its_file(env_file):
@@ -285,7 +334,8 @@ def test_a_url_with_everything():
         "postgresql://a+b:x+y@h/d+b",
         "postgresql://h/d?%75ser=me&password=%C3%A9&connect_timeout=3",
         "postgresql://h/d?ssl=true&user=first&user=last",
-        "postgresql://[::1]:7000,h2:/d?host=&dbname=other",
+        "postgresql://[::1]:7000,h2:/d?dbname=other",
+        "postgresql:///d?host=&dbname=other",
     ],
 )
 def test_a_url_means_what_it_means_to_libpq(url):

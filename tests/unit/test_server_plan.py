@@ -69,6 +69,7 @@ def cluster(version="17", name="main", **changes):
         "name": name,
         "port": 5432,
         "running": True,
+        "patroni": "",
         "owner": "postgres",
         "start": "auto",
         "data_directory": f"/var/lib/postgresql/{version}/{name}",
@@ -327,6 +328,16 @@ def test_a_stopped_cluster_that_will_take_the_port_at_boot_is_named():
 )
 def test_a_cluster_that_cannot_be_adopted_is_one_sentence(changes, part):
     assert part in problem_of(host(cluster(**changes)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"server": server(in_recovery=True)}, {"running": False, "server": None}])
+def test_a_cluster_that_patroni_runs_is_refused_on_every_member(changes):
+    assert problem_of(host(cluster(patroni="/etc/postgresql/17/main/postgresql.conf", **changes))) == (
+        "The cluster 17/main is run by Patroni, as /etc/postgresql/17/main/postgresql.conf shows, which owns its settings and its client "
+        "authentication: set mission_control_postgresql_mode to existing, and mission_control_login_host to where its leader is reached."
+    )
+    beside = cluster("15", patroni="pg_lsclusters", port=5433, server=server(port=5433, databases=["postgres"]))
+    assert plan_server(host(beside, cluster()), WANTED)["problems"] == []
 
 
 def test_a_setting_that_another_file_overrides_is_only_refused_if_it_was_asked_for():

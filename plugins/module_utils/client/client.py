@@ -92,6 +92,7 @@ class Client(Queries):
         application_name: str | None = None,
         options: str | None = None,
         connect_timeout: float | None = None,
+        commit_timeout: float | None = None,
         statement_timeout: float | None = None,
         lock_timeout: float | None = None,
         idle_in_transaction_timeout: float | None = None,
@@ -268,7 +269,7 @@ class Client(Queries):
         session = self._acquire()
         while True:
             try:
-                session.command(statement)
+                session.begin(statement)
                 return session
             except ConnectionLostError:
                 self._release(session)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Literal, NoReturn, overload
 
 from ..database.bulk import PAGE_ROWS, insert_pages, made_ahead, split_insert
 from ..database.driver import IDLE, IN_ERROR, IN_TRANSACTION
-from ..errors import ConnectionLostError, MissionControlError, TransactionError
+from ..errors import MissionControlError, TransactionError
 from .queries import Queries
 
 if TYPE_CHECKING:
@@ -98,18 +98,11 @@ class Transaction(Queries):
             )
         try:
             tag = session.command(self._end_statement("COMMIT", "RELEASE"))
-        except ConnectionLostError as problem:
-            lost = ConnectionLostError(
-                f"{problem} Whether the transaction was committed is not known.", self._depth == 0
-            )
         except BaseException:
             self._roll_back_if_open(session)
             raise
-        else:
-            if tag == "ROLLBACK":
-                raise TransactionError("The server rolled the transaction back when it was to be committed.")
-            return
-        raise lost
+        if tag == "ROLLBACK":
+            raise TransactionError("The server rolled the transaction back when it was to be committed.")
 
     def _roll_back(self, session: Session) -> None:
         if session.status() in (IN_TRANSACTION, IN_ERROR):

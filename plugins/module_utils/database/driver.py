@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import enum
@@ -147,6 +148,9 @@ def _parameters(settings: Settings) -> dict[str, Any]:
     for variable, name, since, nothing in () if settings.service else _LIBPQ_VARIABLES:
         if version >= since and (by_service or variable in foreign):
             parameters.setdefault(name, nothing)
+    if not settings.names_login and settings.target_session_attrs is None and "," in os.environ.get("PGHOST", ""):
+        # As for hosts that the settings name.
+        parameters["target_session_attrs"] = os.environ.get("PGTARGETSESSIONATTRS") or "read-write"
     verified = settings.sslmode in ("verify-ca", "verify-full")
     if version >= _REQUIRE_AUTH_SINCE and not verified and not settings.require_auth:
         said = None if settings.names_login else os.environ.get("PGREQUIREAUTH")
@@ -208,6 +212,7 @@ def _connected(settings: Settings, parameters: Mapping[str, Any]) -> Any:
         connection = psycopg2.connect(connection_factory=_Connection, **parameters)
         try:
             connection.autocommit = True
+            _name_functions(connection)
             _register_types(connection)
         except BaseException:
             connection.close()
@@ -221,6 +226,77 @@ def _connected(settings: Settings, parameters: Mapping[str, Any]) -> Any:
         failure = _connect_error(settings, "its answer is not UTF-8 text")
     # Raised here and not above: the driver's error would be its context, and that one's frames hold the password.
     raise failure
+
+
+_VERBOSE = 2  # libpq's PQERRORS_VERBOSE
+# The function of the server's that waits. Its message may be in any language, where it came from is not.
+_WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
+_CANCELLED_WAIT = "canceling wait for synchronous replication"
+
+
+@functools.cache
+def _libpq() -> Any:
+    """libpq as psycopg2 has loaded it, for what psycopg2 cannot do itself; None where it is linked in another way than usual."""
+    import ctypes  # takes longer than most of the library, and only who connects needs it
+
+    try:
+        library = ctypes.CDLL(psycopg2._psycopg.__file__)
+        library.PQsetErrorVerbosity.argtypes = (ctypes.c_void_p, ctypes.c_int)
+        library.PQgetCancel.argtypes = (ctypes.c_void_p,)
+        library.PQgetCancel.restype = ctypes.c_void_p
+        library.PQcancel.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int)
+        library.PQfreeCancel.argtypes = (ctypes.c_void_p,)
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+def _name_functions(connection: Any) -> None:
+    """Have libpq say with each message which function of the server wrote it, as its code (01000) says nothing.
+
+    Where that cannot be a cancelled wait is known by its English message alone.
+    """
+    libpq = _libpq()
+    if libpq is not None:
+        libpq.PQsetErrorVerbosity(connection.pgconn_ptr, _VERBOSE)
+
+
+class Canceller:
+    """Asks the server to cancel what runs on a connection; from any thread.
+
+    psycopg2's own cancel() keeps all threads of the process from running until the server, or the network, has answered.
+    """
+
+    __slots__ = ("_connection", "_libpq", "_request")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._libpq = _libpq()
+        self._request = self._libpq and self._libpq.PQgetCancel(connection.pgconn_ptr)
+
+    def __call__(self) -> None:
+        if self._request:
+            import ctypes
+
+            message = ctypes.create_string_buffer(256)
+            self._libpq.PQcancel(self._request, message, len(message))
+            return
+        with contextlib.suppress(*DRIVER_ERRORS):
+            self._connection.cancel()
+
+    def __del__(self) -> None:
+        if self._request:
+            self._libpq.PQfreeCancel(self._request)
+
+
+def is_cancelled_wait(notice: str) -> bool:
+    """Whether the server says that a transaction did not wait for its synchronous standby to the end."""
+    return _WAITS_FOR_STANDBY in notice or _CANCELLED_WAIT in notice
+
+
+def is_read_only(connection: Any, reports: Sequence[str]) -> bool:
+    """Whether the server takes no writes of the session, by what it has reported by itself; before version 14 it reports nothing."""
+    return "on" in map(connection.info.parameter_status, reports)
 
 
 def _connect_error(settings: Settings, reason: str) -> ConnectError:

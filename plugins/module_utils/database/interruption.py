@@ -97,7 +97,7 @@ class _Watch:
                 session.cut()
                 break
             # In a thread, as a server that does not answer would hold it up.
-            request = threading.Thread(target=session.interrupt, daemon=True)
+            request = threading.Thread(target=session.interrupt, args=(True,), daemon=True)
             request.start()
             request.join(_GRACE)
             pause = monotonic() + _AGAIN

@@ -219,8 +219,7 @@ class Pool:
                 waiter.fail(PoolClosedError("The client was disconnected."))
             self._waiters.clear()
             self._changed.notify_all()
-            idle = list(self._idle)
-            self._idle.clear()
+            idle = self._take_idle()
         for session in idle:
             self._drop(session)
         if self._wait_until_empty(deadline):
@@ -501,11 +500,26 @@ class Pool:
 
     def _drop(self, session: Session) -> None:
         session.close()
+        # A server, or the way to it, that is silent: the other sessions would each be found dead by a caller that waits for it.
+        silent = self._take_idle() if session.silent else []
+        for each in silent:
+            each.close()
         with self._changed:
-            self._sessions.discard(session)
+            self._sessions.difference_update((session, *silent))
+            self._lost += len(silent)
+            if session.lost and self._settings.has_several_hosts:
+                for other in self._idle.copy():
+                    other.check_at = 0.0
             openers = self._reserve_openers()
             self._changed.notify_all()
         self._start_openers(openers)
+
+    def _take_idle(self) -> list[Session]:
+        taken = []
+        with contextlib.suppress(IndexError):  # one may be taken without the lock
+            while True:
+                taken.append(self._idle.pop())
+        return taken
 
     def _sweep(self, now: float) -> None:
         """Close what nobody has used for long: at the left end, as sessions are taken from and put to the right one."""

@@ -10,10 +10,11 @@ import random
 import re
 import select
 import socket
+import threading
 from _thread import get_ident
 from logging import DEBUG, getLogger
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ..errors import ConnectionLostError, MissionControlError, RowCountError
 from . import interruption
@@ -22,7 +23,10 @@ from .driver import (
     IDLE,
     PARAMETER_ERRORS,
     RESULT_ERRORS,
+    Canceller,
     adapt_parameters,
+    is_cancelled_wait,
+    is_read_only,
     open_connection,
     parameter_error,
     refuse_surplus,
@@ -30,9 +34,12 @@ from .driver import (
     translate_error,
 )
 from .interruption import begin_statement, end_statement
+from .overdue import begin_wait, end_wait
 from .results import QueryResult, dict_rows, model_rows, name_twice
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from .settings import Settings
 
 logger = getLogger("mission_control")
@@ -41,6 +48,14 @@ _ROWS_HELD = 200
 _LIFETIME_JITTER = 0.1
 _new = object.__new__
 _BEGINS = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
+_COMMIT = "COMMIT"
+_NEVER = float("inf")
+_READ_ONLY = "25006"
+# What a server reports of itself when it takes no writes any more, by which server is wanted.
+_UNWANTED = {"read-write": ("in_hot_standby", "default_transaction_read_only"), "primary": ("in_hot_standby",)}
+# The server shuts down, has crashed, or takes no calls yet.
+_GOING = ("57P01", "57P02", "57P03")
+_counting = threading.Lock()
 
 
 class Session:
@@ -48,10 +63,14 @@ class Session:
 
     Attributes:
         connection: psycopg2's, always in autocommit mode.
+        server, backend_pid: which host and port of several it is on, and its process there.
         check_at: when a mere look at the socket is no longer enough before the next use (monotonic).
         expires_at: when it is to be replaced.
         idle_since: the end of its last use.
-        lost: a statement found it broken, whatever libpq believes.
+        lost: a statement found it broken, whatever libpq believes, or it is not to be used again.
+        silent: it was cut as an answer was overdue.
+        number, overdue_at, asks_first: of the statement that `overdue` watches over: which one it is, when its answer is overdue
+            (monotonic), and whether the server is asked before the connection is cut.
         orphaned: it belongs to the parent process.
         holder, taken_at: the thread to which the pool gave it last, and when (monotonic).
         poll: `poll(0)` is not empty if something came from the server that was not asked, which mostly is the end.
@@ -60,18 +79,33 @@ class Session:
     """
 
     __slots__ = (
+        "_beginning",
+        "_by_signal",
+        "_cancel",
+        "_cancels",
+        "_commit_timeout",
         "_cursor",
+        "_interrupted",
         "_local",
+        "_notices",
+        "_patience",
         "_settings",
         "_slow",
+        "_unwanted",
+        "asks_first",
+        "backend_pid",
         "check_at",
         "connection",
         "expires_at",
         "holder",
         "idle_since",
         "lost",
+        "number",
         "orphaned",
+        "overdue_at",
         "poll",
+        "server",
+        "silent",
         "status",
         "taken_at",
     )
@@ -81,6 +115,25 @@ class Session:
         self._settings = settings
         self._slow = settings.slow_query
         self._cursor = self.connection.cursor()
+        # The list to which psycopg2 adds what the server says beside its answers.
+        self._notices: list[str] = self.connection.notices
+        # Whether the library has interrupted the statement that runs, and requests to cancel it that are under way.
+        self._interrupted = False
+        self._by_signal = False
+        self._cancels = 0
+        self._cancel = Canceller(self.connection)
+        self._unwanted = _UNWANTED.get(settings.wanted_server or "", ())
+        # How long to wait for the end of a transaction, and for an answer that takes the server no time; None: as long as it takes.
+        self._commit_timeout = settings.commit_timeout
+        self._patience = settings.connect_timeout if settings.has_several_hosts else None
+        # Whether what runs is one of the library's own statements that write nothing and that it may send again.
+        self._beginning = False
+        self.server: tuple[str, int] = (self.connection.info.host, self.connection.info.port)
+        self.backend_pid: int = self.connection.info.backend_pid
+        self.silent = False
+        self.number = 0
+        self.overdue_at = _NEVER
+        self.asks_first = False
         self.status: Callable[[], int] = self.connection.get_transaction_status
         poller = select.poll()
         poller.register(self.connection.fileno(), select.POLLIN)
@@ -99,6 +152,8 @@ class Session:
     def rest(self, now: float) -> None:
         """Note that it is idle from now on."""
         self.idle_since = now
+        # An interrupt may have come before the end of its last statement was written down.
+        self.overdue_at = _NEVER
         check_at = now + self._settings.pool_check_after
         self.check_at = check_at if check_at < self.expires_at else self.expires_at
 
@@ -107,10 +162,35 @@ class Session:
         if monotonic() >= self.expires_at:
             return False
         try:
-            self._cursor.execute("SELECT 1")
+            with self._answered_soon():
+                self._cursor.execute("SELECT 1")
         except DRIVER_ERRORS:
             return False
-        return self.status() == IDLE
+        # What a server reports by itself, as that it is to take no writes from now on, was read before the answer.
+        return self.status() == IDLE and not is_read_only(self.connection, self._unwanted)
+
+    def begin(self, sql: str) -> None:
+        """Begin a transaction; where there is another host, within the time that a server needs at most to say yes."""
+        with self._answered_soon():
+            self.command(sql)
+
+    @contextlib.contextmanager
+    def _answered_soon(self) -> Generator[None, None, None]:
+        self._beginning = True
+        if self._patience is not None:
+            self._begin_wait(monotonic() + self._patience, asks_first=False)
+        try:
+            yield
+        finally:
+            self._beginning = False
+            if self._patience is not None:
+                end_wait(self)
+
+    def _begin_wait(self, overdue_at: float, asks_first: bool) -> None:
+        self.number += 1
+        self.asks_first = asks_first
+        self.overdue_at = overdue_at
+        begin_wait(self)
 
     def query(
         self,
@@ -121,10 +201,14 @@ class Session:
     ) -> QueryResult[Any]:
         """Execute one statement and fetch all its rows. `ready`: the same statement with its parameters in place."""
         cursor = self._cursor
-        if self._local and self.status() == IDLE and not _BEGINS.match(str(sql)):
+        outside = self.status() == IDLE
+        if self._local and outside and not _BEGINS.match(str(sql)):
             return self._query_in_transaction(sql, parameters, model, ready)
         problem: MissionControlError | None = None
         watched: int | None = None
+        limited = False
+        if self._interrupted:
+            self._forget_interruption()
         began = monotonic()
         try:
             adapted = adapt_parameters(parameters) if parameters else None
@@ -132,12 +216,17 @@ class Session:
                 refuse_surplus(sql, adapted)
             if get_ident() == interruption.main_thread:
                 watched = begin_statement(self, began)
+            if self._commit_timeout is not None and (sql == _COMMIT or (outside and not self._beginning)):
+                limited = True
+                self._begin_wait(began + self._commit_timeout, outside)
             cursor.execute(sql if ready is None else ready, adapted)
         except DRIVER_ERRORS as error:
             problem = translate_error(error, self.connection, self._settings, sql)
         except PARAMETER_ERRORS as error:
             problem = parameter_error(error, sql, parameters)
         finally:
+            if limited:
+                end_wait(self)
             if watched is not None:
                 try:
                     end_statement(watched)
@@ -149,9 +238,15 @@ class Session:
         if problem is not None:
             self._log_failure(sql, elapsed, problem)
             # Closed when it is given back: until then another thread may be preparing parameters with it.
-            self.lost = self.lost or isinstance(problem, ConnectionLostError)
+            self.lost = self.lost or self._is_useless_after(problem)
+            if isinstance(problem, ConnectionLostError):
+                problem = self._what_is_known(problem, sql, outside)
+            if self._by_signal:
+                self._interrupt_caller(problem)
             # Not from the handler: the driver's error quotes the statement with its parameters, and would be shown too.
             raise problem
+        if self._notices or self._interrupted:
+            self._refuse_to_call_it_done(sql, outside)
         rows: list[Any]
         row_count = cursor.rowcount
         description = cursor.description
@@ -180,6 +275,63 @@ class Session:
         result.columns = columns
         return result
 
+    def _is_useless_after(self, problem: MissionControlError) -> bool:
+        """Whether the session is not for another caller: it is broken, its server goes, or takes no writes where these are wanted."""
+        code = getattr(problem, "sqlstate", None)
+        if code == _READ_ONLY:
+            # Else the transaction is read-only, and not the server.
+            return is_read_only(self.connection, self._unwanted)
+        return isinstance(problem, ConnectionLostError) or code in _GOING
+
+    def _what_is_known(self, problem: ConnectionLostError, sql: str, outside: bool) -> ConnectionLostError:
+        """The error of a connection that broke, with what became of the statement."""
+        settings = self._settings
+        if self._beginning:
+            return problem
+        if self.silent and sql == _COMMIT:
+            return ConnectionLostError(
+                f"COMMIT had no answer within {settings.commit_timeout:g} s (commit_timeout), so the connection to the "
+                f"{settings.describe()} was cut. Whether the transaction was committed is not known.",
+                True,
+            )
+        if self.silent and outside and self.asks_first:
+            return ConnectionLostError(
+                f"The statement waited for a synchronous standby for {settings.commit_timeout:g} s (commit_timeout), so the "
+                f"connection to the {settings.describe()} was cut. What it wrote is durable on this server and perhaps on no other.",
+                True,
+            )
+        if sql == _COMMIT:
+            return ConnectionLostError(f"{problem} Whether the transaction was committed is not known.", True)
+        if self._interrupted and outside:
+            return ConnectionLostError(f"{problem} Whether the statement took place is not known.", True)
+        return problem
+
+    def _refuse_to_call_it_done(self, sql: str, outside: bool) -> None:
+        """An error where a statement has ended a transaction, and was cancelled while it may have waited for a synchronous standby.
+
+        The server calls that a success, with a warning. The library knows of its own requests too where warnings are off.
+        """
+        warned = any(map(is_cancelled_wait, self._notices))
+        self._notices.clear()
+        cut_short = self._interrupted and (outside or sql == _COMMIT) and self._cursor.statusmessage != "ROLLBACK"
+        if not (warned or (cut_short and self.status() == IDLE)):
+            return
+        self.lost = True
+        what = "COMMIT" if sql == _COMMIT else "The statement"
+        problem = ConnectionLostError(
+            f"{what} was cancelled at the {self._settings.describe()} while it may have waited for a synchronous standby: what it "
+            "wrote is durable on this server and perhaps on no other.",
+            True,
+        )
+        if self._by_signal:
+            self._interrupt_caller(problem)
+        raise problem
+
+    @staticmethod
+    def _interrupt_caller(problem: MissionControlError) -> NoReturn:
+        """What Python raises by itself, unless it comes while psycopg2 takes in what the server says beside its answer: it drops it."""
+        raise KeyboardInterrupt from problem
+
     def _query_in_transaction(self, *arguments: Any) -> QueryResult[Any]:
         """One statement with the settings of the session, where a pooler hands each transaction to any connection."""
         self.command("BEGIN")
@@ -189,7 +341,7 @@ class Session:
             with contextlib.suppress(MissionControlError):
                 self.command("ROLLBACK")
             raise
-        self.command("COMMIT")
+        self.command(_COMMIT)
         return result
 
     def command(self, sql: str) -> str:
@@ -226,17 +378,54 @@ class Session:
             with contextlib.suppress(*DRIVER_ERRORS):
                 self.connection.close()
 
-    def interrupt(self) -> None:
-        """Cancel what runs on it; called from another thread. May block as long as the network does."""
-        with contextlib.suppress(*DRIVER_ERRORS):
-            self.connection.cancel()
+    def interrupt(self, by_signal: bool = False) -> None:
+        """Cancel what runs on it; called from another thread. May block as long as the network does.
+
+        `by_signal`: the caller is to get a KeyboardInterrupt. A request that comes late may hit the next statement, so nobody else is to
+        have the session then.
+        """
+        with _counting:
+            self._cancels += 1
+            self._interrupted = self.lost = True
+            self._by_signal = by_signal
+        try:
+            self._cancel()
+        finally:
+            with _counting:
+                self._cancels -= 1
+
+    def _forget_interruption(self) -> None:
+        """Before a statement: what was interrupted came before it, unless a request to cancel is still under way."""
+        with _counting:
+            self._interrupted = self._cancels > 0
+            self._by_signal = False
+
+    def cut_overdue(self) -> None:
+        self.silent = True
+        self.cut()
 
     def cut(self) -> None:
         """End the connection under whoever is using it, without waiting for psycopg2's lock on it."""
+        self._interrupted = True
         with contextlib.suppress(OSError, *DRIVER_ERRORS):
             descriptor = os.dup(self.connection.fileno())
             with socket.socket(fileno=descriptor) as line:
                 line.shutdown(socket.SHUT_RDWR)
+
+    def waiting_for_standbys(self) -> set[int]:
+        """Process ids of the sessions of this login that wait for a synchronous standby: asked of the same server on another connection.
+
+        Empty where it does not answer.
+        """
+        settings = self._settings.renewed() or self._settings
+        if settings.has_several_hosts:
+            settings = settings.on_host(*self.server)
+        with contextlib.suppress(MissionControlError, *DRIVER_ERRORS):
+            connection, _local = open_connection(settings)
+            with contextlib.closing(connection), connection.cursor() as cursor:
+                cursor.execute("SELECT pid FROM pg_catalog.pg_stat_activity WHERE wait_event = 'SyncRep'")
+                return {pid for (pid,) in cursor.fetchall()}
+        return set()
 
     def orphan(self) -> None:
         """In a forked child: let go of the parent's connection so that nothing done here can reach its server.

@@ -29,6 +29,7 @@ VARIABLES = {
     "POSTGRES_PASSWORD": "password",
     "POSTGRES_SSLMODE": "sslmode",
     "POSTGRES_SSLROOTCERT": "sslrootcert",
+    "POSTGRES_TARGET_SESSION_ATTRS": "target_session_attrs",
 }
 TOOL_TOKEN_VARIABLE = "MISSION_CONTROL_TOOL_TOKEN"  # noqa: S105 - the name of a variable
 # The server's name for it: a placeholder setting of the session, which no statement has to quote.
@@ -37,6 +38,19 @@ TOOL_TOKEN_SETTING = "mission_control.tool_token"  # noqa: S105 - the name of a 
 _LOGIN = ("host", "port", "user", "service")
 _DEFAULT_PORT = 5432
 _MASK = "********"
+# Defaults for one host and for several, of which one may be silent while another takes over: there a cut network ends a call within
+# 11 s, and no call takes longer than 30 s. docs/library.md has the arithmetic.
+_BY_HOSTS: dict[str, tuple[Any, Any]] = {
+    "target_session_attrs": (None, "read-write"),
+    "connect_timeout": (10, 3),
+    "commit_timeout": (None, 10),
+    "keepalives_idle": (30, 5),
+    "keepalives_interval": (10, 2),
+    "keepalives_count": (3, 3),
+    "unacknowledged_timeout": (30, 10),
+    "pool_timeout": (30, 18),
+}
+_DEFAULT_BY_HOSTS: Any = None
 # A shorter password could be a word of any message; masking it would tell more than it hides.
 _SHORTEST_MASKED = 4
 
@@ -78,6 +92,8 @@ class Secret:
 class Settings:
     """All settings of a client. Times are in seconds; None leaves the matter to libpq or to the server.
 
+    Where `host` names several, some defaults are others (_BY_HOSTS).
+
     Attributes:
         host: name, address, or directory of the Unix socket; several separated by commas are tried in order.
         port: a number, or one for each host separated by commas.
@@ -87,10 +103,13 @@ class Settings:
         sslmode, sslrootcert, sslcert, sslkey, channel_binding: as libpq has them.
         require_auth: ways in which the server may ask for the password, as libpq from 16 on has it. None: not in clear
             text, unless its certificate is verified (sslmode verify-ca or verify-full).
-        target_session_attrs: which of several hosts will do, such as read-write.
+        target_session_attrs: which of several hosts will do, in libpq's words: any, read-write, read-only, primary, standby,
+            prefer-standby. Of several hosts by default one that takes writes.
         application_name: what the server shows in pg_stat_activity.
         options: further server settings for the session in libpq's form, such as "-c search_path=lab".
         connect_timeout: for one attempt to connect to one host; libpq knows whole seconds from 2 on.
+        commit_timeout: a COMMIT without an answer has its connection cut then, and so has a single statement that waits for a
+            synchronous standby. None: 10 for several hosts, never for one; infinity: never.
         statement_timeout, lock_timeout, idle_in_transaction_timeout: the server's, None: as its role settings say.
         keepalives_idle, keepalives_interval, keepalives_count: when a peer that is silent counts as dead, and
             unacknowledged_timeout: when one that does not acknowledge what was sent does.
@@ -124,16 +143,17 @@ class Settings:
     target_session_attrs: str | None = None
     application_name: str = "mission_control"
     options: str = ""
-    connect_timeout: float = 10
+    connect_timeout: float = _DEFAULT_BY_HOSTS
+    commit_timeout: float | None = None
     statement_timeout: float | None = None
     lock_timeout: float | None = None
     idle_in_transaction_timeout: float | None = None
-    keepalives_idle: float = 30
-    keepalives_interval: float = 10
-    keepalives_count: int = 3
-    unacknowledged_timeout: float = 30
+    keepalives_idle: float = _DEFAULT_BY_HOSTS
+    keepalives_interval: float = _DEFAULT_BY_HOSTS
+    keepalives_count: int = _DEFAULT_BY_HOSTS
+    unacknowledged_timeout: float = _DEFAULT_BY_HOSTS
     pool_size: int = 20
-    pool_timeout: float = 30
+    pool_timeout: float = _DEFAULT_BY_HOSTS
     pool_max_waiting: int = 1000
     pool_check_after: float = 10
     pool_max_idle: float = 600
@@ -150,6 +170,10 @@ class Settings:
                 object.__setattr__(self, name, None)
         for each in fields(self):
             object.__setattr__(self, each.name, _checked(each.name, getattr(self, each.name), each.name))
+        _check_hosts(self.host, self.port, self.service)
+        for name, defaults in _BY_HOSTS.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, defaults[self.has_several_hosts])
 
     @classmethod
     def load(
@@ -220,6 +244,21 @@ class Settings:
         """Whether these settings say which server or login is meant. Otherwise that is libpq's matter, and its environment's."""
         return any(getattr(self, name) is not None for name in (*_LOGIN, "password"))
 
+    @property
+    def has_several_hosts(self) -> bool:
+        return self.host is not None and "," in self.host
+
+    @property
+    def wanted_server(self) -> str | None:
+        """What libpq is told as target_session_attrs. For a session that is read-only by itself it would find no read-write server."""
+        names = [name for name, _value in _OPTION.findall(self.options)]
+        reads = "default_transaction_read_only" in names
+        return "primary" if reads and self.target_session_attrs == "read-write" else self.target_session_attrs
+
+    def on_host(self, host: str, port: int | str) -> Settings:
+        """These settings for one of the hosts, whatever it is."""
+        return replace(self, host=host, port=port, target_session_attrs="any")
+
     def renewed(self) -> Settings | None:
         """These settings with the password that the env file holds now; None where it holds no other one.
 
@@ -284,7 +323,7 @@ class Settings:
             "sslkey": self.sslkey,
             "channel_binding": self.channel_binding,
             "require_auth": self.require_auth,
-            "target_session_attrs": self.target_session_attrs,
+            "target_session_attrs": self.wanted_server,
             "application_name": self.application_name,
             "client_encoding": "UTF8",
             "connect_timeout": max(2, round(self.connect_timeout)),
@@ -345,7 +384,15 @@ _URL_NAMES = tuple(name for name in _NAMES if name != "tool_token")
 _SECRETS = ("password", "tool_token")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _TOKEN_LENGTHS = range(32, 513)
-_POSITIVE = {"connect_timeout", "keepalives_idle", "keepalives_interval", "pool_timeout", "pool_max_lifetime"}
+_POSITIVE = {
+    "connect_timeout",
+    "commit_timeout",
+    "keepalives_idle",
+    "keepalives_interval",
+    "pool_timeout",
+    "pool_max_lifetime",
+}
+_ENDLESS = ("commit_timeout", "slow_query")
 _NOT_NEGATIVE = {
     "statement_timeout",
     "lock_timeout",
@@ -358,6 +405,7 @@ _NOT_NEGATIVE = {
 CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "channel_binding": ("disable", "prefer", "require"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     "llm_bodies": ("none", "truncated", "full"),
 }
 _WHOLE = {"pool_size": 1, "pool_max_waiting": 0, "keepalives_count": 1}
@@ -394,7 +442,7 @@ def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
         return int(value)
     if name in _POSITIVE or name in _NOT_NEGATIVE:
         seconds = _seconds(value)
-        endless = name == "slow_query" and seconds == float("inf")
+        endless = name in _ENDLESS and seconds == float("inf")
         if (
             seconds is None
             or (seconds > _LONGEST and not endless)
@@ -411,6 +459,20 @@ def _checked(name: str, value: Any, label: str, show: bool = True) -> Any:
     if name in CHOICES and value not in CHOICES[name]:
         raise SettingsError(f"The setting {label} must be one of {', '.join(CHOICES[name])}{shown}.")
     return value
+
+
+def _check_hosts(host: str | None, port: int | str | None, service: str | None) -> None:
+    """Refuse lists that libpq would refuse, or read otherwise than they look."""
+    hosts = host.split(",") if host else [""]
+    if len(hosts) > 1 and not all(each and each == each.strip() for each in hosts):
+        raise SettingsError("The setting host has an empty name or a blank in it: separate its hosts by commas alone.")
+    ports = str(port).split(",")
+    # Hosts may be the service's matter.
+    if len(ports) not in (1, len(hosts)) and (host or not service):
+        raise SettingsError(
+            f"The setting port has {len(ports)} numbers for {len(hosts)} host{'s' if len(hosts) > 1 else ''}: "
+            "give one for all, or one for each host."
+        )
 
 
 def is_token(text: str) -> bool:

@@ -73,6 +73,8 @@ def _problem(info: dict[str, Any], wanted: dict[str, Any], holder: dict[str, Any
         )
     if f"/var/lib/postgresql/{new}" in info["unregistered_data_directories"]:
         return f"/var/lib/postgresql/{new} holds PostgreSQL data that belongs to no cluster: move it away."
+    if holder["patroni"]:
+        return f"The cluster {old} is run by Patroni, as {holder['patroni']} shows: upgrade all of its members as Patroni's documentation says."
     if server["in_recovery"]:
         return (
             f"The cluster {old} is a standby, which cannot be upgraded alone: upgrade its primary and create it anew."
