@@ -29,8 +29,8 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         clusters: those of the module cluster_info, with our settings file as its `drop_in`; in the server mode `existing` the one that backup_info
             calls `member`, and none for dumps of a server elsewhere.
         wanted: method, port, stanza, repositories (numbers), paths of the repositories, packages, files (entries of the module files),
-            drop_in, archive_command and archive_timeout (seconds), timers (name and calendar) and
-            all_timers, as `vars/main.yml` of the role lists them.
+            drop_in, archive_command and archive_timeout (seconds), timers (name and calendar) and all_timers, as `vars/main.yml` of the role lists
+            them.
 
     Returns:
         `problems`, sentences for each reason to do nothing; where there is none, `actions`, sentences, and the details of each.
@@ -42,6 +42,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     standby = bool(cluster and cluster["server"]["in_recovery"])
     if not pgbackrest:
         cluster = None
+    member = bool(cluster and cluster.get("is_member"))
     files = plan_files(info["paths"], wanted["files"])
     calendars = {f"{_PREFIX}{name}": calendar for name, calendar in wanted["calendars"].items()}
     problems = files["problems"] + calendar_problems(info["calendars"], calendars)
@@ -58,7 +59,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         full = not info["dumps"]
     if standby:
         stanza, full = "", False
-    asks = _asks(cluster, wanted) if cluster and cluster.get("is_member") else {"lines": [], "restart": []}
+    asks = _asks(cluster, wanted) if cluster and member else {"lines": [], "restart": []}
     settles = _settles(cluster, wanted, pgbackrest)
     full = full and not any(asks.values())
     timers = [each["name"] for each in wanted["timers"]] if info["systemd"] else []
@@ -84,33 +85,24 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
             any(path.startswith("/etc/systemd/system/") for path in files["write"] + files["remove"])
             or any(unit["needs_reload"] for unit in info["units"].values())
         ),
-        "first": "dump"
-        if full and not pgbackrest
-        else "full"
-        if full
-        else "incr"
-        if _begins_anew(cluster, standby)
-        else "",
+        "first": _first(cluster, standby, full, pgbackrest),
     }
     settled = any(settles[name] for name in ("write_drop_in", "reload", "restart"))
     # A standby has nothing that it could send.
-    plan["check"] = (
-        pgbackrest and not standby and (full if cluster and cluster.get("is_member") else settled or stanza != "")
-    )
+    plan["check"] = pgbackrest and not standby and (full if member else settled or stanza != "")
     plan["settle"] = settled
     plan["notes"] = _notes(plan, known, wanted)
     plan["actions"] = _actions(plan, wanted)
     return plan
 
 
-def _begins_anew(cluster: dict[str, Any] | None, standby: bool) -> bool:
-    """Whether log was written, since the last backup, that is not archived: it leads no further than to the hole."""
-    return bool(
-        cluster
-        and not standby
-        and not cluster.get("is_member")
-        and "archive_mode = on" not in (cluster["drop_in_content"] or "")
-    )
+def _first(cluster: dict[str, Any] | None, standby: bool, full: bool, pgbackrest: bool) -> str:
+    """Type of the backup that this run makes. Where archiving was off, log was written that no archive has: earlier backups lead no further."""
+    if full:
+        return "full" if pgbackrest else "dump"
+    if not cluster or standby or cluster.get("is_member"):
+        return ""
+    return "" if "archive_mode = on" in (cluster["drop_in_content"] or "") else "incr"
 
 
 def _settles(cluster: dict[str, Any] | None, wanted: Info, pgbackrest: bool) -> dict[str, Any]:
