@@ -159,18 +159,18 @@ class Host:
         """Processes of this host whose command line matches."""
         return self.attempt(f"pgrep --full {shlex.quote(pattern)}")[1].split()
 
-    def podman(self, *arguments: str) -> None:
-        subprocess.run(["podman", *arguments, self.container], check=True, capture_output=True, timeout=120)
+    def _podman(self, *arguments: str) -> None:
+        done = subprocess.run(["podman", *arguments, self.container], check=False, capture_output=True, timeout=180)
+        if done.returncode != 0:
+            raise StuckError(f"podman {' '.join(arguments)} {self.container}: {done.stderr.decode(errors='replace')}")
 
     def switch_off(self, *, cleanly: bool) -> None:
-        """As by the plug, or by systemd, which stops its services first."""
-        if cleanly:
-            self.podman("stop", "--time", "60")
-        else:
-            self.podman("kill", "--signal", "KILL")
+        """As by the plug, which is the kernel's own end of all processes at once, or by systemd, which stops its services first."""
+        # `podman kill` returns before the network is given back, and a loaded machine starts the host again while it is not.
+        self._podman("stop", "--time", "60" if cleanly else "0")
 
     def switch_on(self) -> None:
-        self.podman("start")
+        self._podman("start")
 
     @contextlib.contextmanager
     def rules(self, *rules: str) -> Iterator[None]:

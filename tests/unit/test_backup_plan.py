@@ -362,6 +362,10 @@ def test_a_repository_that_is_somebody_elses_is_left_alone(host, cluster):
 def test_a_repository_that_cannot_be_read_stops_the_run(host, cluster):
     host["repositories"] = {"problem": "unable to load info file", "clusters": [], "backups": []}
     assert problems(host, cluster) == ["The backups cannot be read: unable to load info file."]
+    host["repositories"]["problem"] = "unable to list: [13] Permission denied"
+    assert problems(host, cluster) == [
+        "The backups cannot be read (unable to list: [13] Permission denied): where hosts share the directory, give its user the same number on all of them."
+    ]
 
 
 def test_a_calendar_that_systemd_does_not_take_is_named(host, cluster):

@@ -206,7 +206,7 @@ def _repository_problems(info: Info, cluster: dict[str, Any], wanted: Info) -> l
         if info["paths"].get(path) is None and _archives(cluster, wanted):
             return [f"The repository {path} is in use and is not there: mount it, or make the directory anew."]
     if repositories["problem"]:
-        return [f"The backups cannot be read: {repositories['problem']}."]
+        return [unreadable(repositories["problem"])]
     for number in wanted["repositories"]:
         known = [each for each in repositories["clusters"] if each["repository"] == number]
         if known and known[-1]["system"] != info["system_identifier"] and known[-1]["version"] == cluster["version"]:
@@ -215,6 +215,16 @@ def _repository_problems(info: Info, cluster: dict[str, Any], wanted: Info) -> l
                 f"them with playbooks/restore.yml, or set {_PREFIX}stanza to another name."
             ]
     return []
+
+
+def unreadable(problem: str) -> str:
+    """A sentence about repositories of which pgBackRest says that it cannot read them."""
+    cure = (
+        ": where hosts share the directory, give its user the same number on all of them"
+        if "Permission denied" in problem
+        else ""
+    )
+    return f"The backups cannot be read ({problem}){cure}." if cure else f"The backups cannot be read: {problem}."
 
 
 def _archives(cluster: dict[str, Any], wanted: Info) -> bool:
