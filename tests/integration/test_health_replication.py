@@ -321,6 +321,24 @@ def test_a_synchronous_standby_that_is_away_makes_commits_wait(database, standby
     assert (off.status, "since synchronous_commit is local" in off.message) == ("warn", True)
 
 
+def test_a_synchronous_standby_that_does_not_answer(database, standby):
+    """Its server notices that after a minute: wal_sender_timeout."""
+    writer = database.session()
+    strict = Thresholds(replication_lag_warn_seconds=0.1)
+    with database.cluster.synchronous("db2"):
+        wait_for(lambda: replication(database).data["synchronous"] == 1)
+        with standby.frozen():
+            thread = threading.Thread(target=lambda: writer.run(A_COMMIT))
+            thread.start()
+            wait_for(lambda: replication(database, thresholds=strict).data["waiting_seconds"] >= 0.1)
+            check, well = replication(database, thresholds=strict), replication(database)
+        thread.join()
+    writer.close()
+    assert (check.status, well.status) == ("warn", "pass")
+    assert check.message.startswith("Commits wait (1 now, the first for ")
+    assert "): a synchronous standby is connected, and does not answer in time." in check.message
+
+
 def test_one_of_two_synchronous_standbys_is_too_few(database, standby):
     with database.cluster.synchronous("FIRST 2 (db2, db3)"):
         wait_for(lambda: replication(database).data["synchronous"] == 1)

@@ -147,9 +147,10 @@ def _primary(probe: Probe, data: Row, late: list[Row], senders: list[Row]) -> Ch
     row = probe.row(
         """
         SELECT current_setting('synchronous_standby_names') AS names, current_setting('synchronous_commit') AS commit,
-            a.waiting, a.hidden
+            a.waiting, a.seconds, a.hidden
         FROM (
-            SELECT count(*) FILTER (WHERE wait_event = 'SyncRep') AS waiting, bool_or(backend_type IS NULL) AS hidden
+            SELECT count(*) FILTER (WHERE wait_event = 'SyncRep') AS waiting, bool_or(backend_type IS NULL) AS hidden,
+                max(extract(epoch FROM clock_timestamp() - query_start)) FILTER (WHERE wait_event = 'SyncRep')::float8 AS seconds
             FROM pg_catalog.pg_stat_activity
         ) AS a
         """
@@ -160,10 +161,13 @@ def _primary(probe: Probe, data: Row, late: list[Row], senders: list[Row]) -> Ch
     data["synchronous_standby_names"] = row["names"]
     # Of the sessions of others only some know what these wait for.
     data["waiting_commits"] = row["waiting"] or (None if row["hidden"] else 0)
+    data["waiting_seconds"] = row["seconds"] or 0.0
     data["primary"] = None
-    waits = row["commit"] not in _NOT_WAITING
     problems = [*_missing(probe, data, row["commit"]), *([_lateness(late)] if late else [])]
-    blocked = waits and data["synchronous"] + data["hidden"] < data["synchronous_wanted"]
+    blocked = data["synchronous"] + data["hidden"] < data["synchronous_wanted"] and row["commit"] not in _NOT_WAITING
+    if not blocked and row["waiting"] and data["waiting_seconds"] >= probe.thresholds.replication_lag_warn_seconds:
+        wait = f"Commits wait ({row['waiting']} now, the first for {duration(data['waiting_seconds'])})"
+        problems.insert(0, f"{wait}: a synchronous standby is connected, and does not answer in time.")
     status: CheckStatus = "fail" if blocked else "warn" if problems else "not visible" if data["hidden"] else "pass"
     return Check("replication", status, " ".join([*problems, _overview(data)]), data)
 
