@@ -26,7 +26,8 @@ class Neighbour(Standby):
 @pytest.fixture
 def servers():
     with Member() as primary:
-        primary.query(f"ALTER ROLE postgres PASSWORD '{ADMINISTRATOR}'")
+        # Who is no superuser finds out by logging in whether a login has its password.
+        primary.query(f"CREATE ROLE keeper LOGIN CREATEROLE CREATEDB PASSWORD '{ADMINISTRATOR}'")
         with Neighbour(primary, listen_addresses=STANDBY) as standby:
             yield primary, standby
 
@@ -40,7 +41,10 @@ def provision(servers, tmp_path):
             "mission_control_postgresql_mode": "existing",
             "mission_control_login_host": [STANDBY, PRIMARY],
             "mission_control_login_port": servers[0].port,
+            "mission_control_login_user": "keeper",
             "mission_control_login_password": ADMINISTRATOR,
+            "mission_control_database_readonly_login": True,
+            "mission_control_database_monitor_memberships": [],
             "mission_control_database_password_directory": str(tmp_path / "passwords"),
             "mission_control_database_env_file": str(tmp_path / "database.env"),
             "mission_control_database_env_file_owner": getpass.getuser(),
