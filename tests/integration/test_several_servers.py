@@ -1,5 +1,6 @@
 """A primary and its standby as one server of mode `existing`, by the list of both: the standby first, and after a promotion the primary gone."""
 
+import contextlib
 import getpass
 import grp
 import os
@@ -74,14 +75,14 @@ def test_every_run_finds_the_primary(servers, provision, tmp_path):
     }
     assert provision(**changes).recap["changed"] > 0
     assert provision(**changes).recap["changed"] == 0
+    login = {
+        "host": f"{PRIMARY},{STANDBY}",
+        "port": standby.port,
+        "user": "mission_control",
+        "dbname": "mission_control",
+    }
     with (
-        psycopg2.connect(
-            host=f"{PRIMARY},{STANDBY}",
-            port=standby.port,
-            user="mission_control",
-            dbname="mission_control",
-            password="the-next-password",
-        ) as session,
+        contextlib.closing(psycopg2.connect(**login, password="the-next-password")) as session,
         session.cursor() as cursor,
     ):
         cursor.execute("SELECT count(*) FROM lab_notes")
