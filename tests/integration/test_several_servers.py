@@ -1,5 +1,6 @@
 """A primary and its standby as one server of mode `existing`, by the list of both: the standby first, and after a promotion the primary gone."""
 
+import contextlib
 import getpass
 import grp
 import os
@@ -26,7 +27,8 @@ class Neighbour(Standby):
 @pytest.fixture
 def servers():
     with Member() as primary:
-        primary.query(f"ALTER ROLE postgres PASSWORD '{ADMINISTRATOR}'")
+        # Who is no superuser finds out by logging in whether a login has its password.
+        primary.query(f"CREATE ROLE keeper LOGIN CREATEROLE CREATEDB PASSWORD '{ADMINISTRATOR}'")
         with Neighbour(primary, listen_addresses=STANDBY) as standby:
             yield primary, standby
 
@@ -40,7 +42,10 @@ def provision(servers, tmp_path):
             "mission_control_postgresql_mode": "existing",
             "mission_control_login_host": [STANDBY, PRIMARY],
             "mission_control_login_port": servers[0].port,
+            "mission_control_login_user": "keeper",
             "mission_control_login_password": ADMINISTRATOR,
+            "mission_control_database_readonly_login": True,
+            "mission_control_database_monitor_memberships": [],
             "mission_control_database_password_directory": str(tmp_path / "passwords"),
             "mission_control_database_env_file": str(tmp_path / "database.env"),
             "mission_control_database_env_file_owner": getpass.getuser(),
@@ -70,14 +75,14 @@ def test_every_run_finds_the_primary(servers, provision, tmp_path):
     }
     assert provision(**changes).recap["changed"] > 0
     assert provision(**changes).recap["changed"] == 0
+    login = {
+        "host": f"{PRIMARY},{STANDBY}",
+        "port": standby.port,
+        "user": "mission_control",
+        "dbname": "mission_control",
+    }
     with (
-        psycopg2.connect(
-            host=f"{PRIMARY},{STANDBY}",
-            port=standby.port,
-            user="mission_control",
-            dbname="mission_control",
-            password="the-next-password",
-        ) as session,
+        contextlib.closing(psycopg2.connect(**login, password="the-next-password")) as session,
         session.cursor() as cursor,
     ):
         cursor.execute("SELECT count(*) FROM lab_notes")
