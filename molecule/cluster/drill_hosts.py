@@ -159,18 +159,18 @@ class Host:
         """Processes of this host whose command line matches."""
         return self.attempt(f"pgrep --full {shlex.quote(pattern)}")[1].split()
 
-    def podman(self, *arguments: str) -> None:
-        subprocess.run(["podman", *arguments, self.container], check=True, capture_output=True, timeout=120)
+    def _podman(self, *arguments: str) -> None:
+        done = subprocess.run(["podman", *arguments, self.container], check=False, capture_output=True, timeout=180)
+        if done.returncode != 0:
+            raise StuckError(f"podman {' '.join(arguments)} {self.container}: {done.stderr.decode(errors='replace')}")
 
     def switch_off(self, *, cleanly: bool) -> None:
-        """As by the plug, or by systemd, which stops its services first."""
-        if cleanly:
-            self.podman("stop", "--time", "60")
-        else:
-            self.podman("kill", "--signal", "KILL")
+        """As by the plug, which is the kernel's own end of all processes at once, or by systemd, which stops its services first."""
+        # `podman kill` returns before the network is given back, and a loaded machine starts the host again while it is not.
+        self._podman("stop", "--time", "60" if cleanly else "0")
 
     def switch_on(self) -> None:
-        self.podman("start")
+        self._podman("start")
 
     @contextlib.contextmanager
     def rules(self, *rules: str) -> Iterator[None]:
@@ -262,6 +262,11 @@ class Cluster:
         """patronictl on a host, which would wait for minutes where etcd does not answer."""
         configuration = host.run("ls /etc/patroni/*.yml | grep --invert-match dcs.yml | head --lines 1")
         return host.run(f"timeout {timeout} patronictl -c {configuration} {command}", timeout + 5)
+
+    def patroni_version(self) -> tuple[int, ...]:
+        """Such as (3, 0, 2)."""
+        words = self.members[0].run("patroni --version").split()
+        return tuple(int(part) for part in words[-1].split("."))
 
     def set_synchronous(self, wanted: bool) -> None:
         self.patronictl(self.leader(), f"edit-config --force --quiet --set synchronous_mode={str(wanted).lower()}")

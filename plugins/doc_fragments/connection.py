@@ -10,7 +10,8 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 notes:
   - "The login is looked for in this order: the options; the environment of the module on the managed host (C(DATABASE_URL), or C(POSTGRES_HOST),
-    C(POSTGRES_PORT), C(POSTGRES_DB), C(POSTGRES_USER), C(POSTGRES_PASSWORD), C(POSTGRES_SSLMODE), C(POSTGRES_SSLROOTCERT), and libpq's own such as C(PGHOST));
+    C(POSTGRES_PORT), C(POSTGRES_DB), C(POSTGRES_USER), C(POSTGRES_PASSWORD), C(POSTGRES_SSLMODE), C(POSTGRES_SSLROOTCERT),
+    C(POSTGRES_TARGET_SESSION_ATTRS), and libpq's own such as C(PGHOST));
     the env file on the managed host, which the role P(homelab.mission_control.mission_control_database#role) writes; at last the local Unix socket,
     where the server lets the operating system's user log in under its own name (peer)."
   - "The first of these that names a server, a login or a password is used as a whole. Once O(login_host), O(login_unix_socket), O(login_port),
@@ -20,13 +21,17 @@ notes:
   - A file that only root may read needs C(become). The local login of the administrator needs C(become) with C(become_user=postgres).
 options:
   login_host:
-    description: Name or address of the server.
+    description: Name or address of the server. Several that hold the same database, such as the members of a cluster, are separated by commas.
     type: str
     aliases: [host]
   login_port:
-    description: Port of the server; without it 5432.
+    description: Port of the server, or of each of several; without it 5432.
     type: int
     aliases: [port]
+  target_session_attrs:
+    description: Which of several servers will do, in libpq's words. Without it C(read-write) where O(login_host) names several.
+    type: str
+    choices: [any, read-write, read-only, primary, standby, prefer-standby]
   login_unix_socket:
     description: Directory of the Unix socket, where it is not the usual one. Not together with O(login_host).
     type: str
@@ -65,7 +70,7 @@ options:
     description: File with the key of the client's certificate.
     type: path
   connect_timeout:
-    description: Seconds that one attempt to connect may take; without it 10.
+    description: Seconds that one attempt to connect to one server may take; without it 10, and 3 where there are several.
     type: float
 requirements:
   - psycopg2 for the Python of the managed host, 2.8 or newer, as in Debian's C(python3-psycopg2)

@@ -34,14 +34,15 @@ NEVER_AN_OPTION = (
     "DATABASE_URL, keep it in an env file (--env-file) or in ~/.pgpass."
 )
 _CONNECTION = {
-    "host": ("HOST", "name, address, or directory of the Unix socket"),
+    "host": ("HOST", "name, address, or directory of the Unix socket; several by commas"),
     "port": ("PORT", "port of the server"),
+    "target_session_attrs": ("KIND", "which of several hosts will do, such as read-write or prefer-standby"),
     "database": ("NAME", "database; mission_control unless anything names another"),
     "user": ("NAME", "login"),
     "service": ("NAME", "section of libpq's pg_service.conf"),
     "sslmode": ("MODE", "disable, allow, prefer, require, verify-ca or verify-full"),
     "sslrootcert": ("FILE", "certificate authority that the server is checked against"),
-    "connect_timeout": ("SECONDS", "one attempt to connect (10)"),
+    "connect_timeout": ("SECONDS", "one attempt to connect (10; 3 for each of several hosts)"),
     "statement_timeout": ("SECONDS", "one statement on the server, 0 for no limit (as the login's role has it)"),
 }
 
@@ -104,8 +105,8 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     )
     for name, (metavar, text) in _CONNECTION.items():
         option = group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, default=none, help=text)
-        if name == "sslmode":
-            complete_with(option, lambda _typed: CHOICES["sslmode"])
+        if name in CHOICES:
+            complete_with(option, lambda _typed, name=name: CHOICES[name])  # type: ignore[misc]
     group.add_argument("--password", "-W", nargs="?", action=_RefusePassword, default=none, help=argparse.SUPPRESS)
 
 

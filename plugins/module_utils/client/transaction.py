@@ -193,5 +193,13 @@ def make_durable(transaction: Transaction) -> None:
     )
 
 
+def wait_for_standbys(transaction: Transaction) -> None:
+    """Let its COMMIT wait for synchronous standbys as if it had written, so that what it has read is on them too.
+
+    For who looks up what a COMMIT has left in doubt: the row may be on one server only.
+    """
+    transaction.query("SELECT pg_catalog.pg_logical_emit_message(true, 'mission_control', '')")
+
+
 def _savepoint(depth: int) -> str:
     return f"mission_control_{depth}"

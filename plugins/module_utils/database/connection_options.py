@@ -14,7 +14,7 @@ import pwd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SettingsError
-from .settings import DEFAULT_ENV_FILE, ENV_FILE_VARIABLE, Settings
+from .settings import CHOICES, DEFAULT_ENV_FILE, ENV_FILE_VARIABLE, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
     "login_host": {"type": "str", "aliases": ["host"]},
     "login_port": {"type": "int", "aliases": ["port"]},
+    "target_session_attrs": {"type": "str", "choices": [*CHOICES["target_session_attrs"]]},
     "login_unix_socket": {"type": "str", "aliases": ["unix_socket"]},
     "login_user": {"type": "str", "aliases": ["login"]},
     "login_password": {"type": "str", "no_log": True},
@@ -48,6 +49,7 @@ _SETTINGS = {
     "ssl_cert": "sslcert",
     "ssl_key": "sslkey",
     "connect_timeout": "connect_timeout",
+    "target_session_attrs": "target_session_attrs",
 }
 # Whoever names one of these means a login of their own; what the environment or the env file says belongs to another.
 _NAMING_OPTIONS = ("login_host", "login_unix_socket", "login_port", "login_user", "login_password", "url")

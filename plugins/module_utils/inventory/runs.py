@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from ..client.transaction import wait_for_standbys
 from ..database.driver import Json
 from ..errors import MissionControlError
 from ..processes import has_ended, this_process
@@ -137,7 +138,10 @@ def fail_run(client: Client, run_id: UUID, sentence: str) -> bool:
         False for a run that had ended already, which stays as it is.
     """
     with client.transaction() as transaction:
-        return finish_run(transaction, run_id, "failed", sentence, [])
+        is_failed = finish_run(transaction, run_id, "failed", sentence, [])
+        if not is_failed:
+            wait_for_standbys(transaction)
+    return is_failed
 
 
 def close_abandoned(client: Client) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 from uuid import UUID
 
+from ..client.transaction import wait_for_standbys
 from ..database.driver import DRIVER_ERRORS
 from ..errors import (
     ConnectError,
@@ -280,7 +281,9 @@ class Tools:
         except ConnectionLostError:
             if key is None:
                 raise
-            answer = self._client.query_one(_REQUEST, parameters, model=ToolRequest)
+            with self._client.transaction() as transaction:
+                answer = transaction.query_one(_REQUEST, parameters, model=ToolRequest)
+                wait_for_standbys(transaction)
         except QueryError as error:
             if not error.sqlstate.startswith("22"):
                 raise

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from uuid import uuid4
 
 from ..children import ChildError, ChildStoppedError, ChildTimeoutError
+from ..client.transaction import wait_for_standbys
 from ..database.driver import Json
 from ..errors import ConnectionLostError, MissionControlError, QueryError
 from ..inventory.snapshot import FetchError
@@ -358,7 +359,10 @@ class Executor:
         deadline = time.monotonic() + _GRACE
         while True:
             try:
-                return self._client.query_one(_STARTED, [wanted.id, execution_id])
+                with self._client.transaction() as transaction:
+                    # Else another server might take over that knows nothing of the start, and have the call carried out again.
+                    wait_for_standbys(transaction)
+                    return transaction.query_one(_STARTED, [wanted.id, execution_id])
             except MissionControlError:
                 if time.monotonic() > deadline or self._loop.stopping.is_set():
                     # It is closed as unknown when its time is over, and was not carried out.
