@@ -14,15 +14,9 @@ LOGIN = {
     "password": "application-password",
     "sslmode": "verify-full",
     "sslrootcert": "/etc/database-cluster/ca.crt",
-    "connect_timeout": 3,
-    "pool_timeout": 20,
-    "unacknowledged_timeout": 10,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
 }
 SETTINGS = {
-    "list": {**LOGIN, "port": 5432, "target_session_attrs": "read-write"},
+    "list": {**LOGIN, "port": 5432},
     "proxy": {**LOGIN, "host": "localhost", "port": 5000},
     "reader": {**LOGIN, "host": "localhost", "port": 5001},
 }

@@ -263,6 +263,11 @@ class Cluster:
         configuration = host.run("ls /etc/patroni/*.yml | grep --invert-match dcs.yml | head --lines 1")
         return host.run(f"timeout {timeout} patronictl -c {configuration} {command}", timeout + 5)
 
+    def patroni_version(self) -> tuple[int, ...]:
+        """Such as (3, 0, 2)."""
+        words = self.members[0].run("patroni --version").split()
+        return tuple(int(part) for part in words[-1].split("."))
+
     def set_synchronous(self, wanted: bool) -> None:
         self.patronictl(self.leader(), f"edit-config --force --quiet --set synchronous_mode={str(wanted).lower()}")
         self.settle(wanted)

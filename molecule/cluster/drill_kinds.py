@@ -7,7 +7,6 @@ application writes in between, and has at least a thousand acknowledgements when
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,7 +58,7 @@ def signal(host: Host, name: str, pattern: str) -> None:
 
 def patroni_unit(host: Host) -> str:
     return host.run(
-        "systemctl list-units --state active --plain --no-legend 'patroni*.service' | cut --delimiter ' ' --fields 1"
+        "systemctl list-units --state active --plain --no-legend 'patroni@*.service' | cut --delimiter ' ' --fields 1"
     )
 
 
@@ -109,34 +108,51 @@ def kill_patroni(drill: Drill) -> None:
         drill.writes_go_on()
 
 
-@kind("proxy")
+def thaw(host: Host) -> None:
+    host.run(f"pkill --signal CONT --full '{PATRONI}'; true")
+
+
+@kind()
 def freeze_patroni(drill: Drill) -> None:
-    """The server of the old leader runs on, and takes writes like the new one: HAProxy keeps the application away from it."""
+    """The example's watcher ends it, with its server, before another host leads, or as it does. A list begins with this host."""
+    host = drill.leader
+    frozen = host.pids(PATRONI)
     with drill.load():
-        drill.fault(lambda: signal(drill.leader, "STOP", PATRONI))
+        drill.fault(lambda: signal(host, "STOP", PATRONI))
         try:
-            drill.new_leader()
+            wait_until(lambda: not set(frozen) & set(host.pids(PATRONI)), "the end of the frozen Patroni")
+            drill.new_leader(any_host=True)
             drill.writes_go_on()
-            drill.note(two_primaries=len(drill.cluster.primaries()) == 2)
         finally:
-            drill.heal(lambda: signal(drill.leader, "CONT", PATRONI))
+            drill.heal(lambda: thaw(host))
         drill.writes_go_on()
 
 
-@kind("list")
-def freeze_patroni_stale_first(drill: Drill) -> None:
-    """The application's list begins with the old leader, which still takes it in: no write may count as done that only this one has."""
-    with drill.load():
-        drill.fault(lambda: signal(drill.leader, "STOP", PATRONI))
-        try:
-            drill.new_leader()
-            drill.note(two_primaries=len(drill.cluster.primaries()) == 2)
-            # A commit that no standby confirms ends by itself, or the drill shows that it does not.
-            with contextlib.suppress(StuckError):
-                wait_until(lambda: drill.failures() >= 2, "calls that end", patience=40)
-        finally:
-            drill.heal(lambda: signal(drill.leader, "CONT", PATRONI))
-        drill.writes_go_on()
+@kind()
+def freeze_patroni_unwatched(drill: Drill) -> None:
+    """Nothing ends it, so that its server runs on beside the new leader's, and takes writes; the application's list begins with it.
+
+    HAProxy keeps the application away from it. By the list its calls fail until it is thawed, as no standby confirms them: not one counts as done that
+    only the old leader has. A Patroni older than 3.0.3 may take the lock back when it is thawed, and what the new leader had acknowledged is lost.
+    """
+    host = drill.leader
+    drill.may_lose |= drill.cluster.patroni_version() < (3, 0, 3)
+    host.run("systemctl stop patroni-alive")
+    try:
+        with drill.load():
+            drill.fault(lambda: signal(host, "STOP", PATRONI))
+            try:
+                drill.new_leader()
+                drill.note(two_primaries=len(drill.cluster.primaries()) == 2)
+                if drill.way == "proxy":
+                    drill.writes_go_on()
+                else:
+                    wait_until(lambda: drill.failures() >= drill.threads, "calls that end")
+            finally:
+                drill.heal(lambda: thaw(host))
+            drill.writes_go_on()
+    finally:
+        host.run("systemctl start patroni-alive")
 
 
 def stop_etcd(*hosts: Host) -> None:
@@ -344,15 +360,17 @@ def cancel_commits(drill: Drill) -> None:
     waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename <> 'postgres'"
     with drill.load():
         drill.fault(lambda: signal(drill.standby, "STOP", "walreceiver"))
+        unsure = 0
         try:
             wait_until(lambda: int(drill.leader.sql(f"SELECT count(*) {waiting}")), "a commit that waits")
             cancelled = int(drill.leader.sql(f"SELECT count(pg_cancel_backend(pid)) {waiting}"))
+            # Before the next one is cut by the time-out for commits, which takes ten seconds.
+            with contextlib.suppress(StuckError):
+                unsure = wait_until(drill.failures, "an error for a commit that was cancelled", patience=8)
         finally:
-            time.sleep(0.5)  # the library's answer is in the journal before the standby goes on
-            unsure = drill.failures()
             drill.heal(lambda: signal(drill.standby, "CONT", "walreceiver"))
         drill.note(cancelled=cancelled)
-        if unsure < 1:
+        if not unsure:
             drill.finding(
                 f"{cancelled} commits were cancelled while they waited, and the library called each of them done."
             )

@@ -103,6 +103,8 @@ class Drill:
         self.moments: dict[str, float] = {}
         self.calls: list[Call] = []
         self.reads: list[Call] = []
+        # Whether acknowledged calls may be missing in the end; their number is told.
+        self.may_lose = not kind.synchronous
         self._load: Load | None = None
         self.look()
 
@@ -195,7 +197,7 @@ class Drill:
     def judged(self) -> dict[str, Any]:
         """What came of it, when the cluster is whole again."""
         leader = self.cluster.leader()
-        judgement = judge(self.calls, rows_of(leader, self.name), may_lose=not self.kind.synchronous)
+        judgement = judge(self.calls, rows_of(leader, self.name), may_lose=self.may_lose)
         self.findings += judgement.findings
         result = figures(self.calls, self.moments["fault"], self.moments["healed"])
         result.update(lost=judgement.lost, unknown_there=judgement.unknown_there, longest_read=longest(self.reads))

@@ -264,7 +264,7 @@ def member(host):
     """A server that Patroni runs and whose log goes where it is to go, and the host that says so."""
     host["member"] = {
         "problem": "",
-        "patroni": True,
+        "is_member": True,
         "version": "15",
         "name": "15-lab",
         "owner": "postgres",
@@ -317,6 +317,15 @@ def test_the_first_backup_of_a_member_comes_when_its_log_is_archived(host, membe
     assert actions(host, member) == [CHECK, FIRST]
     member["server"]["in_recovery"] = True
     assert actions(host, member) == []
+
+
+def test_what_patroni_runs_is_not_set_up_as_our_own(host, cluster):
+    cluster["patroni"] = "/var/lib/postgresql/15/main/patroni.dynamic.json"
+    [problem] = problems(host, cluster)
+    assert problem == (
+        "The cluster 15/main is run by Patroni, as /var/lib/postgresql/15/main/patroni.dynamic.json shows, which owns its settings: set "
+        "mission_control_postgresql_mode to existing."
+    )
 
 
 def test_a_member_that_archives_for_somebody_else_is_left_alone(host, member):
