@@ -289,10 +289,11 @@ class Drills:
         try:
             self.cluster.settle(kind.synchronous)
             drill.note(rejoin=round(time.monotonic() - rejoining, 2))
-            result = drill.judged()
+            if drill.calls:
+                result = drill.judged()
         except StuckError as error:
             stuck = f"{stuck} {error}".strip()
-        if stuck:
+        if stuck or not drill.calls:
             drill.finding(f"Stuck: {stuck}")
         if not kind.synchronous:
             self.cluster.set_synchronous(True)
