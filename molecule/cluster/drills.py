@@ -285,6 +285,8 @@ class Drills:
             kind.run(drill)
         except StuckError as error:
             stuck = str(error)
+            for host in (*self.cluster.members, self.cluster.client):
+                host.repair()
         rejoining = max(drill.moments.get("healed", began), drill.moments.get("fault", began))
         try:
             self.cluster.settle(kind.synchronous)
