@@ -134,7 +134,7 @@ options:
         default: 1073741824.0
       replication_lag_warn_seconds:
         description: >-
-          Seconds by which what a standby has replayed is behind its primary.
+          Seconds by which what a standby has replayed is behind its primary, or that a commit has waited for one.
         type: float
         default: 60.0
       replication_lag_warn_bytes:

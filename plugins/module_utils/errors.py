@@ -28,11 +28,12 @@ class ConnectError(MissionControlError):
 
 
 class ConnectionLostError(MissionControlError):
-    """The connection broke under a statement.
+    """The connection broke under a statement, or was not waited for to the end.
 
     Attributes:
-        in_commit: it broke during COMMIT, so nobody knows whether the transaction took place. Otherwise a transaction
-            was rolled back by the server; a single statement outside of one may have taken place.
+        in_commit: it broke during COMMIT, so nobody knows whether the transaction took place; or the wait for a synchronous standby was
+            cut short, of a COMMIT or of a single statement, which is durable on one server and perhaps on no other. Otherwise a
+            transaction was rolled back by the server; a single statement outside of one may have taken place.
     """
 
     def __init__(self, message: str, in_commit: bool = False) -> None:

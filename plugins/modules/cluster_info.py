@@ -197,6 +197,7 @@ clusters:
         ssl: {description: Whether it offers TLS., type: bool}
         data_checksums: {description: Whether data pages carry checksums., type: bool}
         in_recovery: {description: Whether it is a standby., type: bool}
+        standby_slots: {description: Names of its physical replication slots., type: list, elements: str}
         loaded_at: {description: "When it last read its configuration, in seconds since 1970.", type: float}
         certificate:
           description: "C(fingerprint) (SHA-256), C(names), C(expires) and C(days_left) of the certificate that it shows to clients, V(null) if none."

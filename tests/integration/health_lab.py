@@ -21,6 +21,7 @@ PATIENT = Thresholds(
     idle_in_transaction_fail_seconds=math.inf,
     blocked_warn_seconds=math.inf,
     blocked_fail_seconds=math.inf,
+    replication_lag_warn_seconds=math.inf,
 )
 
 

@@ -321,6 +321,24 @@ def test_a_synchronous_standby_that_is_away_makes_commits_wait(database, standby
     assert (off.status, "since synchronous_commit is local" in off.message) == ("warn", True)
 
 
+def test_a_synchronous_standby_that_does_not_answer(database, standby):
+    """Its server notices that after a minute: wal_sender_timeout."""
+    writer = database.session()
+    strict = Thresholds(replication_lag_warn_seconds=0.1)
+    with database.cluster.synchronous("db2"):
+        wait_for(lambda: replication(database).data["synchronous"] == 1)
+        with standby.frozen():
+            thread = threading.Thread(target=lambda: writer.run(A_COMMIT))
+            thread.start()
+            wait_for(lambda: replication(database, thresholds=strict).data["waiting_seconds"] >= 0.1)
+            check, well = replication(database, thresholds=strict), replication(database)
+        thread.join()
+    writer.close()
+    assert (check.status, well.status) == ("warn", "pass")
+    assert check.message.startswith("Commits wait (1 now, the first for ")
+    assert "): a synchronous standby is connected, and does not answer in time." in check.message
+
+
 def test_one_of_two_synchronous_standbys_is_too_few(database, standby):
     with database.cluster.synchronous("FIRST 2 (db2, db3)"):
         wait_for(lambda: replication(database).data["synchronous"] == 1)
@@ -352,6 +370,7 @@ def test_a_standby_that_receives_nothing(database, standby):
         assert check.status == "warn"
         assert check.message.startswith("The standby receives nothing from its primary: ")
         assert (check.data["receiving"], check.data["primary"]) == (False, None)
+        assert "A standby on timeline 1, whose last transaction is " in check.message
 
 
 def test_a_standby_that_follows_an_archive_alone_is_judged_by_its_age(database, server_version):
@@ -363,7 +382,7 @@ def test_a_standby_that_follows_an_archive_alone_is_judged_by_its_age(database, 
             impatient = replication(on(standby, database), thresholds=Thresholds(replication_lag_warn_seconds=0))
     assert patient.status == "pass"
     assert impatient.status == "warn"
-    assert impatient.message.startswith("The standby is ")
+    assert impatient.message.startswith("The standby, which follows an archive alone, is ")
 
 
 def test_a_transaction_after_a_long_rest_is_no_lag(database, caught_up, monkeypatch):

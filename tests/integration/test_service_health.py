@@ -1,12 +1,14 @@
 """/health, /ready, /live and what they say when something is wrong."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from inventory_rows import add_source
 from mission_control.schema.manifest import ExpectedMigration, Manifest
 from mission_control_database import Database
 from mission_control_service.health import public_check
+from processes import wait_for
 from replication_lab import Standby, primary
 from service_lab import TOKEN, application, close_application
 
@@ -164,6 +166,25 @@ def test_ready_asks_whether_the_database_takes_writes_where_that_is_wanted(serve
     wrong = clients[0].get("/ready?writable=perhaps")
     assert (wrong.status_code, wrong.mimetype) == (400, "application/problem+json")
     assert wrong.json["detail"] == "writable must be true or false, not 'perhaps'."
+
+
+def test_a_service_with_several_hosts_goes_on_at_the_new_primary(serve, server_version):
+    """Its login is read only, which is no reason to take the primary for a server that takes no writes."""
+    with primary() as database, Standby(database.cluster, "db2") as standby:
+        standby.wait_until_caught_up()
+        # The standby is named first.
+        members = SimpleNamespace(
+            socket_directory=f"{standby.socket_directory},{database.cluster.socket_directory}",
+            port=f"{standby.port},{database.cluster.port}",
+        )
+        client = serve(Database(members, database.name))
+        before = client.get("/ready?writable=true")
+        database.cluster.kill()
+        standby.promote()
+        wait_for(lambda: client.get("/ready?writable=true").status_code == 200)
+        after = checks_of(client.get("/health"))
+    assert (before.status_code, before.json["message"]) == (200, None)
+    assert after["replication"]["data"]["timeline"] == 2
 
 
 def test_a_standby_is_shown_without_the_address_of_its_primary(serve, pair):

@@ -47,7 +47,7 @@ def provision(servers, tmp_path):
             "mission_control_database_env_file_group": grp.getgrgid(os.getegid()).gr_name,
             **variables,
         }
-        return run_playbook(playbook, inputs, *arguments, "--skip-tags", "health", home=tmp_path).succeeded()
+        return run_playbook(playbook, inputs, *arguments, home=tmp_path).succeeded()
 
     return run
 

@@ -264,7 +264,7 @@ def member(host):
     """A server that Patroni runs and whose log goes where it is to go, and the host that says so."""
     host["member"] = {
         "problem": "",
-        "patroni": True,
+        "is_member": True,
         "version": "15",
         "name": "15-lab",
         "owner": "postgres",
@@ -319,6 +319,15 @@ def test_the_first_backup_of_a_member_comes_when_its_log_is_archived(host, membe
     assert actions(host, member) == []
 
 
+def test_what_patroni_runs_is_not_set_up_as_our_own(host, cluster):
+    cluster["patroni"] = "/var/lib/postgresql/15/main/patroni.dynamic.json"
+    [problem] = problems(host, cluster)
+    assert problem == (
+        "The cluster 15/main is run by Patroni, as /var/lib/postgresql/15/main/patroni.dynamic.json shows, which owns its settings: set "
+        "mission_control_postgresql_mode to existing."
+    )
+
+
 def test_a_member_that_archives_for_somebody_else_is_left_alone(host, member):
     member["settings"]["archive_command"] = "pgbackrest --stanza=x archive-push %p"
     [problem] = problems(host, member)
@@ -362,6 +371,10 @@ def test_a_repository_that_is_somebody_elses_is_left_alone(host, cluster):
 def test_a_repository_that_cannot_be_read_stops_the_run(host, cluster):
     host["repositories"] = {"problem": "unable to load info file", "clusters": [], "backups": []}
     assert problems(host, cluster) == ["The backups cannot be read: unable to load info file."]
+    host["repositories"]["problem"] = "unable to list: [13] Permission denied"
+    assert problems(host, cluster) == [
+        "The backups cannot be read (unable to list: [13] Permission denied): where hosts share the directory, give its user the same number on all of them."
+    ]
 
 
 def test_a_calendar_that_systemd_does_not_take_is_named(host, cluster):

@@ -455,3 +455,14 @@ def test_an_existing_server_is_judged_by_version_and_rights(row, part):
 @pytest.mark.parametrize("answer", [{"msg": "no route\nno route"}, {"msg": "no route", "query_result": {}}])
 def test_an_existing_server_that_gives_no_answer_is_one_sentence(answer):
     assert existing_server_problem(answer, REACH) == "The server at db, port 5432, cannot be used as admin: no route"
+
+
+def test_of_several_servers_the_cause_of_each_is_told():
+    answer = {
+        "msg": 'unable to connect to database: connection to server at "a", port 5432 failed: Connection refused\n'
+        '\tIs the server running on that host?\nconnection to server at "b", port 5432 failed: session is read-only\n'
+    }
+    assert existing_server_problem(answer, {**REACH, "host": "a,b"}) == (
+        'No server of a,b, port 5432, can be used as admin: unable to connect to database: connection to server at "a", port 5432 failed: '
+        'Connection refused; connection to server at "b", port 5432 failed: session is read-only'
+    )

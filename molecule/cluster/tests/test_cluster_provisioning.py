@@ -102,7 +102,7 @@ def test_a_filled_database_of_an_earlier_version_is_upgraded(
     }
     run = site(run_playbook, project, {**now, **by_list()})
     assert run.returncode == 0, run.output
-    asked_for = "hostssl lab"
+    asked_for = "- hostssl lab lab_user "
     assert asked_for in run.output
     code, output = lab(cluster, "SELECT 1", now["mission_control_database_password"])
     assert (code, "no pg_hba.conf entry" in output) == (2, True)

@@ -147,9 +147,10 @@ def _primary(probe: Probe, data: Row, late: list[Row], senders: list[Row]) -> Ch
     row = probe.row(
         """
         SELECT current_setting('synchronous_standby_names') AS names, current_setting('synchronous_commit') AS commit,
-            a.waiting, a.hidden
+            a.waiting, a.seconds, a.hidden
         FROM (
-            SELECT count(*) FILTER (WHERE wait_event = 'SyncRep') AS waiting, bool_or(backend_type IS NULL) AS hidden
+            SELECT count(*) FILTER (WHERE wait_event = 'SyncRep') AS waiting, bool_or(backend_type IS NULL) AS hidden,
+                max(extract(epoch FROM clock_timestamp() - query_start)) FILTER (WHERE wait_event = 'SyncRep')::float8 AS seconds
             FROM pg_catalog.pg_stat_activity
         ) AS a
         """
@@ -160,10 +161,13 @@ def _primary(probe: Probe, data: Row, late: list[Row], senders: list[Row]) -> Ch
     data["synchronous_standby_names"] = row["names"]
     # Of the sessions of others only some know what these wait for.
     data["waiting_commits"] = row["waiting"] or (None if row["hidden"] else 0)
+    data["waiting_seconds"] = row["seconds"] or 0.0
     data["primary"] = None
-    waits = row["commit"] not in _NOT_WAITING
     problems = [*_missing(probe, data, row["commit"]), *([_lateness(late)] if late else [])]
-    blocked = waits and data["synchronous"] + data["hidden"] < data["synchronous_wanted"]
+    blocked = data["synchronous"] + data["hidden"] < data["synchronous_wanted"] and row["commit"] not in _NOT_WAITING
+    if not blocked and row["waiting"] and data["waiting_seconds"] >= probe.thresholds.replication_lag_warn_seconds:
+        wait = f"Commits wait ({row['waiting']} now, the first for {duration(data['waiting_seconds'])})"
+        problems.insert(0, f"{wait}: a synchronous standby is connected, and does not answer in time.")
     status: CheckStatus = "fail" if blocked else "warn" if problems else "not visible" if data["hidden"] else "pass"
     return Check("replication", status, " ".join([*problems, _overview(data)]), data)
 
@@ -216,7 +220,9 @@ def _standby(probe: Probe, data: Row, late: list[Row]) -> Check:
             "own log says which."
         )
     if bytes_late or (seconds_late and (streams or row["hidden"] or row["from_archive_alone"])):
-        problems.append(f"The standby is {_lag(row['lag_bytes'], seconds)} behind.")
+        alone = row["from_archive_alone"]
+        which = "The standby, which follows an archive alone," if alone else "The standby"
+        problems.append(f"{which} is {_lag(None if alone else row['lag_bytes'], seconds)} behind.")
     if problems and row["paused"]:
         problems.append("Its replay is paused: pg_wal_replay_resume() has it go on.")
     if late:
@@ -247,7 +253,7 @@ def _overview(data: Row) -> str:
     whose = f"A {data['role']} on timeline {data['timeline']}"
     if data["role"] == "standby":
         source = f" that streams from {_address(data['primary'])}" if data["primary"] else ""
-        whose += f"{source}, {_lag(data['lag_bytes'], data['lag_seconds'])} behind"
+        whose += source + _progress(data)
         if not standbys:
             return f"{whose}.{_hidden(data)}"
     counts = f"{data['streaming']} streaming"
@@ -260,6 +266,13 @@ def _overview(data: Row) -> str:
     return (
         f"{whose}, with {number(len(standbys), 'standby', 'standbys')}{'' if data['hidden'] else seen}.{_hidden(data)}"
     )
+
+
+def _progress(data: Row) -> str:
+    """Without a connection only the age of the last transaction says how far a standby may be behind."""
+    if data["receiving"]:
+        return f", {_lag(data['lag_bytes'], data['lag_seconds'])} behind"
+    return f", whose last transaction is {duration(data['lag_seconds'])} old" if data["lag_seconds"] is not None else ""
 
 
 def _hidden(data: Row) -> str:

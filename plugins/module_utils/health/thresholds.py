@@ -44,7 +44,7 @@ class Thresholds:
         1024**3, "Bytes of write-ahead log that a replication slot keeps on the server's disk."
     )
     replication_lag_warn_seconds: float = _threshold(
-        60, "Seconds by which what a standby has replayed is behind its primary."
+        60, "Seconds by which what a standby has replayed is behind its primary, or that a commit has waited for one."
     )
     replication_lag_warn_bytes: float = _threshold(
         256 * 1024**2, "Bytes of write-ahead log that a standby has not replayed."

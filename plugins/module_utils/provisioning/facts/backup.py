@@ -129,7 +129,7 @@ def describe_member(socket_directory: str, port: int, login: str, user: str) -> 
         return {"problem": f"{directory} belongs to {owner}: set mission_control_backup_user to {owner}"}
     return {
         "problem": "",
-        "patroni": True,
+        "is_member": True,
         "version": str(said["version_number"] // 10000),
         "name": said["cluster_name"] or "patroni",
         "owner": owner,

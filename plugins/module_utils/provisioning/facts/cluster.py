@@ -258,6 +258,8 @@ SELECT pg_catalog.json_build_object(
     'ssl', pg_catalog.current_setting('ssl')::pg_catalog.bool,
     'data_checksums', pg_catalog.current_setting('data_checksums')::pg_catalog.bool,
     'in_recovery', pg_catalog.pg_is_in_recovery(),
+    'standby_slots', (SELECT coalesce(pg_catalog.json_agg(slot_name ORDER BY slot_name), '[]') FROM pg_catalog.pg_replication_slots
+        WHERE slot_type = 'physical'),
     'loaded_at', extract(epoch FROM pg_catalog.pg_conf_load_time()),
     'pending_restart', (
         SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings

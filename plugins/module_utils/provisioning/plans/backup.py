@@ -29,8 +29,8 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         clusters: those of the module cluster_info, with our settings file as its `drop_in`; in the server mode `existing` the one that backup_info
             calls `member`, and none for dumps of a server elsewhere.
         wanted: method, port, stanza, repositories (numbers), paths of the repositories, packages, files (entries of the module files),
-            drop_in, archive_command and archive_timeout (seconds), timers (name and calendar) and
-            all_timers, as `vars/main.yml` of the role lists them.
+            drop_in, archive_command and archive_timeout (seconds), timers (name and calendar) and all_timers, as `vars/main.yml` of the role lists
+            them.
 
     Returns:
         `problems`, sentences for each reason to do nothing; where there is none, `actions`, sentences, and the details of each.
@@ -42,6 +42,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
     standby = bool(cluster and cluster["server"]["in_recovery"])
     if not pgbackrest:
         cluster = None
+    member = bool(cluster and cluster.get("is_member"))
     files = plan_files(info["paths"], wanted["files"])
     calendars = {f"{_PREFIX}{name}": calendar for name, calendar in wanted["calendars"].items()}
     problems = files["problems"] + calendar_problems(info["calendars"], calendars)
@@ -58,7 +59,7 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
         full = not info["dumps"]
     if standby:
         stanza, full = "", False
-    asks = _asks(cluster, wanted) if cluster and cluster.get("patroni") else {"lines": [], "restart": []}
+    asks = _asks(cluster, wanted) if cluster and member else {"lines": [], "restart": []}
     settles = _settles(cluster, wanted, pgbackrest)
     full = full and not any(asks.values())
     timers = [each["name"] for each in wanted["timers"]] if info["systemd"] else []
@@ -84,38 +85,29 @@ def plan_backup(info: Info, clusters: list[dict[str, Any]], wanted: Info) -> dic
             any(path.startswith("/etc/systemd/system/") for path in files["write"] + files["remove"])
             or any(unit["needs_reload"] for unit in info["units"].values())
         ),
-        "first": "dump"
-        if full and not pgbackrest
-        else "full"
-        if full
-        else "incr"
-        if _begins_anew(cluster, standby)
-        else "",
+        "first": _first(cluster, standby, full, pgbackrest),
     }
     settled = any(settles[name] for name in ("write_drop_in", "reload", "restart"))
     # A standby has nothing that it could send.
-    plan["check"] = (
-        pgbackrest and not standby and (full if cluster and cluster.get("patroni") else settled or stanza != "")
-    )
+    plan["check"] = pgbackrest and not standby and (full if member else settled or stanza != "")
     plan["settle"] = settled
     plan["notes"] = _notes(plan, known, wanted)
     plan["actions"] = _actions(plan, wanted)
     return plan
 
 
-def _begins_anew(cluster: dict[str, Any] | None, standby: bool) -> bool:
-    """Whether log was written, since the last backup, that is not archived: it leads no further than to the hole."""
-    return bool(
-        cluster
-        and not standby
-        and not cluster.get("patroni")
-        and "archive_mode = on" not in (cluster["drop_in_content"] or "")
-    )
+def _first(cluster: dict[str, Any] | None, standby: bool, full: bool, pgbackrest: bool) -> str:
+    """Type of the backup that this run makes. Where archiving was off, log was written that no archive has: earlier backups lead no further."""
+    if full:
+        return "full" if pgbackrest else "dump"
+    if not cluster or standby or cluster.get("is_member"):
+        return ""
+    return "" if "archive_mode = on" in (cluster["drop_in_content"] or "") else "incr"
 
 
 def _settles(cluster: dict[str, Any] | None, wanted: Info, pgbackrest: bool) -> dict[str, Any]:
     """What is done to the server's own settings: nothing where Patroni keeps them."""
-    ours = cluster if cluster and not cluster.get("patroni") else None
+    ours = cluster if cluster and not cluster.get("is_member") else None
     return {
         "control": ["pg_ctlcluster", ours["version"], ours["name"]] if ours else [],
         "drop_in": ours["drop_in"] if ours else "",
@@ -158,7 +150,7 @@ def _no_member(problem: str, port: int) -> str:
 
 def _label(cluster: Mapping[str, Any]) -> str:
     """A cluster as Debian calls it, or by the name that Patroni gives it."""
-    return str(cluster["name"]) if cluster.get("patroni") else f"{cluster['version']}/{cluster['name']}"
+    return str(cluster["name"]) if cluster.get("is_member") else f"{cluster['version']}/{cluster['name']}"
 
 
 def _fails(unit: Mapping[str, bool] | None) -> bool:
@@ -172,18 +164,23 @@ def find_cluster(clusters: list[dict[str, Any]], port: int) -> dict[str, Any] | 
 
 
 def _cluster_problems(cluster: dict[str, Any], wanted: Info) -> list[str]:
-    label, patroni = _label(cluster), cluster.get("patroni", False)
+    label, member = _label(cluster), cluster.get("is_member", False)
     others, server = cluster["settings"], cluster["server"]
-    if not patroni and not cluster["reads_conf_d"]:
+    if not member and cluster.get("patroni"):
+        return [
+            f"The cluster {label} is run by Patroni, as {cluster['patroni']} shows, which owns its settings: set mission_control_postgresql_mode to "
+            "existing."
+        ]
+    if not member and not cluster["reads_conf_d"]:
         return [f"The postgresql.conf of {label} does not include conf.d: add the line include_dir = 'conf.d' to it."]
     for name in ("archive_command", "archive_library"):
         # With Patroni ours is among them.
-        if others.get(name, "") not in (*_OFF, wanted["archive_command"] if patroni else ""):
+        if others.get(name, "") not in (*_OFF, wanted["archive_command"] if member else ""):
             return [
                 f"The cluster {label} archives its write-ahead log for somebody else already ({name} is {others[name]!r}): take that out, or set "
                 f"{_PREFIX}method to dump."
             ]
-    if patroni:
+    if member:
         return []
     if others.get("wal_level") == "minimal":
         return [f"The wal_level of {label} is minimal, with which nothing can be archived: set it to replica."]
@@ -206,7 +203,7 @@ def _repository_problems(info: Info, cluster: dict[str, Any], wanted: Info) -> l
         if info["paths"].get(path) is None and _archives(cluster, wanted):
             return [f"The repository {path} is in use and is not there: mount it, or make the directory anew."]
     if repositories["problem"]:
-        return [f"The backups cannot be read: {repositories['problem']}."]
+        return [unreadable(repositories["problem"])]
     for number in wanted["repositories"]:
         known = [each for each in repositories["clusters"] if each["repository"] == number]
         if known and known[-1]["system"] != info["system_identifier"] and known[-1]["version"] == cluster["version"]:
@@ -217,9 +214,19 @@ def _repository_problems(info: Info, cluster: dict[str, Any], wanted: Info) -> l
     return []
 
 
+def unreadable(problem: str) -> str:
+    """A sentence about repositories of which pgBackRest says that it cannot read them."""
+    cure = (
+        ": where hosts share the directory, give its user the same number on all of them"
+        if "Permission denied" in problem
+        else ""
+    )
+    return f"The backups cannot be read ({problem}){cure}." if cure else f"The backups cannot be read: {problem}."
+
+
 def _archives(cluster: dict[str, Any], wanted: Info) -> bool:
     """Whether the server was told to archive to the repository."""
-    if cluster.get("patroni"):
+    if cluster.get("is_member"):
         return bool(cluster["settings"]["archive_command"] == wanted["archive_command"])
     return cluster["drop_in_content"] is not None
 

@@ -9,6 +9,7 @@ import os.path
 from typing import TYPE_CHECKING, Any
 
 from ..inputs.backup import moment
+from .backup import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ def choose_backup(info: Info, wanted: Info, now: float) -> dict[str, Any]:
             ]
         }
     if repositories["problem"]:
-        return {"problems": [f"The backups cannot be read: {repositories['problem']}."]}
+        return {"problems": [unreadable(repositories["problem"])]}
     backups = [each for each in repositories["backups"] if each["repository"] == number and not each["damaged"]]
     if not backups:
         others = sorted({each["repository"] for each in repositories["backups"] if not each["damaged"]})

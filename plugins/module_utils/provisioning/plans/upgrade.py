@@ -79,6 +79,12 @@ def _problem(info: dict[str, Any], wanted: dict[str, Any], holder: dict[str, Any
         return (
             f"The cluster {old} is a standby, which cannot be upgraded alone: upgrade its primary and create it anew."
         )
+    if server["standby_slots"]:
+        slot = server["standby_slots"][0]
+        return (
+            f"The cluster {old} has a standby with the slot {slot}, which could not follow the new version: drop the standby's cluster with pg_dropcluster, "
+            f"then the slot with pg_drop_replication_slot('{slot}'), and make it anew with playbooks/standby.yml after the upgrade."
+        )
     waiting = [*server["configuration_errors"], *server["hba_errors"]]
     if waiting:
         return f"The configuration of {old} has an error, correct it first: {waiting[0]}."
