@@ -38,8 +38,6 @@ from .overdue import begin_wait, end_wait
 from .results import QueryResult, dict_rows, model_rows, name_twice
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from .settings import Settings
 
 logger = getLogger("mission_control")
@@ -161,30 +159,33 @@ class Session:
         """Ask the server a question. False if there is no answer, or if it is time for another connection."""
         if monotonic() >= self.expires_at:
             return False
+        self._expect_soon()
         try:
-            with self._answered_soon():
-                self._cursor.execute("SELECT 1")
+            self._cursor.execute("SELECT 1")
         except DRIVER_ERRORS:
             return False
+        finally:
+            self._expected()
         # What a server reports by itself, as that it is to take no writes from now on, was read before the answer.
         return self.status() == IDLE and not is_read_only(self.connection, self._unwanted)
 
     def begin(self, sql: str) -> None:
         """Begin a transaction; where there is another host, within the time that a server needs at most to say yes."""
-        with self._answered_soon():
+        self._expect_soon()
+        try:
             self.command(sql)
+        finally:
+            self._expected()
 
-    @contextlib.contextmanager
-    def _answered_soon(self) -> Generator[None, None, None]:
+    def _expect_soon(self) -> None:
         self._beginning = True
         if self._patience is not None:
             self._begin_wait(monotonic() + self._patience, asks_first=False)
-        try:
-            yield
-        finally:
-            self._beginning = False
-            if self._patience is not None:
-                end_wait(self)
+
+    def _expected(self) -> None:
+        self._beginning = False
+        if self._patience is not None:
+            end_wait(self)
 
     def _begin_wait(self, overdue_at: float, asks_first: bool) -> None:
         self.number += 1
