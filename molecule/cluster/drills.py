@@ -132,6 +132,7 @@ class Drill:
         try:
             self._load.goes_on(BEFORE + 50)
             yield
+            self.whole()
         finally:
             self.moments.setdefault("fault", time.monotonic())
             self.moments.setdefault("healed", time.monotonic())
@@ -152,6 +153,11 @@ class Drill:
     def heal(self, work: Callable[[], Any]) -> None:
         self.healed()
         work()
+
+    def whole(self) -> None:
+        """Wait until the cluster is whole again, and note how long after it was healed that is."""
+        self.cluster.settle(self.kind.synchronous)
+        self.notes.setdefault("rejoin", round(time.monotonic() - self.moments["healed"], 2))
 
     def new_leader(self, *, any_host: bool = False) -> Host:
         """Wait until another host leads, or with any_host until one does."""
@@ -286,11 +292,10 @@ class Drills:
         except StuckError as error:
             stuck = str(error)
             for host in (*self.cluster.members, self.cluster.client):
-                host.repair()
-        rejoining = max(drill.moments.get("healed", began), drill.moments.get("fault", began))
+                with contextlib.suppress(StuckError):
+                    host.repair()
         try:
             self.cluster.settle(kind.synchronous)
-            drill.note(rejoin=round(time.monotonic() - rejoining, 2))
             if drill.calls:
                 result = drill.judged()
         except StuckError as error:
