@@ -66,7 +66,7 @@ versions: test-venv ## What speaks SQL alone, with other versions of PostgreSQL 
 	@scripts/postgresql-versions $(VERSIONS)
 	@MISSION_CONTROL_TEST_PG_VERSIONS="$(VERSIONS)" $(PYTEST) -m "slow(other_version=True)" tests/integration $(ARGS)
 
-attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make test-all` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, RECORDER_KILLS, TOOL_KILLS, USAGES, DECISIONS, SEED)
+attack: test-venv ## Attack audit log, privileges, inputs and runs for longer than `make test-all` does (WRITERS, TRANSACTIONS, ROUNDS, EDITS, INPUTS, PLAYS, KILLS, PLAYBOOK_KILLS, RECORDER_KILLS, TOOL_KILLS, USAGES, DECISIONS, DRILLS, SEED)
 	@scripts/install-test-packages
 	@MISSION_CONTROL_ATTACK_WRITERS=$(or $(WRITERS),32) MISSION_CONTROL_ATTACK_TRANSACTIONS=$(or $(TRANSACTIONS),60) \
 	  MISSION_CONTROL_ATTACK_ROUNDS=$(or $(ROUNDS),20) MISSION_CONTROL_ATTACK_EDITS=$(or $(EDITS),3000) \
@@ -77,6 +77,7 @@ attack: test-venv ## Attack audit log, privileges, inputs and runs for longer th
 	  MISSION_CONTROL_ATTACK_DECISIONS=$(or $(DECISIONS),1000000) $(if $(SEED),MISSION_CONTROL_ATTACK_SEED=$(SEED)) \
 	  $(BIN)/pytest --capture=no tests/integration/test_attack_*.py tests/integration/test_recorder_faults.py tests/integration/test_tool_kills.py \
 	    tests/integration/test_permissions.py $(ARGS)
+	@MISSION_CONTROL_DRILLS=$(or $(DRILLS),100) $(if $(SEED),MISSION_CONTROL_ATTACK_SEED=$(SEED)) scripts/molecule cluster
 
 prices: test-venv ## Write the price list from the pinned genai-prices; read the difference
 	@$(BIN)/python scripts/prices.py

@@ -83,7 +83,7 @@ def health_fragment():
     for name, meaning in MEANINGS.items():
         yield f"      {name}:"
         yield "        description: >-"
-        yield from _wrapped(meaning, "          ")
+        yield from _wrapped(_ansible_markup(meaning), "          ")
         yield "        type: float"
         yield f"        default: {DEFAULTS[name]}"
 

@@ -16,6 +16,9 @@ notes:
   - >-
     C(server): fails below PostgreSQL 14. That it is a standby is reported and is no problem.
   - >-
+    C(writable): fails where the server is not what C(expected_role) says, a primary or a standby; warns of a primary that takes no writes since
+    C(default_transaction_read_only) is on for all, and fails where a primary is expected. A standby passes where none is expected.
+  - >-
     C(connections): warns, then fails by the used share of the nearest limit: the server's without reserved connections, the database's, those of
     roles with sessions in it.
   - >-
@@ -28,7 +31,11 @@ notes:
   - >-
     C(transaction_ids): warns when freezing falls behind in any database of the server; fails at three quarters of the way to the wraparound.
   - >-
-    C(replication_slots): warns when a slot of the server keeps much write-ahead log, or has lost what it needs.
+    C(replication): fails when commits wait, since fewer synchronous standbys are connected than C(synchronous_standby_names) wants; warns when a
+    standby is late, when fewer stream or are synchronous than are wanted, and when a standby receives nothing from its primary. Names each standby
+    with its state, lag and slot.
+  - >-
+    C(replication_slots): warns when a slot of the server keeps much write-ahead log, has used most of its limit, or has lost what it needs.
   - >-
     C(certificate): warns when the server's certificate expires soon or has expired.
   - >-
@@ -125,6 +132,27 @@ options:
           Bytes of write-ahead log that a replication slot keeps on the server's disk.
         type: float
         default: 1073741824.0
+      replication_lag_warn_seconds:
+        description: >-
+          Seconds by which what a standby has replayed is behind its primary, or that a commit has waited for one.
+        type: float
+        default: 60.0
+      replication_lag_warn_bytes:
+        description: >-
+          Bytes of write-ahead log that a standby has not replayed.
+        type: float
+        default: 268435456.0
+      standbys_warn:
+        description: >-
+          Standbys that a primary wants at least to stream from it.
+        type: float
+        default: 0.0
+      synchronous_standbys_warn:
+        description: >-
+          Synchronous standbys that a primary wants at least, for servers whose C(synchronous_standby_names) is emptied when none is there, as by
+          Patroni.
+        type: float
+        default: 0.0
       certificate_warn_days:
         description: >-
           Days that the server's certificate is still valid; 0 switches the warning off.

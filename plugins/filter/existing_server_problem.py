@@ -52,9 +52,12 @@ def existing_server_problem(answer: Mapping[str, Any], wanted: Mapping[str, Any]
     place = f"{wanted['host'] or 'the local Unix socket'}, port {wanted['port']},"
     rows = answer.get("query_result")
     if not rows:
-        # Further lines repeat the first for another address or for a connection without TLS.
-        cause = str(answer.get("msg") or "it gave no answer").splitlines()[0]
-        return f"The server at {place} cannot be used as {administrator}: {cause}"
+        # Further lines repeat the first for another address or for a connection without TLS, or are about another one of several servers.
+        causes = str(answer.get("msg") or "it gave no answer").splitlines()
+        if "," in wanted["host"]:
+            each = [line for line in causes[1:] if line.startswith("connection to server")]
+            return f"No server of {place} can be used as {administrator}: {'; '.join([causes[0], *each])}"
+        return f"The server at {place} cannot be used as {administrator}: {causes[0]}"
     row = rows[0]
     if row["version_number"] < OLDEST_VERSION * 10000:
         return f"The server at {place} is PostgreSQL {row['version']}, but {OLDEST_VERSION} or newer is needed."

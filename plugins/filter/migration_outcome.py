@@ -39,6 +39,9 @@ _value:
     failure:
       description: One sentence on what failed, with PostgreSQL's message; empty where nothing did.
       type: str
+    unanswered:
+      description: Whether the connection ended under a statement, so that only the database knows whether its commit took place.
+      type: bool
 """
 
 

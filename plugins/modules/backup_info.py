@@ -58,6 +58,13 @@ options:
   data_directory:
     description: Data directory of which to tell the system identifier and whether it holds anything.
     type: path
+  member:
+    description: Where the server of this host that Patroni runs is looked for; its version and its O(data_directory) are those that count then.
+    type: dict
+    suboptions:
+      socket_directory: {description: Directory of its Unix socket., type: path, required: true}
+      port: {description: Its port., type: int, required: true}
+      login: {description: A superuser of it., type: str, required: true}
   marker:
     description: File of root's in which a restore into O(data_directory) notes that it has begun.
     type: path
@@ -123,6 +130,12 @@ sandbox:
   description: Whether O(sandbox) is in force for a unit on this host.
   type: bool
   returned: success
+member:
+  description:
+    - The server that O(member) asks for, with what M(homelab.mission_control.cluster_info) says of a cluster and its C(settings) for archiving; C(problem) says
+      why there is none. V(null) without O(member).
+  type: dict
+  returned: success
 system_identifier:
   description: Identifier of the cluster in O(data_directory); empty where there is none.
   type: str
@@ -169,7 +182,10 @@ from ..module_utils.provisioning.files.owned import acting_as
 
 def describe(params: dict[str, Any]) -> dict[str, Any]:
     systemd = cluster_facts.systemd_runs()
-    directory, user = params["data_directory"], params["user"]
+    user, asked = params["user"], params["member"]
+    member = facts.describe_member(asked["socket_directory"], asked["port"], asked["login"], user) if asked else None
+    found = member if member and not member["problem"] else params
+    directory, version = found["data_directory"], found["version"]
     packages = cluster_facts.installed_packages({*params["packages"], "pgbackrest"})
     nothing: dict[str, Any] = {"problem": "", "clusters": [], "backups": []}
     return {
@@ -179,7 +195,8 @@ def describe(params: dict[str, Any]) -> dict[str, Any]:
         "units": facts.describe_units(params["units"]) if systemd and params["units"] else {},
         "calendars": facts.calendar_problems(filter(None, params["calendars"])) if systemd else {},
         "sandbox": bool(systemd and params["sandbox"] and what_units_get(params["sandbox"])[0]),
-        "system_identifier": facts.system_identifier(params["version"], directory, user) if directory else "",
+        "member": member,
+        "system_identifier": facts.system_identifier(version, directory, user) if directory else "",
         "unfinished_restore": facts.unfinished_restore(params["marker"], directory) if params["marker"] else "",
         "repositories": (
             facts.describe_repositories(params["configuration"], params["stanza"], user)
@@ -219,6 +236,14 @@ def main() -> None:
             "stanza": {"type": "str", "default": "mission_control"},
             "version": {"type": "str", "default": ""},
             "data_directory": {"type": "path"},
+            "member": {
+                "type": "dict",
+                "options": {
+                    "socket_directory": {"type": "path", "required": True},
+                    "port": {"type": "int", "required": True},
+                    "login": {"type": "str", "required": True},
+                },
+            },
             "marker": {"type": "path"},
             "dump_directory": {"type": "path"},
             "database": {"type": "str", "default": "mission_control"},

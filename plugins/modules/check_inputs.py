@@ -31,6 +31,7 @@ options:
       - mission_control_postgresql
       - mission_control_schema
       - mission_control_service
+      - mission_control_standby
       - mission_control_tools
 attributes:
   action:

@@ -140,7 +140,8 @@ certificates:
   contains:
     directory: {description: The directory., type: str}
     authority:
-      description: C(path), C(certificate) (its text), C(days_left) and C(key_matches) of the authority, V(null) where there is none.
+      description: C(path), C(certificate) (its text), C(days_left), C(key_matches) and C(elsewhere) (whether there is no key) of the authority, V(null)
+        where there is none.
       type: dict
     pairs:
       description:
@@ -160,8 +161,10 @@ clusters:
     port: {description: Configured port., type: int}
     running: {description: Whether the server process runs., type: bool}
     binaries: {description: Whether the programs of this major version are installed., type: bool}
+    patroni: {description: "What shows that Patroni runs the cluster, empty where nothing does.", type: str}
     owner: {description: Operating-system user that owns the cluster., type: str}
     start: {description: "V(auto), V(manual) or V(disabled), from C(start.conf).", type: str}
+    fenced: {description: "Why the role mission_control_standby has disabled it, empty where it has not.", type: str}
     data_directory: {description: Path of the data., type: str}
     has_data: {description: Whether there is data at that path., type: bool}
     configuration_directory: {description: Path of the configuration., type: str}
@@ -194,6 +197,7 @@ clusters:
         ssl: {description: Whether it offers TLS., type: bool}
         data_checksums: {description: Whether data pages carry checksums., type: bool}
         in_recovery: {description: Whether it is a standby., type: bool}
+        standby_slots: {description: Names of its physical replication slots., type: list, elements: str}
         loaded_at: {description: "When it last read its configuration, in seconds since 1970.", type: float}
         certificate:
           description: "C(fingerprint) (SHA-256), C(names), C(expires) and C(days_left) of the certificate that it shows to clients, V(null) if none."

@@ -23,6 +23,12 @@ options:
     type: str
     choices: [fail, warn, never]
     default: fail
+  expected_role:
+    description: What the server must be, V(primary) or V(standby), or the check C(writable) fails; empty takes either.
+    type: str
+    choices: ["", primary, standby]
+    default: ""
+    version_added: "0.3.0"
   timeout:
     description: Seconds that all checks together may take. What was not answered by then is C(not checked).
     type: float
@@ -65,6 +71,13 @@ EXAMPLES = r"""
   become: true
   become_user: postgres
 
+- name: Stop where the server is not the primary, or no standby follows it
+  homelab.mission_control.health:
+    expected_role: primary
+    fail_on: warn
+    thresholds:
+      standbys_warn: 1
+
 - name: Look at it and go on in any case
   homelab.mission_control.health:
     fail_on: never
@@ -83,7 +96,7 @@ msg:
   description: The result in a sentence or a few; of checks that warned or failed their messages.
   type: str
   returned: always
-  sample: "The health of the database is warn, 17 of 20 checks passed, 2 not checked. backups: The last backup is 37 h old."
+  sample: "The health of the database is warn, 19 of 23 checks passed, 2 not checked. backups: The last backup is 37 h old."
 status:
   description: The worst status among the checks that were carried out, V(pass), V(warn) or V(fail).
   type: str
@@ -102,7 +115,7 @@ counts:
   description: How many checks have each status.
   type: dict
   returned: always
-  sample: {pass: 14, warn: 0, fail: 0, not visible: 2, not checked: 2}
+  sample: {pass: 18, warn: 0, fail: 0, not visible: 2, not checked: 3}
 checks:
   description: Every check, always in this order. Sizes are in bytes, ages in seconds, latencies in milliseconds, times in ISO 8601.
   type: list
@@ -142,6 +155,7 @@ from ..module_utils.database.pool import Pool
 from ..module_utils.errors import ConnectError, MissionControlError
 from ..module_utils.health.check import check_health
 from ..module_utils.health.registry import NAMES
+from ..module_utils.health.replication import ROLES
 from ..module_utils.health.report import Check, HealthReport
 from ..module_utils.health.thresholds import DEFAULTS, Thresholds
 from ..module_utils.schema.manifest import Manifest
@@ -156,7 +170,7 @@ def examine(params: dict[str, Any], login: Login) -> HealthReport:
     thresholds = Thresholds(**(params["thresholds"] or {}))
     pool = Pool(login.settings)
     try:
-        report = check_health(pool, manifest, thresholds, params["timeout"])
+        report = check_health(pool, manifest, thresholds, params["timeout"], params["expected_role"])
     finally:
         pool.close(0)
     first, *others = report.checks
@@ -189,6 +203,7 @@ def main() -> None:
         argument_spec={
             **CONNECTION_OPTIONS,
             "fail_on": {"type": "str", "choices": list(FAILS_ON), "default": "fail"},
+            "expected_role": {"type": "str", "choices": ["", *ROLES], "default": ""},
             "timeout": {"type": "float", "default": 10.0},
             "thresholds": {"type": "dict", "options": THRESHOLDS},
             # The manifest would fill the journal of the host at each check.

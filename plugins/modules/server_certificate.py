@@ -13,8 +13,15 @@ description:
     number, so that a run that is killed leaves no key under the name of another's certificate. No server is told about it.
   - Without O(certificate) it makes both, signed by an authority in the same directory (C(ca.crt) and C(ca.key)), which it makes where it is missing and
     renews before it ends, with the same key. Private keys are made on the host and do not leave it. Keys are of the curve P-256.
+  - Of two hosts that share an authority the one without its key makes a key (O(step=request)), the other signs (O(step=sign)), and the first puts in
+    place what it got (O(step=accept)). No key leaves its host.
   - Must run as root.
 options:
+  step:
+    description: What is done of it. V(all) makes a pair or puts a given one in place.
+    type: str
+    choices: [all, request, sign, accept]
+    default: all
   directory:
     description: Directory of the certificates. It is made where it is missing.
     type: path
@@ -42,6 +49,14 @@ options:
     default: ""
   private_key:
     description: The key of O(certificate) in PEM form, without a passphrase.
+    type: str
+    default: ""
+  request:
+    description: For O(step=sign), what V(request) returned on the other host.
+    type: str
+    default: ""
+  authority:
+    description: For O(step=accept), the certificate of the authority that signed O(certificate), in PEM form. It takes the place of an own authority's.
     type: str
     default: ""
 requirements:
@@ -81,6 +96,18 @@ key_file:
   type: str
   returned: success
   sample: /etc/mission-control/postgresql/server-1.key
+request:
+  description: The request to sign, in PEM form.
+  type: str
+  returned: if O(step=request)
+signed:
+  description: The signed certificate, in PEM form.
+  type: str
+  returned: if O(step=sign)
+authority:
+  description: The certificate of the authority, in PEM form.
+  type: str
+  returned: if O(step=sign)
 """
 
 import os
@@ -104,12 +131,16 @@ def problem_of(params: dict[str, Any]) -> str:
         return f"number is {params['number']}, but it must be between 1 and 999999999."
     if not 1 <= params["days"] <= _MOST_DAYS:
         return f"days is {params['days']}, but it must be between 1 and {_MOST_DAYS}."
-    if bool(params["certificate"]) != bool(params["private_key"]):
+    step = params["step"]
+    if step == "all" and bool(params["certificate"]) != bool(params["private_key"]):
         return "Give certificate and private_key together, or neither of them."
-    for text in ("certificate", "private_key"):
+    for name in {"sign": ("request",), "accept": ("certificate", "authority")}.get(step, ()):
+        if not params[name]:
+            return f"{name} is empty, but the step {step} needs it."
+    for text in ("certificate", "private_key", "request", "authority"):
         if not params[text].isascii():
             return f"The {text} is not in PEM form: it has characters other than ASCII."
-    if not params["certificate"] and not params["names"]:
+    if step != "accept" and not params["certificate"] and not params["names"]:
         return "names is empty, but a certificate needs at least one name."
     for name in params["names"]:
         if not name_kind(name):
@@ -125,14 +156,30 @@ def make(params: dict[str, Any]) -> bool:
     """Return whether anything was made."""
     directory, number = params["directory"], params["number"]
     user = pwd.getpwnam(params["owner"])
+    owner = (user.pw_uid, user.pw_gid)
     with maker.alone(directory):
         if maker.is_there(directory, number, params["certificate"]):
             return False
         if params["certificate"]:
-            maker.keep(directory, number, (user.pw_uid, user.pw_gid), params["certificate"], params["private_key"])
+            maker.keep(directory, number, owner, params["certificate"], params["private_key"])
         else:
-            maker.issue(directory, number, (user.pw_uid, user.pw_gid), params["names"], params["days"])
+            maker.issue(directory, number, owner, params["names"], params["days"])
     return True
+
+
+def share(params: dict[str, Any]) -> dict[str, Any]:
+    """Carry out a step of two hosts that share an authority, and return its result."""
+    directory, number = params["directory"], params["number"]
+    user = pwd.getpwnam(params["owner"])
+    with maker.alone(directory):
+        if params["step"] == "request":
+            owner = (user.pw_uid, user.pw_gid)
+            return {"changed": True, "request": maker.request(directory, number, owner, params["names"])}
+        if params["step"] == "sign":
+            signed, authority = maker.sign(directory, params["request"], params["names"], params["days"])
+            return {"changed": True, "signed": signed, "authority": authority}
+        maker.accept(directory, number, params["certificate"], params["authority"])
+        return {"changed": True}
 
 
 def main() -> None:
@@ -145,6 +192,9 @@ def main() -> None:
             "days": {"type": "int", "default": 730},
             "certificate": {"type": "str", "default": ""},
             "private_key": {"type": "str", "default": "", "no_log": True},
+            "step": {"type": "str", "choices": ["all", "request", "sign", "accept"], "default": "all"},
+            "request": {"type": "str", "default": ""},
+            "authority": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -158,6 +208,8 @@ def main() -> None:
     # The server's user has to reach its key through directories that are made here.
     os.umask(0o022)
     try:
+        if params["step"] != "all":
+            module.exit_json(**({"changed": True} if module.check_mode else share(params)))
         there = maker.is_there(params["directory"], params["number"], params["certificate"])
         changed = not there and (module.check_mode or make(params))
     except maker.CertificateError as error:

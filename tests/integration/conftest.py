@@ -62,6 +62,7 @@ _PROCESS_HELPERS = {
     "host_plays",
     "mcp_lab",
     "page_examples",
+    "pgbackrest_lab",
     "playbook",
     "recorder_plays",
     "role_inputs",
@@ -155,6 +156,17 @@ def _template(cluster):
 
 def _copy(cluster, template):
     return layer.create_database(cluster, f"mission_control_{next(_numbers)}", template)
+
+
+@pytest.fixture
+def absent_standby(cluster):
+    """Commits of sessions that turn synchronous_commit on wait for a standby that is not there; all others of the server do without."""
+    with contextlib.closing(cluster.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        cursor.execute("SELECT pg_reload_conf()")
+        yield cursor
+        cursor.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        cursor.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ PATIENT = Thresholds(
     idle_in_transaction_fail_seconds=math.inf,
     blocked_warn_seconds=math.inf,
     blocked_fail_seconds=math.inf,
+    replication_lag_warn_seconds=math.inf,
 )
 
 
@@ -41,9 +42,9 @@ def login(of, role="application", **options):
         client.disconnect(0)
 
 
-def health(of, role="application", manifest=MANIFEST, thresholds=PATIENT, timeout=30, **options):
+def health(of, role="application", manifest=MANIFEST, thresholds=PATIENT, timeout=30, expected_role="", **options):
     with login(of, role, **options) as client:
-        return check_health(client, manifest, thresholds, timeout)
+        return check_health(client, manifest, thresholds, timeout, expected_role)
 
 
 def wait_until_alone(database):

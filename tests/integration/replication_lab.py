@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import mission_control_database as layer
-from processes import wait_for
+from processes import descendants, wait_for
 from restartable_cluster import RestartableCluster
 
 if TYPE_CHECKING:
@@ -143,6 +144,18 @@ class Standby(Member):
             yield
         finally:
             self.query("SELECT pg_wal_replay_resume()")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have all of its processes stand still: connections stay, and nothing is answered."""
+        processes = (self.pid, *descendants(self.pid))
+        for each in processes:
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in processes:
+                os.kill(each, signal.SIGCONT)
 
     def promote(self) -> None:
         """Make it a primary, on a timeline of its own; its old primary, where it runs, is left as it is."""

@@ -34,7 +34,17 @@ HOST = {
 }
 ROLES = tuple(
     f"mission_control_{name}"
-    for name in ("database", "schema", "service", "postgresql", "backup", "inventory", "maintenance", "tools")
+    for name in (
+        "database",
+        "schema",
+        "service",
+        "postgresql",
+        "backup",
+        "inventory",
+        "maintenance",
+        "standby",
+        "tools",
+    )
 )
 
 

@@ -33,6 +33,7 @@ QUERY_OPTIONS = {
 HEALTH_OPTIONS = {
     **health.CONNECTION_OPTIONS,
     "fail_on": {"type": "str", "choices": list(health.FAILS_ON)},
+    "expected_role": {"type": "str", "choices": ["", *health.ROLES]},
     "timeout": {"type": "float"},
     "thresholds": {"type": "dict", "options": health.THRESHOLDS},
     "manifest": {"type": "dict"},

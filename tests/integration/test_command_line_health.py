@@ -175,3 +175,10 @@ def test_who_may_not_see_it_is_told_and_it_does_not_count_as_empty(database, adm
     assert [(result.returncode, result.stdout) for result in results] == [(3, ""), (3, "")]
     assert "in the schema public, which this login may not use" in results[0].stderr
     assert "permission denied for table schema_migrations" in results[1].stderr
+
+
+def test_a_server_that_is_not_what_is_expected_is_2(database):
+    assert health(database, "--expected-role", "primary")[0] == 0
+    code, report = health(database, "--expected-role", "standby")
+    assert code == 2
+    assert [check["name"] for check in report["checks"] if check["status"] == "fail"] == ["writable"]

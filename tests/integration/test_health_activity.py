@@ -242,19 +242,3 @@ def test_nearly_all_connections_in_use_is_a_warning(database):
     report = health(database, thresholds=thresholds)
     assert report.check("connections").status == "warn"
     assert report.check("connections").data["of"] == "server"
-
-
-def test_a_slot_that_keeps_the_log_is_a_warning(database):
-    admin = database.session("admin")
-    admin.run("SELECT pg_create_physical_replication_slot('forgotten', true)")
-    try:
-        well = health(database, "readonly").check("replication_slots")
-        report = health(database, "readonly", thresholds=Thresholds(slot_warn_bytes=0))
-    finally:
-        admin.run("SELECT pg_drop_replication_slot('forgotten')")
-    assert well.status == "pass"
-    assert well.data["slots"][0]["retained_bytes"] >= 0
-    check = report.check("replication_slots")
-    assert check.status == "warn"
-    assert check.data["slots"][0]["name"] == "forgotten"
-    assert check.data["slots"][0]["active"] is False

@@ -1,4 +1,4 @@
-"""What the health check says of migrations, the audit chain and runs, and that a standby is none the worse for being one."""
+"""What the health check says of migrations, the audit chain and runs."""
 
 import dataclasses
 import math
@@ -9,9 +9,7 @@ from ansible_collections.homelab.mission_control.plugins.module_utils.schema.man
     ExpectedFile,
     ExpectedMigration,
 )
-from health_lab import MANIFEST, health, login, statuses
-from mission_control_database import Database
-from replication_lab import Standby
+from health_lab import MANIFEST, health, login
 
 LAST = MANIFEST.migrations[-1]
 SITE = ExpectedMigration("site", 1, "001_mine.sql", "5" * 64)
@@ -162,14 +160,3 @@ def test_running_runs_without_a_sign_of_life_are_a_warning(database):
     assert "1 run of 4 running" in check.message
     endless = Thresholds(stale_run_warn_seconds=math.inf)
     assert health(database, "readonly", thresholds=endless).check("stale_task_runs").status == "pass"
-
-
-def test_a_standby_is_told_and_nothing_wrong(database, cluster):
-    with Standby(cluster) as standby:
-        standby.wait_until_caught_up()
-        report = health(Database(standby, database.name), "postgres")
-    assert statuses(report) == {}
-    server = report.check("server")
-    assert server.data["role"] == "standby"
-    assert "a standby" in server.message
-    assert "replay_age_seconds" in server.data

@@ -115,10 +115,18 @@ def test_a_warning_fails_where_that_is_asked_for(place, home):
     assert (run.returncode, run.result["status"]) == (0, "warn")
 
 
+def test_the_role_of_the_server_that_is_expected(place, home):
+    run = ad_hoc("health", {"expected_role": "standby"}, home=home, variables=place)
+    assert run.returncode == 2
+    assert statuses(run)["writable"] == "fail"
+    assert "The server is a primary, but a standby is expected" in run.result["msg"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"thresholds": {"blocked_warn_seconds": 90}}, "blocked_fail_seconds must not be below blocked_warn_seconds"),
+        ({"expected_role": "master"}, "value of expected_role must be one of: , primary, standby, got: master"),
         ({"timeout": 0}, "timeout of a health check must be a number of seconds above 0"),
         ({"login_port": 70000}, "port must be a port number"),
         ({"manifest": {"version": "1"}}, "The manifest has no migrations"),

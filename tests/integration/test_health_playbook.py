@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.homelab.mission_control.plugins.module_utils.health.registry import NAMES
+from database_lab import ADMINISTRATOR_PASSWORD
 from host_plays import run_on_hosts
 from playbook import ROOT, run_playbook
 
@@ -47,14 +48,23 @@ def check(shared_database, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(check):
+def runs(check, shared_database):
     """What becomes of each case, as hosts of one play."""
+    shared_database.session().run(f"ALTER ROLE postgres PASSWORD '{ADMINISTRATOR_PASSWORD}'")
     cases = {
         "healthy": {},
         "missing": MISSING,
         "strict": STRICT,
         "strict, fails on a warning": {**STRICT, "mission_control_health_fail_on": "warn"},
         "missing, never fails": {**MISSING, "mission_control_health_fail_on": "never"},
+        "the primary": {"mission_control_health_expected_role": "primary"},
+        "not the standby": {"mission_control_health_expected_role": "standby"},
+        # The server listens at the second.
+        "several hosts": {
+            "mission_control_login_host": ["127.0.0.2", "127.0.0.1"],
+            "mission_control_login_unix_socket": "",
+            "mission_control_login_password": ADMINISTRATOR_PASSWORD,
+        },
         "a wrong input": {"mission_control_health_fail_on": "sometimes"},
     }
     return dict(zip(cases, check(*cases.values())))
@@ -91,6 +101,17 @@ def test_what_it_fails_on_can_be_set(runs):
     assert "health of the database is warn" in runs["strict"].succeeded().told
     assert runs["strict, fails on a warning"].failed
     assert "health of the database is fail" in runs["missing, never fails"].succeeded().told
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_checked(runs):
+    assert "The database is healthy" in runs["several hosts"].succeeded().told
+
+
+def test_what_the_server_must_be_can_be_set(runs):
+    assert "The database is healthy" in runs["the primary"].succeeded().told
+    run = runs["not the standby"]
+    assert run.failed
+    assert "writable: The server is a primary, but a standby is expected" in run.told
 
 
 def test_a_dry_run_where_nothing_is_yet_says_so_and_goes_on(check):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
+from ansible_collections.homelab.mission_control.plugins.module_utils.schema.runner import read_outcome
 from processes import wait_for
 from schema_lab import MINIMAL, SchemaLab, keeper, memberships
 
@@ -52,6 +53,32 @@ def test_a_run_continues_where_the_one_before_it_failed(lab):
     lab.write({"migrations/002_second.sql": MINIMAL["migrations/002_second.sql"]})
     lab.migration().run()
     assert lab.applied() == ["001_first.sql", "002_second.sql", "003_third.sql"]
+
+
+def test_of_a_commit_that_was_not_answered_nothing_is_claimed(lab, absent_standby):
+    """The file is applied on this server, whose last words before the connection ended were an error."""
+
+    def end_the_commit_of_the_file():
+        absent_standby.execute(
+            "SELECT query LIKE '%%apply_migration(%%001_first.sql%%', CASE WHEN query LIKE '%%apply_migration(%%001_first.sql%%' "
+            "THEN pg_terminate_backend(pid) ELSE pg_cancel_backend(pid) END "
+            "FROM pg_stat_activity WHERE datname = %s AND wait_event = 'SyncRep'",
+            [lab.database],
+        )
+        return (True, True) in absent_standby.fetchall()
+
+    absent_standby.execute(f"ALTER DATABASE {lab.database} SET synchronous_commit = on")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(lab.migration().run)
+        wait_for(end_the_commit_of_the_file)
+        # At its end a session removes its temporary functions, and waits for that commit too.
+        absent_standby.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        absent_standby.execute("SELECT pg_reload_conf()")
+    with pytest.raises(psycopg2.Error) as error:
+        run.result()
+    outcome = read_outcome({"failed": True, "msg": str(error.value)})
+    assert outcome.unanswered, outcome
+    assert lab.applied() == ["001_first.sql"]
 
 
 def test_a_deferred_constraint_fails_with_the_file_it_belongs_to(lab):

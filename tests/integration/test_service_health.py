@@ -1,12 +1,16 @@
 """/health, /ready, /live and what they say when something is wrong."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from inventory_rows import add_source
 from mission_control.schema.manifest import ExpectedMigration, Manifest
+from mission_control_database import Database
 from mission_control_service.health import public_check
-from service_lab import application, close_application
+from processes import wait_for
+from replication_lab import Standby, primary
+from service_lab import TOKEN, application, close_application
 
 
 @pytest.fixture
@@ -139,6 +143,78 @@ def test_a_silent_source_is_told_without_the_error_of_its_sync(serve, database):
     assert (check["status"], check["message"]) == ("warn", "The source k8s-main had no complete sync for 20 min.")
     assert check["data"] == {"sources": 1, "by_clock": 1}
     assert "10.0.0.1" not in answer.text
+
+
+@pytest.fixture(scope="module")
+def pair(server_version):
+    """A provisioned database on a primary with a standby, and the same database on that standby."""
+    with primary() as database, Standby(database.cluster, "db2") as standby:
+        standby.wait_until_caught_up()
+        yield database, Database(standby, database.name)
+
+
+def test_ready_asks_whether_the_database_takes_writes_where_that_is_wanted(serve, pair):
+    clients = [serve(database) for database in pair]
+    assert [client.get("/ready").status_code for client in clients] == [200, 200]
+    assert [client.get("/ready?writable=false").status_code for client in clients] == [200, 200]
+    of_primary, of_standby = (client.get("/ready?writable=true") for client in clients)
+    assert (of_primary.status_code, of_primary.json["message"]) == (200, None)
+    assert (of_standby.status_code, of_standby.json["ready"]) == (503, False)
+    assert of_standby.json["message"] == (
+        "The database is not known to take writes: The server is a standby, which takes no writes."
+    )
+    wrong = clients[0].get("/ready?writable=perhaps")
+    assert (wrong.status_code, wrong.mimetype) == (400, "application/problem+json")
+    assert wrong.json["detail"] == "writable must be true or false, not 'perhaps'."
+
+
+def test_a_service_with_several_hosts_goes_on_at_the_new_primary(serve, server_version):
+    """Its login is read only, which is no reason to take the primary for a server that takes no writes."""
+    with primary() as database, Standby(database.cluster, "db2") as standby:
+        standby.wait_until_caught_up()
+        # The standby is named first.
+        members = SimpleNamespace(
+            socket_directory=f"{standby.socket_directory},{database.cluster.socket_directory}",
+            port=f"{standby.port},{database.cluster.port}",
+        )
+        client = serve(Database(members, database.name))
+        before = client.get("/ready?writable=true")
+        database.cluster.kill()
+        standby.promote()
+        wait_for(lambda: client.get("/ready?writable=true").status_code == 200)
+        after = checks_of(client.get("/health"))
+    assert (before.status_code, before.json["message"]) == (200, None)
+    assert after["replication"]["data"]["timeline"] == 2
+
+
+def test_a_standby_is_shown_without_the_address_of_its_primary(serve, pair):
+    database, _ = pair
+    database.cluster.query("GRANT pg_monitor TO mission_control_service")
+    try:
+        clients = [serve(each) for each in pair]
+        answers = [client.get("/health") for client in clients]
+        pages = [page_of(client) for client in clients]
+    finally:
+        database.cluster.query("REVOKE pg_monitor FROM mission_control_service")
+    of_primary, of_standby = (checks_of(answer)["replication"] for answer in answers)
+    assert of_primary["message"].startswith("A primary on timeline 1, with 1 standby (1 streaming, 0 synchronous)")
+    assert of_standby["message"].startswith("A standby on timeline 1 that streams, ")
+    for of, check in zip(pages, (of_primary, of_standby)):
+        tile = of.partition('id="database"')[2].partition("</article>")[0]
+        assert check["message"].partition(",")[0] in tile
+    for text in (*pages, *(answer.text for answer in answers)):
+        assert database.cluster.socket_directory not in text
+
+
+def test_a_database_without_standbys_has_no_word_about_them_on_the_page(serve):
+    tile = page_of(serve()).partition('id="database"')[2].partition("</article>")[0]
+    assert "a primary" in tile
+    assert "timeline" not in tile
+
+
+def page_of(client):
+    client.post("/login", data={"token": TOKEN})
+    return client.get("/").text
 
 
 def test_head_and_options_are_answered(serve):

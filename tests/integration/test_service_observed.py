@@ -13,6 +13,7 @@ from mission_control.health.check import check_health
 from mission_control.health.registry import NAMES
 from mission_control.schema.manifest import Manifest
 from mission_control_database import ROLES
+from mission_control_database import Database as ReplicatedDatabase
 from mission_control_service.app import create_app
 from mission_control_service.configuration import Configuration
 from mission_control_service.credentials import Credentials
@@ -20,6 +21,7 @@ from mission_control_service.database import Database
 from playbook import ROOT
 from playbook_rows import add_playbook_run
 from prometheus_client.parser import text_string_to_metric_families
+from replication_lab import Standby, primary
 from sample_rows import fill_every_table
 
 MANIFEST = Manifest.of_directory(str(ROOT / "files/sql"), "1.2.3")
@@ -46,8 +48,34 @@ def client(shared_database):
 
 
 @pytest.fixture(scope="module")
-def families(client):
-    """The exported families by the names of their samples, with a budget and rows of every kind."""
+def replicated(server_version):
+    """A client of a primary with a standby, and one of that standby; both see all of replication."""
+    with primary(provisioned=False) as database, Standby(database.cluster, "db2") as standby:
+        database.cluster.query("GRANT pg_monitor TO mission_control_service")
+        standby.wait_until_caught_up()
+        places = (database, ReplicatedDatabase(standby, database.name))
+        clients = [
+            Client(
+                host=each.cluster.socket_directory, port=each.cluster.port, database=each.name, user=ROLES["service"]
+            )
+            for each in places
+        ]
+        yield clients
+        for each in clients:
+            each.disconnect(0)
+
+
+@pytest.fixture(scope="module")
+def families(client, replicated):
+    """The exported families by the names of their samples, with a budget and rows of every kind, with and without standbys."""
+    exported = exported_by(client)
+    for each in replicated:
+        for name, labels in exported_by(each).items():
+            exported.setdefault(name, []).extend(labels)
+    return exported
+
+
+def exported_by(client):
     app = create_app(Configuration(budget_usd=Decimal(25)), Credentials(), Database(client, 5.0), MANIFEST)
     # The second answer has what the first one counted.
     app.test_client().get("/metrics")
@@ -97,3 +125,17 @@ def test_every_metric_and_label_that_is_asked_for_is_exported(families, expressi
     for label in re.findall(r"by \(([^)]*)\)", expression):
         known = set().union(*(set(families[name][0]) for name, _ in asked))
         assert {each.strip() for each in label.split(",")} <= known
+
+
+def test_the_state_of_replication_is_exported(replicated):
+    of_primary, of_standby = (exported_by(each) for each in replicated)
+    prefix = "mission_control_replication"
+    assert of_primary[f"{prefix}_standby"] == [{"standby": "db2", "state": "streaming", "sync_state": "async"}]
+    assert (
+        of_primary[f"{prefix}_standby_lag_bytes"] == of_primary[f"{prefix}_standby_lag_seconds"] == [{"standby": "db2"}]
+    )
+    assert of_primary[f"{prefix}_slot_active"] == of_primary[f"{prefix}_slot_retained_bytes"] == [{"slot": "db2"}]
+    assert f"{prefix}_slot_safe_bytes" not in of_primary  # the slot has no limit
+    assert not {f"{prefix}_receiving", f"{prefix}_lag_bytes"} & of_primary.keys()
+    assert {f"{prefix}_receiving", f"{prefix}_lag_bytes", f"{prefix}_lag_seconds"} <= of_standby.keys()
+    assert {each["state"] for each in of_standby[f"{prefix}_standbys"]} == {"connected", "streaming"}

@@ -6,6 +6,7 @@ import io
 import ipaddress
 import struct
 import threading
+import time
 
 import psycopg2
 import psycopg2.errorcodes
@@ -559,3 +560,31 @@ def test_the_chain_does_not_deadlock_with_row_locks(database):
         thread.join(timeout=300)
     assert errors == []
     assert verify(setup)["verified"] == 160
+
+
+@pytest.mark.parametrize("asked_for", ["debug5", "error"])
+def test_the_warning_of_a_cancelled_wait_for_a_standby_is_sent(application, absent_standby, asked_for):
+    """The only sign by which a client can know that what it wrote is on one server alone: its COMMIT succeeds."""
+    connection = application.connection
+    application.run("SET synchronous_commit = on")
+    application.run(f"SET client_min_messages = '{asked_for}'")
+    deadline = time.monotonic() + 60
+    warned = []
+
+    def commit():
+        # The first ones may come before the server has read that there is a standby to wait for.
+        while not warned and time.monotonic() < deadline:
+            connection.notices.clear()
+            audit(application)
+            warned.extend(each for each in connection.notices if "canceling wait for synchronous replication" in each)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    while thread.is_alive():
+        absent_standby.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'",
+            [connection.info.backend_pid],
+        )
+        thread.join(0.05)
+    assert warned
+    assert verify(application)["valid"]

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.provisioning.plans.backup import plan_backup
 
 DROP_IN = "archive_mode = on\n"
+COMMAND = '/usr/local/sbin/push "%p"'
 FULL, INCREMENTAL, DUMP = (f"mission-control-backup-{kind}.timer" for kind in ("full", "incr", "dump"))
 WANTED = {
     "method": "pgbackrest",
@@ -20,11 +21,14 @@ WANTED = {
         {"path": "/state", "state": "directory", "mode": "0750", "owner": "postgres", "group": "postgres"},
         {"path": "/repository", "state": "directory", "mode": "0750", "owner": "postgres", "group": "postgres", "keep": True},
         {"path": "/program", "mode": "0755", "content": "program\n"},
+        {"path": "/configuration", "mode": "0640", "group": "postgres", "content": "repo1-path=/repository\n"},
         {"path": f"/etc/systemd/system/{FULL}", "content": "timer\n"},
         {"path": f"/etc/systemd/system/{DUMP}", "state": "absent"},
         {"path": "", "state": "unmanaged"},
     ],
     "drop_in": DROP_IN,
+    "archive_command": COMMAND,
+    "archive_timeout": 300,
     "calendars": {"full_calendar": "Sun 02:30", "incremental_calendar": "Mon..Sat 02:30"},
     "timers": [{"name": FULL}, {"name": INCREMENTAL}],
     "all_timers": [FULL, INCREMENTAL, DUMP],
@@ -106,7 +110,7 @@ def test_a_host_with_nothing_gets_everything_and_a_backup(host, cluster):
     assert actions(host, cluster) == [
         "Install pgbackrest.",
         "Make /state, /repository.",
-        f"Write /program, /etc/systemd/system/{FULL}.",
+        f"Write /program, /configuration, /etc/systemd/system/{FULL}.",
         "Create the stanza mission_control in the repository.",
         "Enable WAL archiving in 15/main.",
         CHECK,
@@ -133,7 +137,7 @@ def test_where_no_server_runs_yet_the_plan_says_so(host):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"drop_in_content": "archive_mode = off\n"}, ["Enable WAL archiving in 15/main.", CHECK]),
+        ({"drop_in_content": "archive_mode = on\nold\n"}, ["Enable WAL archiving in 15/main.", CHECK]),
         ({"server": {"reload_pending": True}}, ["Reload 15/main.", CHECK]),
         ({"server": {"pending_restart": ["archive_mode"]}}, ["Restart 15/main, which archive_mode waits for.", CHECK]),
     ],
@@ -142,6 +146,16 @@ def test_a_run_that_was_killed_before_the_server_had_it_is_made_up_for(host, clu
     cluster["server"].update(change.pop("server", {}))
     cluster.update(change)
     assert actions(host, cluster) == expected
+
+
+@pytest.mark.parametrize("drop_in", [None, "archive_mode = off\n"])
+def test_where_archiving_was_off_the_earlier_backups_are_followed_by_one(host, cluster, drop_in):
+    """On a new machine that a backup was restored on, and where backups were removed and come back."""
+    cluster["drop_in_content"] = drop_in
+    plan = plan_backup(host, [cluster], WANTED)
+    again = "Make a backup, since the earlier ones lead no further than to where archiving was off."
+    assert plan["actions"] == ["Enable WAL archiving in 15/main.", CHECK, again]
+    assert plan["first"] == "incr"
 
 
 def test_a_run_that_was_killed_before_the_first_backup_is_made_up_for(host, cluster):
@@ -196,14 +210,146 @@ def test_a_command_that_does_nothing_is_nobodys(host, cluster):
     assert problems(host, cluster) == []
 
 
-@pytest.mark.parametrize(
-    ("server", "word"),
-    [({"in_recovery": True}, "standby"), ({"overridden": ["archive_command"]}, "read later")],
-)
-def test_a_server_that_cannot_archive_is_refused(host, cluster, server, word):
-    cluster["server"].update(server)
+def test_a_server_that_cannot_archive_is_refused(host, cluster):
+    cluster["server"]["overridden"] = ["archive_command"]
     [problem] = problems(host, cluster)
-    assert word in problem
+    assert "read later" in problem
+
+
+STANDBY_NOTE = "This server is a standby: its primary makes the backups, and this host begins with its promotion."
+
+
+@pytest.fixture
+def standby(cluster):
+    cluster["server"]["in_recovery"] = True
+    return cluster
+
+
+def test_a_standby_is_prepared_and_makes_no_backup(host, standby):
+    plan = plan_backup(host, [standby], WANTED)
+    assert (plan["actions"], plan["notes"]) == ([], [STANDBY_NOTE])
+    standby["drop_in_content"] = None
+    host["paths"]["/configuration"] = None
+    host["units"][FULL] = dict(MISSING)
+    assert actions(host, standby) == [
+        "Write /configuration.",
+        "Enable WAL archiving in 15/main.",
+        f"Start {FULL}.",
+    ]
+
+
+def test_a_standby_makes_no_stanza_and_says_that_the_repository_is_not_its_primarys(host, standby):
+    host["repositories"].update(clusters=[], backups=[])
+    plan = plan_backup(host, [standby], WANTED)
+    assert plan["actions"] == []
+    assert plan["notes"][0] == STANDBY_NOTE
+    assert plan["notes"][1].startswith(
+        "The repository of this host knows nothing of this cluster: run this on its primary"
+    )
+
+
+def test_what_a_promoted_standby_finds_in_its_own_repository_is_made_up_for(host, cluster):
+    host["repositories"].update(clusters=[], backups=[])
+    assert actions(host, cluster) == ["Create the stanza mission_control in the repository.", CHECK, FIRST]
+
+
+def test_a_standby_is_not_dumped(host, standby):
+    host["units"].update({FULL: MISSING, INCREMENTAL: MISSING, DUMP: dict(RUNNING)})
+    changes = {"method": "dump", "timers": [{"name": DUMP}], "packages": []}
+    assert plan_backup(host, [standby], {**WANTED, **changes})["actions"] == []
+
+
+@pytest.fixture
+def member(host):
+    """A server that Patroni runs and whose log goes where it is to go, and the host that says so."""
+    host["member"] = {
+        "problem": "",
+        "is_member": True,
+        "version": "15",
+        "name": "15-lab",
+        "owner": "postgres",
+        "data_directory": "/pg/data",
+        "settings": {
+            "archive_mode": "on", "archive_command": COMMAND, "archive_library": "", "archive_timeout": "300", "wal_level": "replica",
+        },
+        "server": {"port": 5432, "socket_directory": "/run/postgresql", "in_recovery": False, "pending_restart": []},
+    }  # fmt: skip
+    return host["member"]
+
+
+NEW = {"archive_mode": "off", "archive_command": "(disabled)", "archive_timeout": "0"}
+LINES = [
+    "postgresql:",
+    "  parameters:",
+    '    archive_mode: "on"',
+    f"    archive_command: {COMMAND}",
+    "    archive_timeout: 300s",
+]
+
+
+@pytest.mark.parametrize("in_recovery", [False, True])
+def test_nothing_is_asked_of_patroni_where_all_is_there(host, member, in_recovery):
+    member["server"]["in_recovery"] = in_recovery
+    plan = plan_backup(host, [member], WANTED)
+    assert (plan["actions"], plan["asks"]) == ([], {"lines": [], "restart": []})
+
+
+def test_patronis_settings_are_asked_for_and_never_written(host, member):
+    member["settings"].update(NEW)
+    host["repositories"].update(clusters=[], backups=[])
+    plan = plan_backup(host, [member], WANTED)
+    assert plan["actions"] == ["Create the stanza mission_control in the repository."]
+    assert plan["asks"] == {"lines": LINES, "restart": []}
+    assert (plan["write_drop_in"], plan["settle"], plan["first"]) == (False, False, "")
+
+
+def test_a_member_that_waits_for_a_restart_says_so_and_makes_no_backup(host, member):
+    member["settings"].update(archive_mode="off", archive_command="(disabled)")
+    member["server"]["pending_restart"] = ["archive_mode"]
+    host["repositories"]["backups"] = []
+    plan = plan_backup(host, [member], WANTED)
+    assert plan["actions"] == []
+    assert plan["asks"] == {"lines": [], "restart": ["archive_mode"]}
+
+
+def test_the_first_backup_of_a_member_comes_when_its_log_is_archived(host, member):
+    host["repositories"]["backups"] = []
+    assert actions(host, member) == [CHECK, FIRST]
+    member["server"]["in_recovery"] = True
+    assert actions(host, member) == []
+
+
+def test_what_patroni_runs_is_not_set_up_as_our_own(host, cluster):
+    cluster["patroni"] = "/var/lib/postgresql/15/main/patroni.dynamic.json"
+    [problem] = problems(host, cluster)
+    assert problem == (
+        "The cluster 15/main is run by Patroni, as /var/lib/postgresql/15/main/patroni.dynamic.json shows, which owns its settings: set "
+        "mission_control_postgresql_mode to existing."
+    )
+
+
+def test_a_member_that_archives_for_somebody_else_is_left_alone(host, member):
+    member["settings"]["archive_command"] = "pgbackrest --stanza=x archive-push %p"
+    [problem] = problems(host, member)
+    assert problem.startswith("The cluster 15-lab archives its write-ahead log for somebody else already")
+    member["settings"]["archive_command"] = "cd ."
+    assert problems(host, member) == []
+
+
+def test_a_member_whose_repository_is_not_mounted_makes_no_other(host, member):
+    host["paths"]["/repository"] = None
+    assert "mount it" in problems(host, member)[0]
+    member["settings"].update(NEW)
+    assert problems(host, member) == []
+
+
+def test_without_a_member_the_dump_is_named_as_the_way(host):
+    host["member"] = {"problem": "psql ended with 2"}
+    [problem] = plan_backup(host, [], WANTED)["problems"]
+    assert problem == (
+        "mission_control_backup_method is pgbackrest and mission_control_postgresql_mode is existing, but this host has no server on port 5432 that "
+        "Patroni runs (psql ended with 2): run this on the members of such a cluster, or set mission_control_backup_method to dump."
+    )
 
 
 def test_a_repository_that_is_not_mounted_is_not_made_anew(host, cluster):
@@ -215,9 +361,20 @@ def test_a_repository_that_is_not_mounted_is_not_made_anew(host, cluster):
     assert problems(host, cluster) == []
 
 
+def test_a_repository_that_is_somebody_elses_is_left_alone(host, cluster):
+    """As where two hosts share a directory and their users have other numbers: each would take it from the other."""
+    host["paths"]["/repository"]["owner"] = "etcd"
+    [problem] = problems(host, cluster)
+    assert problem.startswith("The repository /repository belongs to etcd here, and not to postgres")
+
+
 def test_a_repository_that_cannot_be_read_stops_the_run(host, cluster):
     host["repositories"] = {"problem": "unable to load info file", "clusters": [], "backups": []}
     assert problems(host, cluster) == ["The backups cannot be read: unable to load info file."]
+    host["repositories"]["problem"] = "unable to list: [13] Permission denied"
+    assert problems(host, cluster) == [
+        "The backups cannot be read (unable to list: [13] Permission denied): where hosts share the directory, give its user the same number on all of them."
+    ]
 
 
 def test_a_calendar_that_systemd_does_not_take_is_named(host, cluster):

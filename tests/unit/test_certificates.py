@@ -257,3 +257,32 @@ def test_when_a_certificate_ends_is_read_without_a_library(directory):
 @pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"])
 def test_what_is_no_certificate_has_no_end(text):
     assert end_of_certificate(text) is None
+
+
+def test_two_hosts_share_an_authority_and_no_key_leaves_its_host(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    issue(one)
+    issue(two)
+    text = maker.request(str(two), 2, OWNER, NAMES)
+    signed, authority = maker.sign(str(one), text, NAMES, 30)
+    assert "PRIVATE" not in text + signed + authority
+    maker.accept(str(two), 2, signed, authority)
+    assert not (two / "ca.key").exists()
+    found = facts.describe_directory(str(two))
+    assert (found["authority"]["elsewhere"], found["authority"]["certificate"]) == (True, (one / "ca.crt").read_text())
+    newest = found["pairs"][0]
+    assert (newest["number"], newest["trusted"], newest["key_matches"], newest["names"]) == (2, True, True, NAMES)
+    with pytest.raises(maker.CertificateError, match="has no certificate authority"):
+        maker.sign(str(two), text, NAMES, 30)
+
+
+def test_a_certificate_for_another_key_is_not_accepted(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    issue(one)
+    two.mkdir()
+    maker.request(str(two), 1, OWNER, NAMES)
+    other = maker.request(str(one), 7, OWNER, NAMES)
+    signed, authority = maker.sign(str(one), other, NAMES, 30)
+    with pytest.raises(maker.CertificateError, match="could not use the signed certificate"):
+        maker.accept(str(two), 1, signed, authority)
+    assert not (two / "ca.crt").exists()

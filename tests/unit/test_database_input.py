@@ -30,6 +30,7 @@ GOOD = {
     f"{PREFIX}name": "mission_control",
     f"{PREFIX}schema": "public",
     "mission_control_login_host": "",
+    "mission_control_login_target_session_attrs": "",
     "mission_control_login_port": 5432,
     "mission_control_login_unix_socket": "",
     "mission_control_login_user": "postgres",
@@ -56,6 +57,7 @@ GOOD = {
     f"{PREFIX}env_file_owner": "root",
     f"{PREFIX}env_file_group": "root",
     f"{PREFIX}env_file_host": "localhost",
+    f"{PREFIX}env_file_target_session_attrs": "",
     f"{PREFIX}env_file_port": 5432,
     f"{PREFIX}remove_confirm": "",
     f"{PREFIX}remove_dump": "",
@@ -168,6 +170,15 @@ def test_a_password_with_a_line_break_is_refused_without_showing_it(value):
 @pytest.mark.parametrize("path", ["relative.env", "/ends/with/", "/new\nline", None, 5, ["/a"], {"/a": 1}])
 def test_an_env_file_needs_an_absolute_path(path):
     assert "absolute path" in judge(env_file=path)
+
+
+def test_an_application_may_be_told_of_several_servers_and_read_on_a_standby():
+    assert judge(env_file="/etc/x", env_file_host=["a", "b"], env_file_target_session_attrs="prefer-standby") == ""
+    assert judge(env_file_host="a,").startswith(f"{PREFIX}env_file_host is 'a,', which names several servers, one of")
+    assert judge(env_file_target_session_attrs="fast").startswith(
+        f"{PREFIX}env_file_target_session_attrs is 'fast', but"
+    )
+    assert "env_file_host holds a single quote" in judge(env_file="/etc/x", env_file_host=["a", "it's"])
 
 
 def test_a_password_that_an_env_file_cannot_hold_is_refused_only_with_an_env_file():

@@ -14,6 +14,7 @@ LAB = {"name": "lab", "connector": "docker", "options": {"file": "/lab.json"}, "
 INPUTS = {
     "mission_control_inventory_sources": [LAB],
     "mission_control_inventory_database_host": "localhost",
+    "mission_control_inventory_database_target_session_attrs": "",
     "mission_control_inventory_database_port": 5432,
     "mission_control_inventory_database_ssl_mode": "prefer",
     "mission_control_inventory_database_ca_cert": "",
@@ -43,6 +44,17 @@ def test_the_inputs_of_a_homelab_are_taken():
         ("socket_group", "", "mission_control_inventory_socket_group is '', but"),
         ("database_port", 0, "mission_control_inventory_database_port is 0, but it must be a whole number"),
         ("database_host", "", "mission_control_inventory_database_host is empty, but it is needed."),
+        ("database_host", [], "mission_control_inventory_database_host is empty, but it is needed."),
+        (
+            "database_host",
+            "a,",
+            "mission_control_inventory_database_host is 'a,', which names several servers, one of them",
+        ),
+        (
+            "database_target_session_attrs",
+            "standby",
+            "mission_control_inventory_database_target_session_attrs is standby, but",
+        ),
         ("database_ca_cert", "/it's", "mission_control_inventory_database_ca_cert holds a single quote"),
     ],
 )

@@ -19,6 +19,7 @@ WANTED = {
     "database": "mission_control",
     "stanza": "mission_control",
     "own_cluster": "main",
+    "server_mode": "package",
     "restore_target": "",
     "restore_cluster": "",
     "restore_port": 5432,
@@ -55,7 +56,7 @@ def host():
 def main(running, holds=True):
     return {
         "version": "15", "name": "main", "port": 5432, "running": running, "data_directory": "/var/lib/postgresql/15/main",
-        "server": {"databases": ["mission_control"] if holds else []} if running else None,
+        "server": {"databases": ["mission_control"] if holds else [], "in_recovery": False} if running else None,
     }  # fmt: skip
 
 
@@ -114,6 +115,20 @@ def test_a_cluster_that_runs_is_never_restored_over(host):
     host["data_directory"] = "data"
     [problem] = plan(host, [main(running=True)])["problems"]
     assert "runs, and nothing is restored over it" in problem
+
+
+def test_a_cluster_of_patroni_is_restored_elsewhere(host):
+    [problem] = chosen(host, server_mode="existing")["problems"]
+    assert "name a new cluster in mission_control_backup_restore_cluster" in problem
+    assert chosen(host, server_mode="existing", restore_cluster="then")["label"] == "15/then"
+
+
+def test_a_standby_is_not_asked_to_archive_what_it_replays(host):
+    member = main(running=True)
+    assert plan(host, [member], restore_cluster="then", restore_port=5433)["living"] == "15/main"
+    member["server"]["in_recovery"] = True
+    made = plan(host, [member], restore_cluster="then", restore_port=5433)
+    assert (made["living"], made["archiving"]) == ("", False)
 
 
 @pytest.mark.parametrize("state", ["data", "other"])

@@ -39,6 +39,7 @@ GOOD = {
     "mission_control_schema_dump_directory": "",
     "mission_control_schema_dump_keep": 5,
     "mission_control_login_host": "",
+    "mission_control_login_target_session_attrs": "",
     "mission_control_login_port": 5432,
     "mission_control_login_unix_socket": "",
     "mission_control_login_user": "postgres",

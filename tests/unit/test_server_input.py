@@ -28,6 +28,7 @@ INPUTS = {
     "mission_control_postgresql_tls_directory": "~/.config/mission_control/db",
     "mission_control_database_name": "mission_control",
     "mission_control_login_host": "",
+    "mission_control_login_target_session_attrs": "",
     "mission_control_login_port": 5432,
     "mission_control_login_unix_socket": "",
     "mission_control_login_user": "postgres",
@@ -94,6 +95,9 @@ def test_an_input_that_cannot_be_used_is_one_sentence(changes, sentence):
         ({"settings": {"hba_file": "x"}}, f"hba_file cannot be set in {PREFIX}settings."),
         ({"settings": {"ssl": "off"}, "tls": "own_authority"}, f"ssl cannot be set in {PREFIX}settings while {PREFIX}tls is own_authority."),
         ({"settings": {"ssl": "off"}}, ""),
+        ({"mode": "existing", "mission_control_login_host": "a,b"}, ""),
+        ({"mission_control_login_host": ["a", "b"]}, "mission_control_login_host is ['a', 'b'], but in mission_control_postgresql_mode package there is "
+         "one server, on the host itself: name one, or set the mode to existing."),
         ({"client_networks": ["fe80::%x trust/64"]}, f"'fe80::%x trust/64' in {PREFIX}client_networks names an interface, but a network is none."),
         ({"client_networks": ["10.0.0.1/24"]}, f"'10.0.0.1/24' in {PREFIX}client_networks is not a network: 10.0.0.1/24 has host bits set."),
     ],

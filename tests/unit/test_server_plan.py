@@ -69,6 +69,7 @@ def cluster(version="17", name="main", **changes):
         "name": name,
         "port": 5432,
         "running": True,
+        "patroni": "",
         "owner": "postgres",
         "start": "auto",
         "data_directory": f"/var/lib/postgresql/{version}/{name}",
@@ -329,6 +330,16 @@ def test_a_cluster_that_cannot_be_adopted_is_one_sentence(changes, part):
     assert part in problem_of(host(cluster(**changes)))
 
 
+@pytest.mark.parametrize("changes", [{}, {"server": server(in_recovery=True)}, {"running": False, "server": None}])
+def test_a_cluster_that_patroni_runs_is_refused_on_every_member(changes):
+    assert problem_of(host(cluster(patroni="/etc/postgresql/17/main/postgresql.conf", **changes))) == (
+        "The cluster 17/main is run by Patroni, as /etc/postgresql/17/main/postgresql.conf shows, which owns its settings and its client "
+        "authentication: set mission_control_postgresql_mode to existing, and mission_control_login_host to where its leader is reached."
+    )
+    beside = cluster("15", patroni="pg_lsclusters", port=5433, server=server(port=5433, databases=["postgres"]))
+    assert plan_server(host(beside, cluster()), WANTED)["problems"] == []
+
+
 def test_a_setting_that_another_file_overrides_is_only_refused_if_it_was_asked_for():
     info = host(provisioned(server=server(overridden=["work_mem"])))
     assert plan_server(info, WANTED)["problems"] == []
@@ -444,3 +455,14 @@ def test_an_existing_server_is_judged_by_version_and_rights(row, part):
 @pytest.mark.parametrize("answer", [{"msg": "no route\nno route"}, {"msg": "no route", "query_result": {}}])
 def test_an_existing_server_that_gives_no_answer_is_one_sentence(answer):
     assert existing_server_problem(answer, REACH) == "The server at db, port 5432, cannot be used as admin: no route"
+
+
+def test_of_several_servers_the_cause_of_each_is_told():
+    answer = {
+        "msg": 'unable to connect to database: connection to server at "a", port 5432 failed: Connection refused\n'
+        '\tIs the server running on that host?\nconnection to server at "b", port 5432 failed: session is read-only\n'
+    }
+    assert existing_server_problem(answer, {**REACH, "host": "a,b"}) == (
+        'No server of a,b, port 5432, can be used as admin: unable to connect to database: connection to server at "a", port 5432 failed: '
+        'Connection refused; connection to server at "b", port 5432 failed: session is read-only'
+    )

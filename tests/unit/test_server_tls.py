@@ -207,3 +207,23 @@ def test_a_star_stands_for_one_label():
 def test_what_openssl_prints_is_read():
     printed = "X509v3 Subject Alternative Name: \n    DNS:Db, IP Address:10.0.0.5, IP Address:FD00:0:0:0:0:0:0:5\n"
     assert from_openssl(printed) == ["db", "10.0.0.5", "fd00::5"]
+
+
+SHARED = {**AUTHORITY, "key_matches": False, "elsewhere": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "due"),
+    [({}, ""), ({"days_left": 89}, "expires on 2028-01-01"), ({"names": NAMES[:-1]}, "does not cover 10.0.0.5")],
+)
+def test_what_the_authority_of_another_host_signed_is_kept_and_said_to_be_due(changes, due):
+    made = plan(host(cluster(), certificates=certificates(pair(**changes), authority=SHARED)), **OPEN)
+    assert (made["tls"]["make"], made["tls"]["due"], made["tls"]["next"]) == (False, due, 2)
+    assert ("run playbooks/standby.yml" in " ".join(made["notes"])) == bool(due)
+
+
+@pytest.mark.parametrize("wanted", [{"tls_renew": True}, {}])
+def test_an_authority_of_its_own_is_made_when_that_is_asked_for_or_the_certificate_has_ended(wanted):
+    left = 400 if wanted else -1
+    info = host(cluster(), certificates=certificates(pair(days_left=left), authority=SHARED))
+    assert plan(info, **OPEN, **wanted)["tls"]["make"]

@@ -21,6 +21,7 @@ INPUTS = {
     "mission_control_service_statement_timeout": 5,
     "mission_control_service_graceful_timeout": 20,
     "mission_control_service_database_host": "localhost",
+    "mission_control_service_database_target_session_attrs": "",
     "mission_control_service_database_port": 5432,
     "mission_control_database_name": "mission_control",
     "mission_control_database_service_role": "mission_control_service",
@@ -87,10 +88,16 @@ def test_good_input_is_no_problem(changes):
         ({"user": "x" * 1001}, "...,"),
         ({"environment": ""}, "environment is empty, but it is needed."),
         ({"database_host": ""}, "database_host is empty, but it is needed."),
+        ({"database_host": ["a", ""]}, "database_host is ['a', ''], which names several servers, one of them"),
+        ({"database_target_session_attrs": "read"}, "database_target_session_attrs is 'read', but it must be any,"),
     ],
 )
 def test_wrong_input_is_named(changes, words):
     assert words in problem(**changes)
+
+
+def test_it_may_read_on_a_standby():
+    assert problem(database_host=["a", "b"], database_target_session_attrs="prefer-standby") == ""
 
 
 @pytest.mark.parametrize(

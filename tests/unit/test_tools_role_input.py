@@ -31,6 +31,7 @@ INPUTS = {
     "mission_control_tools_sources": [FURTHER, METRICS],
     "mission_control_tools_concurrency": 4,
     "mission_control_tools_database_host": "localhost",
+    "mission_control_tools_database_target_session_attrs": "",
     "mission_control_tools_database_port": 5432,
     "mission_control_tools_database_ssl_mode": "prefer",
     "mission_control_tools_database_ca_cert": "",

@@ -150,8 +150,9 @@ BEGIN
     IF current_setting('max_prepared_transactions')::bigint > 0 THEN
         PERFORM pg_export_snapshot();
     END IF;
-    -- Until the end of the commit nothing but an error is said to a client, which may not read it.
-    PERFORM set_config('client_min_messages', 'error', true);
+    -- Until the end of the commit a client, which may not read it, is sent nothing that it asked for, such as debugging messages. What the
+    -- server itself warns of it must hear: a cancelled wait for a synchronous standby turns into a warning and a COMMIT that succeeds.
+    PERFORM set_config('client_min_messages', 'warning', true);
     -- All that can be done before the head is locked, so that others wait only for what has to be done in order.
     FOR entry IN
         SELECT e.id, our_schema.audit_message(e) AS message

@@ -9,6 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from ..health.check import check_health
+from ..health.replication import ROLES
 from ..health.thresholds import Thresholds
 from ..schema.manifest import Manifest
 from .output import fold, table
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "check the server, the database and the schema"
 DESCRIPTION = """\
-Checks connection, server, connections, transactions, locks, migrations, tables, the head of the audit log and running
-tasks, and says of each whether it passed. What the login may not see is "not visible" and what could not be compared
+Checks connection, server, replication, transactions, locks, migrations, tables, the head of the audit log, running
+tasks and more, and says of each whether it passed. What the login may not see is "not visible" and what could not be compared
 "not checked"; neither counts as passed, and neither makes the result worse.
 
 The exit code is that of a Nagios plugin: 0 passed, 1 warning, 2 failure, 3 unknown (wrong usage or settings)."""
@@ -30,6 +31,7 @@ EXAMPLES = """\
 examples:
   mission-control health
   mission-control health --json
+  mission-control health --expected-role primary
   mission-control health --timeout 3 --threshold connections_warn=0.7 --threshold connections_fail=0.9"""
 
 _SAID_ONCE_FROM = 3
@@ -45,6 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=seconds_option,
         default=10.0,
         help="the answer is there by then, whatever happens (10)",
+    )
+    parser.add_argument(
+        "--expected-role",
+        choices=ROLES,
+        default="",
+        help="fail where the server is the other one, or is a primary that takes no writes",
     )
     names = ", ".join(f"{each.name} ({each.default:g})" for each in dataclasses.fields(Thresholds))
     threshold = parser.add_argument(
@@ -77,7 +85,7 @@ def prepare(options: argparse.Namespace) -> Client:
 
 
 def run(options: argparse.Namespace, client: Client, output: Output) -> int:
-    report = check_health(client, Manifest.built_in(), options.thresholds, options.timeout)
+    report = check_health(client, Manifest.built_in(), options.thresholds, options.timeout, options.expected_role)
     if options.format == "json":
         output.json(report.as_dict())
     else:

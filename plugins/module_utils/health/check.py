@@ -18,6 +18,7 @@ from ..errors import (
 )
 from .probe import Probe, cut_at
 from .registry import CHECKS, CONNECTION, NAMES, TABLES_READ
+from .replication import checked_role
 from .report import Check, HealthReport
 from .thresholds import Thresholds
 
@@ -43,6 +44,7 @@ def check_health(
     manifest: Manifest | None = None,
     thresholds: Thresholds = _DEFAULTS,
     timeout: float = 10.0,
+    expected_role: str = "",
 ) -> HealthReport:
     """Look at the server, the database and the schema. Raises nothing that has to do with the database.
 
@@ -52,19 +54,23 @@ def check_health(
         thresholds: from when on a check warns or fails.
         timeout: in seconds. The report is there by then, whatever the server does; what was not answered is
             "not checked".
+        expected_role: primary or standby: a server that is the other one fails the check `writable`. '' takes either.
 
     Raises:
-        SettingsError: `timeout` is no number above 0.
+        SettingsError: `timeout` is no number above 0, or there is no such role.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
         raise SettingsError(f"The timeout of a health check must be a number of seconds above 0, not {timeout!r}.")
+    expected = checked_role(expected_role)
     checked_at = datetime.datetime.now(datetime.timezone.utc)
     began = monotonic()
-    checks = _all_checks(client, manifest, thresholds, timeout)
+    checks = _all_checks(client, manifest, thresholds, expected, timeout)
     return HealthReport.of(checks, checked_at, (monotonic() - began) * 1000)
 
 
-def _all_checks(client: Lender, manifest: Manifest | None, thresholds: Thresholds, timeout: float) -> list[Check]:
+def _all_checks(
+    client: Lender, manifest: Manifest | None, thresholds: Thresholds, expected_role: str, timeout: float
+) -> list[Check]:
     deadline = monotonic() + timeout
     checks: list[Check] = []
     tried = False
@@ -73,14 +79,18 @@ def _all_checks(client: Lender, manifest: Manifest | None, thresholds: Threshold
             asked = monotonic()
             with client.borrow(deadline - asked if tried else timeout) as session, cut_at(deadline, session):
                 connect_ms = (monotonic() - asked) * 1000
-                _examine(Probe(session, deadline, thresholds, manifest, TABLES_READ, connect_ms), checks)
+                probe = Probe(session, deadline, thresholds, manifest, TABLES_READ, expected_role, connect_ms)
+                _examine(probe, checks)
                 return checks
         except MissionControlError as error:
             lost = isinstance(error, ConnectionLostError)
             cut = lost and monotonic() >= deadline
-            # Once more, since a connection that stood idle in the pool may have ended without a sign.
-            if lost and not (cut or tried or checks):
+            # Once more, since a connection that stood idle in the pool may have ended without a sign, and a standby ends sessions that are in
+            # the way of what it replays.
+            on_standby = any(check.data.get("role") == "standby" for check in checks)
+            if lost and not (cut or tried) and (on_standby or not checks):
                 tried = True
+                checks.clear()
                 continue
             message = f"The server did not answer within {timeout:g} s." if cut else str(error)
             data = {**(checks[0].data if checks else {}), "error": type(error).__name__}

@@ -37,6 +37,7 @@ class Probe:
         thresholds, manifest: what the answers are compared with.
         deadline: when the last answer must be there (monotonic).
         tables: those that any check reads.
+        expected_role: primary, standby, or '' for any.
         connect_ms, query_ms: milliseconds that the connection and a trivial query have taken.
     """
 
@@ -45,6 +46,7 @@ class Probe:
     thresholds: Thresholds
     manifest: Manifest | None
     tables: tuple[str, ...]
+    expected_role: str
     connect_ms: float
     query_ms: float = 0.0
     _answers: dict[Callable[[Probe], Any], Any] = field(default_factory=dict)

@@ -20,8 +20,9 @@ from .contents import check_audit_chain, check_stale_task_runs
 from .inventory import check_inventory_sources
 from .migrations import check_migrations, check_repeatables
 from .prices import check_prices
+from .replication import check_replication, check_replication_slots, check_writable
 from .schema import check_schema_objects, check_tables
-from .server import check_connection, check_database_size, check_replication_slots, check_server, check_transaction_ids
+from .server import check_connection, check_database_size, check_server, check_transaction_ids
 from .tools import check_tools
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ CHECKS = (
         "server", check_server, "fails below PostgreSQL 14. That it is a standby is reported and is no problem"
     ),
     HealthCheck(
+        "writable",
+        check_writable,
+        "fails where the server is not what `expected_role` says, a primary or a standby; warns of a primary that takes no writes since "
+        "`default_transaction_read_only` is on for all, and fails where a primary is expected. A standby passes where none is expected",
+    ),
+    HealthCheck(
         "connections",
         check_connections,
         "warns, then fails by the used share of the nearest limit: the server's without reserved connections, the "
@@ -100,9 +107,23 @@ CHECKS = (
         thresholds=("transaction_id_warn",),
     ),
     HealthCheck(
+        "replication",
+        check_replication,
+        "fails when commits wait, since fewer synchronous standbys are connected than `synchronous_standby_names` wants; warns when a standby is "
+        "late, when fewer stream or are synchronous than are wanted, and when a standby receives nothing from its primary. Names each standby with "
+        "its state, lag and slot",
+        thresholds=(
+            "replication_lag_warn_seconds",
+            "replication_lag_warn_bytes",
+            "standbys_warn",
+            "synchronous_standbys_warn",
+        ),
+        needs="`pg_monitor` where there are standbys",
+    ),
+    HealthCheck(
         "replication_slots",
         check_replication_slots,
-        "warns when a slot of the server keeps much write-ahead log, or has lost what it needs",
+        "warns when a slot of the server keeps much write-ahead log, has used most of its limit, or has lost what it needs",
         thresholds=("slot_warn_bytes",),
     ),
     HealthCheck(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .report import Check
-from .text import duration, number, size
+from .text import duration, size
 
 if TYPE_CHECKING:
     from .probe import Probe
@@ -74,32 +74,6 @@ def check_transaction_ids(probe: Probe) -> Check:
     if row["share"] >= probe.thresholds.transaction_id_warn:
         return Check("transaction_ids", "warn", f"{message}: autovacuum does not keep up with freezing.", row)
     return Check("transaction_ids", "pass", f"{message}.", row)
-
-
-def check_replication_slots(probe: Probe) -> Check:
-    """Slots that keep the server's write-ahead log for somebody who does not fetch it, until the disk is full."""
-    slots = probe.rows(
-        """
-        SELECT slot_name::text AS name, active, wal_status, pg_wal_lsn_diff(
-            CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn
-        )::bigint AS retained_bytes
-        FROM pg_catalog.pg_replication_slots
-        ORDER BY 4 DESC NULLS LAST
-        """
-    )
-    data = {"slots": slots}
-    lost = [slot["name"] for slot in slots if slot["wal_status"] == "lost"]
-    if lost:
-        message = f"The log that {lost[0]} needs is gone: make its standby anew and drop the slot."
-        return Check("replication_slots", "warn", message, data)
-    if slots and (slots[0]["retained_bytes"] or 0) >= probe.thresholds.slot_warn_bytes:
-        kept = size(slots[0]["retained_bytes"])
-        message = f"The slot {slots[0]['name']} keeps {kept} of write-ahead log on the server."
-        return Check("replication_slots", "warn", message, data)
-    message = (
-        f"{number(len(slots), 'replication slot')}, none far behind." if slots else "There is no replication slot."
-    )
-    return Check("replication_slots", "pass", message, data)
 
 
 def check_database_size(probe: Probe) -> Check:

@@ -43,6 +43,18 @@ class Thresholds:
     slot_warn_bytes: float = _threshold(
         1024**3, "Bytes of write-ahead log that a replication slot keeps on the server's disk."
     )
+    replication_lag_warn_seconds: float = _threshold(
+        60, "Seconds by which what a standby has replayed is behind its primary, or that a commit has waited for one."
+    )
+    replication_lag_warn_bytes: float = _threshold(
+        256 * 1024**2, "Bytes of write-ahead log that a standby has not replayed."
+    )
+    standbys_warn: float = _threshold(0, "Standbys that a primary wants at least to stream from it.")
+    synchronous_standbys_warn: float = _threshold(
+        0,
+        "Synchronous standbys that a primary wants at least, for servers whose `synchronous_standby_names` is emptied when none is there, "
+        "as by Patroni.",
+    )
     certificate_warn_days: float = _threshold(
         14, "Days that the server's certificate is still valid; 0 switches the warning off."
     )

@@ -213,13 +213,20 @@ class Outcome:
         locked_out: another run holds the lock; nothing was done, and it may be tried again.
         applied: names of the migrations that were applied.
         failure: why it failed, with the file's name where one was being applied; empty where it did not.
+        unanswered: the connection ended under a statement, so that only the database knows whether its commit took place.
     """
 
     locked_out: bool
     applied: tuple[str, ...]
     failure: str
+    unanswered: bool = False
 
 
+# How libpq says that a connection has ended, the server's last words before it included.
+_ENDED = re.compile(
+    r"server closed the connection|connection has been closed|terminating connection|could not (?:receive|send) data"
+    r"|SSL SYSCALL error|SSL error|no connection to the server|connection (?:is )?(?:not open|already closed)"
+)
 _RAISED = re.compile(r"mission_control_outcome<(.*)>", re.DOTALL)
 
 
@@ -241,7 +248,8 @@ def read_outcome(result: Mapping[str, Any]) -> Outcome:
         return Outcome(False, (), "")
     raised = _RAISED.search(whole_message(result))
     if raised is None:
-        return Outcome(False, (), short_message(result) or "no message")
+        message = short_message(result) or "no message"
+        return Outcome(False, (), message, bool(_ENDED.search(message)))
     reason = raised.group(1)
     if reason in ("locked", "not tried"):
         return Outcome(True, (), "")

@@ -6,6 +6,9 @@
     mission-control-backup dump               a file of this database
     mission-control-backup restore FILE       a dump into an empty database whose roles are there
     mission-control-backup lost SEGMENT       note that write-ahead log was given up; the archive command calls it
+    mission-control-backup promoted HISTORY   archive what the old primary had not; the archive command calls it with the first file of a timeline
+
+On a standby it makes no backup, since its primary does.
 
 It is started by systemd or by hand, as the user that owns the server, and needs nothing but Python's standard library: a backup must
 not fail for a package. Exit codes: 0 done, 1 failed, 2 wrong call, 75 another one runs.
@@ -79,6 +82,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) == 2 and arguments[0] == "lost":
         ask_tables(settings, RECORD_LOST, segment=os.path.basename(arguments[1]))
         return 0
+    if len(arguments) == 2 and arguments[0] == "promoted":
+        archive_the_rest(settings, os.path.abspath(arguments[1]))
+        return 0
     if len(arguments) == 2 and arguments[0] == "restore":
         restore(settings, arguments[1])
         return 0
@@ -86,11 +92,22 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in kinds:
         print(f"usage: mission-control-backup {'|'.join(kinds)}", file=sys.stderr)
         return WRONG_CALL
+    if is_standby(settings):
+        print("This server is a standby: its primary makes the backups.")
+        return 0
     with only_one(settings) as free:
         if not free:
             print("Another backup runs: this one was not begun.", file=sys.stderr)
             return BUSY
         return run(settings, arguments[0])
+
+
+def is_standby(settings: Settings) -> bool:
+    """Whether it is one; a server that does not answer is asked again by what makes the backup, which says why."""
+    try:
+        return ask(settings, "SELECT pg_is_in_recovery()") == "t"
+    except BackupError:
+        return False
 
 
 def run(settings: Settings, kind: str) -> int:
@@ -174,9 +191,39 @@ def back_up(settings: Settings, kind: str, head: str, backup: Backup) -> None:
     }
 
 
+def archive_the_rest(settings: Settings, history: str) -> None:
+    """Archive the whole segments before a promotion: without one that an old primary did not get to, no earlier backup reaches beyond it.
+
+    Args:
+        settings: as they are written.
+        history: absolute path of the history of the new timeline, with a line for each before it: its number and where it ended.
+    """
+    log = os.path.dirname(history)
+    segments = [name for name in sorted(os.listdir(log)) if re.fullmatch("[0-9A-F]{24}", name)]
+    if not segments:
+        return
+    size = os.path.getsize(os.path.join(log, segments[0]))
+    answer = json.loads(pgbackrest(settings, ["--output=json", "info"]))
+    newest = [each["max"] for each in answer[0]["archive"] if each["max"]] if answer else []
+    for line in filter(str.strip, read(history).splitlines()):
+        number, position = line.split()[:2]
+        timeline = f"{int(number):08X}"
+        high, low = (int(half, 16) for half in position.split("/"))
+        # A name is the timeline, the upper half of a position, and which part of the lower half it is.
+        last = f"{timeline}{high:08X}{low // size:08X}"
+        # The oldest of the repositories' newest; where one is of another timeline, it says nothing of this one.
+        there = min(newest, default="") if all(name.startswith(timeline) for name in newest) else ""
+        for name in segments:
+            if name.startswith(timeline) and there < name < last:
+                try:
+                    pgbackrest(settings, ["archive-push", os.path.join(log, name)])
+                except BackupError as error:
+                    print(f"{name} was not archived: {error}", file=sys.stderr)
+
+
 def pgbackrest(settings: Settings, arguments: list[str]) -> str:
     command = ["pgbackrest", f"--config={settings['configuration']}", f"--stanza={settings['stanza']}", *arguments]
-    return output_of(command, "pgbackrest")
+    return output_of(command, "pgbackrest", settings)
 
 
 # By pg_dump.

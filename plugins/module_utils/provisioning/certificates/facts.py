@@ -61,6 +61,8 @@ def _describe_authority(directory: str) -> dict[str, Any] | None:
         "certificate": text,
         "days_left": _describe(text)["days_left"],
         "key_matches": load_problem(certificate, key) == "",
+        # Where the authority is another host's, as on a standby, its certificate is here and no key.
+        "elsewhere": not os.path.lexists(key),
     }
 
 

@@ -96,14 +96,52 @@ def issue(directory: str, number: int, owner: tuple[int, int], names: Sequence[s
         )
     path, key = facts.paths(directory, number)
     with _workplace(directory, names) as workplace:
-        common_name = next(
-            (name for name in names if len(name) <= _LONGEST_COMMON_NAME and name != "localhost"), "PostgreSQL"
-        )
+        common_name = _common_name(names)
         _ensure_authority(directory, workplace, common_name, days)
         _write(key, _openssl(_KEY), 0o600, owner)
         _request(workplace, key, common_name)
         _sign(workplace, "server", days, ["-cert", _in(directory, "ca.crt"), "-keyfile", _in(directory, "ca.key")])
         _write(path, _signed(workplace), 0o644)
+
+
+def request(directory: str, number: int, owner: tuple[int, int], names: Sequence[str]) -> str:
+    """Make the key of a pair, unless it is there, and return a request to sign, in PEM form."""
+    key = facts.paths(directory, number)[1]
+    with _workplace(directory, names) as workplace:
+        if not os.path.exists(key):
+            _write(key, _openssl(_KEY), 0o600, owner)
+        _request(workplace, key, _common_name(names))
+        return _text_of(_in(workplace, "request"))
+
+
+def sign(directory: str, text: str, names: Sequence[str], days: int) -> tuple[str, str]:
+    """Sign another host's request by the authority of the directory; return the certificate and that of the authority.
+
+    Only the key of the request counts: the names are those that the caller gives.
+    """
+    if facts.load_problem(_in(directory, "ca.crt"), _in(directory, "ca.key")):
+        raise CertificateError(f"{directory} has no certificate authority that could sign for another host.")
+    with _workplace(directory, names) as workplace:
+        _ensure_authority(directory, workplace, _common_name(names), days)
+        _write(_in(workplace, "request"), text, 0o600)
+        _sign(workplace, "server", days, ["-cert", _in(directory, "ca.crt"), "-keyfile", _in(directory, "ca.key")])
+        return _signed(workplace), _text_of(_in(directory, "ca.crt"))
+
+
+def accept(directory: str, number: int, certificate: str, authority: str) -> None:
+    """Put in place what the authority of another host signed for a key of this one, and its certificate in the place of an own authority's."""
+    path, key = facts.paths(directory, number)
+    with tempfile.NamedTemporaryFile("w", encoding="ascii") as draft:
+        draft.write(certificate)
+        draft.flush()
+        problem = facts.load_problem(draft.name, key)
+    if problem:
+        raise CertificateError(f"PostgreSQL could not use the signed certificate with its key: {problem}.")
+    own, own_key = _in(directory, "ca.crt"), _in(directory, "ca.key")
+    if facts.load_problem(own, own_key) == "" and facts.fingerprints(_text_of(own)) != facts.fingerprints(authority):
+        os.unlink(own_key)
+    _write(own, authority, 0o644)
+    _write(path, certificate, 0o644)
 
 
 def keep(directory: str, number: int, owner: tuple[int, int], certificate: str, private_key: str) -> None:
@@ -148,6 +186,10 @@ def _workplace(parent: str, names: Sequence[str]) -> Iterator[str]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _common_name(names: Sequence[str]) -> str:
+    return next((name for name in names if len(name) <= _LONGEST_COMMON_NAME and name != "localhost"), "PostgreSQL")
 
 
 def _request(workplace: str, key: str, common_name: str) -> None:

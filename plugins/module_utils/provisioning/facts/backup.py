@@ -10,7 +10,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from .cluster import ProbeError, read_text
+from .cluster import ProbeError, read_text, session_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +20,8 @@ _TIME_LIMIT = 60
 _UNIT_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
-def _run(command: list[str], user: str = "") -> tuple[int, str, str]:
-    """Exit code, output and errors of a program that is carried out as a user."""
+def _run(command: list[str], user: str = "", more: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Exit code, output and errors of a program that is carried out as a user, with more in its environment."""
     become: dict[str, Any] = {}
     if user:
         import pwd  # not there on every system that may import this module
@@ -30,7 +30,7 @@ def _run(command: list[str], user: str = "") -> tuple[int, str, str]:
     try:
         done = subprocess.run(  # noqa: S603 - fixed programs # pylint: disable=ansible-bad-function
             command,
-            env=_ENVIRONMENT,
+            env={**_ENVIRONMENT, **(more or {})},
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -77,6 +77,77 @@ def system_identifier(version: str, data_directory: str, user: str) -> str:
     code, output, _errors = _run(command, user)
     found = re.search(r"^Database system identifier:\s+(\d+)$", output, re.MULTILINE) if code == 0 else None
     return found.group(1) if found else ""
+
+
+# What a member of a cluster of Patroni says of itself.
+_MEMBER_QUERY = """
+SELECT pg_catalog.json_build_object(
+    'version_number', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+    'data_directory', pg_catalog.current_setting('data_directory'),
+    'cluster_name', pg_catalog.current_setting('cluster_name'),
+    'in_recovery', pg_catalog.pg_is_in_recovery(),
+    'settings', (
+        SELECT pg_catalog.json_object_agg(name, setting) FROM pg_catalog.pg_settings
+        WHERE name IN ('archive_mode', 'archive_command', 'archive_library', 'archive_timeout', 'wal_level')),
+    'pending_restart', (
+        SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings
+        WHERE pending_restart AND name IN ('archive_mode', 'wal_level')))
+"""
+# Patroni's own copy of what the members share.
+_PATRONI_FILE = "patroni.dynamic.json"
+
+
+def describe_member(socket_directory: str, port: int, login: str, user: str) -> dict[str, Any]:
+    """The server of this host that Patroni runs, found through its Unix socket; `pg_lsclusters` knows those of some makers only.
+
+    Args:
+        socket_directory: where the socket is.
+        port: the number in its name.
+        login: a superuser.
+        user: operating-system user that asks.
+
+    Returns:
+        The cluster as the plan of the backups wants it, with `problem` empty; else `problem` alone, a clause that says why there is none.
+    """
+    command = ["psql", "-XAtqw", f"--host={socket_directory}", f"--port={port}", f"--username={login}"]
+    environment = {"PGOPTIONS": session_options("14"), "PGCONNECT_TIMEOUT": "10"}
+    code, output, errors = _run([*command, "--dbname=postgres", f"--command={_MEMBER_QUERY}"], user, environment)
+    if code != 0:
+        return {"problem": " ".join((errors or output).split()) or f"psql ended with {code}"}
+    said = json.loads(output)
+    directory = said["data_directory"]
+    try:
+        owner = _owner_of(directory)
+        by_patroni = os.path.exists(os.path.join(directory, _PATRONI_FILE))
+    except OSError as error:
+        return {"problem": f"{directory} cannot be read: {error.strerror}"}
+    if not by_patroni:
+        return {
+            "problem": f"the server that answers is not one that Patroni runs: there is no {_PATRONI_FILE} in {directory}"
+        }
+    if owner != user:
+        return {"problem": f"{directory} belongs to {owner}: set mission_control_backup_user to {owner}"}
+    return {
+        "problem": "",
+        "is_member": True,
+        "version": str(said["version_number"] // 10000),
+        "name": said["cluster_name"] or "patroni",
+        "owner": owner,
+        "data_directory": directory,
+        "settings": said["settings"],
+        "server": {
+            "port": port,
+            "socket_directory": socket_directory,
+            "in_recovery": said["in_recovery"],
+            "pending_restart": said["pending_restart"],
+        },
+    }
+
+
+def _owner_of(path: str) -> str:
+    import pwd  # not there on every system that may import this module
+
+    return pwd.getpwuid(os.stat(path).st_uid).pw_name
 
 
 def describe_repositories(configuration: str, stanza: str, user: str) -> dict[str, Any]:

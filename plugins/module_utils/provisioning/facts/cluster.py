@@ -29,6 +29,8 @@ CONFIGURATION_ROOT = "etc/postgresql"
 DATA_ROOT = "var/lib/postgresql"
 # cgroup v1 writes "no limit" as the largest multiple of the page size.
 NO_LIMIT = 1 << 60
+# What the role mission_control_standby writes into the start.conf of a primary whose standby was promoted, and why.
+FENCE = r"^# Fenced by mission_control_standby: (.*?)\.?$"
 # As in PostgreSQL.
 _DEEPEST_INCLUDE = 10
 
@@ -48,6 +50,8 @@ class Cluster(NamedTuple):
     owner: str
     data_directory: str
     log: str
+    # As far as its processes show it.
+    patroni: bool = False
 
 
 def read_text(path: str) -> str | None:
@@ -177,6 +181,7 @@ def parse_clusters(output: str) -> list[Cluster]:
                 owner=owner,
                 data_directory=data,
                 log=log,
+                patroni="patroni" in flags,
             )
         )
     return clusters
@@ -253,6 +258,8 @@ SELECT pg_catalog.json_build_object(
     'ssl', pg_catalog.current_setting('ssl')::pg_catalog.bool,
     'data_checksums', pg_catalog.current_setting('data_checksums')::pg_catalog.bool,
     'in_recovery', pg_catalog.pg_is_in_recovery(),
+    'standby_slots', (SELECT coalesce(pg_catalog.json_agg(slot_name ORDER BY slot_name), '[]') FROM pg_catalog.pg_replication_slots
+        WHERE slot_type = 'physical'),
     'loaded_at', extract(epoch FROM pg_catalog.pg_conf_load_time()),
     'pending_restart', (
         SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings
@@ -317,24 +324,37 @@ def ask_server(
     problems = []
     for database in MAINTENANCE_DATABASES:
         try:
-            answer = _run_query(cluster, where, database, drop_in, SERVER_QUERY)
+            answer = run_query(cluster, where, database, {"drop_in": drop_in}, SERVER_QUERY)
         except (OSError, KeyError, subprocess.TimeoutExpired) as error:
             return None, f"psql cannot query it: {error}"
         if answer.returncode == 0:
             server = {**where, **json.loads(answer.stdout), "database_problem": ""}
             if ours in server["databases"]:
-                tried = _run_query(cluster, where, ours, drop_in, "SELECT 1")
+                tried = run_query(cluster, where, ours, {}, "SELECT 1")
                 server["database_problem"] = " ".join(tried.stderr.split()) if tried.returncode else ""
             return server, ""
         problems.append(" ".join(answer.stderr.split()))
     return None, problems[0]
 
 
-def _run_query(
-    cluster: Cluster, where: dict[str, Any], database: str, drop_in: str, query: str
+def run_query(
+    cluster: Cluster, where: dict[str, Any], database: str, values: dict[str, str], query: str
 ) -> subprocess.CompletedProcess[str]:
+    """Ask a running cluster as the operating-system user that owns it, by psql.
+
+    Args:
+        cluster: the cluster.
+        where: what postmaster() says of it.
+        database: which to connect to.
+        values: what the query's variables stand for, none of it secret.
+        query: what to ask. It can change nothing.
+
+    Raises:
+        OSError, KeyError, subprocess.TimeoutExpired: psql cannot be run, or does not end.
+    """
     psql = f"/usr/lib/postgresql/{cluster.version}/bin/psql"
-    command = [psql if os.path.exists(psql) else "psql", "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"drop_in={drop_in}"]
+    command = [psql if os.path.exists(psql) else "psql", "-XAtqw", "-v", "ON_ERROR_STOP=1"]
+    command += [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
     command += ["-h", where["socket_directory"], "-p", str(where["port"]), "-d", _conninfo(database)]
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -419,14 +439,16 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
     hba_file = os.path.join(configuration, "pg_hba.conf")
     settings, included = read_settings(os.path.join(configuration, "postgresql.conf"), skip=drop_in)
     settings.update(read_settings(os.path.join(cluster.data_directory, "postgresql.auto.conf"))[0])
-    start = re.search(
-        r"^\s*(auto|manual|disabled)\b", read_text(os.path.join(configuration, "start.conf")) or "", re.MULTILINE
-    )
+    start_conf = read_text(os.path.join(configuration, "start.conf")) or ""
+    start = re.search(r"^\s*(auto|manual|disabled)\b", start_conf, re.MULTILINE)
+    fence = re.search(FENCE, start_conf, re.MULTILINE)
     drop_in_content, drop_in_encoding = _read_exactly(drop_in)
     hba_content, hba_encoding = _read_exactly(hba_file)
     return {
+        "patroni": _shows_patroni(cluster, configuration),
         "has_data": os.path.exists(os.path.join(cluster.data_directory, "PG_VERSION")),
         "start": start.group(1) if start else "auto",
+        "fenced": fence.group(1) if fence else "",
         "configuration_directory": configuration,
         "reads_conf_d": os.path.dirname(drop_in) in included,
         "settings": settings,
@@ -439,6 +461,18 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
         "hba_encoding": hba_encoding,
         "hba_problem": _write_problem(hba_file, cluster.owner, follow=True),
     }
+
+
+def _shows_patroni(cluster: Cluster, configuration: str) -> str:
+    """What shows that Patroni runs the cluster, the path of a file or the name of a program; empty where nothing does."""
+    if cluster.patroni:
+        return "pg_lsclusters"
+    settings = os.path.join(configuration, "postgresql.conf")
+    if "overwritten by Patroni" in (read_text(settings) or ""):
+        return settings
+    # Its copy of what all members share; also where it keeps the configuration elsewhere, and while the server is stopped.
+    shared = os.path.join(cluster.data_directory, "patroni.dynamic.json")
+    return shared if os.path.exists(shared) else ""
 
 
 def _write_problem(path: str, owner: str, *, follow: bool) -> str:

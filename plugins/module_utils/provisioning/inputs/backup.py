@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...audit.head import AuditError, AuditHead
 from .checks import (
+    host_text,
     login_problems,
     name_problem,
     number_problems,
@@ -30,6 +31,7 @@ _NUMBERS = {
     "keep_full": (1, 9999),
     "archive_timeout": (10, 86400),
     "processes": (1, 64),
+    "port": (1, 65535),
     "dump_keep": (1, 9999),
     "restore_port": (1, 65535),
     "restore_repository": (1, 256),
@@ -86,23 +88,26 @@ def moment(text: str) -> str:
 
 
 def is_remote(host: str) -> bool:
-    """Whether a connection to this host leaves the machine."""
-    return bool(host) and host not in ("localhost", "127.0.0.1", "::1") and not host.startswith("/")
+    """Whether a connection to this host, or to one of several by commas, leaves the machine."""
+    return any(
+        each not in ("", "localhost", "127.0.0.1", "::1") and not each.startswith("/") for each in host.split(",")
+    )
 
 
 def password_line(host: str, port: int, database: str, user: str, password: str) -> str:
-    """Lines of a password file for one server, database and user.
+    """Lines of a password file for one server or several by commas, database and user.
 
     libpq looks for `localhost` where the socket lies in the directory that it was built with.
     """
-    hosts = ["localhost", host] if host == _SOCKET_DIRECTORY else [host]
+    hosts = ["localhost", host] if host == _SOCKET_DIRECTORY else host.split(",")
     fields = [[each, str(port), database, user, password] for each in hosts]
     return "".join(":".join(re.sub(r"([\\:])", r"\\\1", field) for field in line) + "\n" for line in fields)
 
 
 def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     own = own_inputs(inputs, _PREFIX)
-    yield from _method_problems(own["method"], inputs["mission_control_postgresql_mode"])
+    if own["method"] not in ("pgbackrest", "dump"):
+        yield f"{_PREFIX}method is {shown(own['method'])}, but it must be pgbackrest or dump."
     yield from login_problems(inputs)
     yield from number_problems(own, _NUMBERS, _PREFIX)
     yield from problems_of(own, _TEXTS, text_problem, _PREFIX)
@@ -119,7 +124,7 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
         followed = own["user"] == inputs["mission_control_login_become_user"]
         name = "mission_control_login_become_user" if followed else f"{_PREFIX}user"
         yield f"{name} is {shown(own['user'])}, which is no name of a user."
-    host, mode = inputs["mission_control_login_host"], inputs["mission_control_login_ssl_mode"]
+    host, mode = host_text(inputs["mission_control_login_host"]), inputs["mission_control_login_ssl_mode"]
     if is_remote(host) and own["login_password"] and mode in _WEAK_MODES:
         yield (
             f"mission_control_login_ssl_mode is {mode}, with which anybody between here and {host} (mission_control_login_host) may "
@@ -136,16 +141,6 @@ def _place_problem(value: Any) -> str:
         if re.search(r"[\s'\"%#\\$]", str(value))
         else ""
     )
-
-
-def _method_problems(method: Any, server_mode: str) -> Iterator[str]:
-    if method not in ("pgbackrest", "dump"):
-        yield f"{_PREFIX}method is {shown(method)}, but it must be pgbackrest or dump."
-    if method == "pgbackrest" and server_mode != "package":
-        yield (
-            f"{_PREFIX}method is pgbackrest, which needs the server's files, but mission_control_postgresql_mode is "
-            f"{server_mode}: set {_PREFIX}method to dump."
-        )
 
 
 def _option_problems(options: Any) -> Iterator[str]:

@@ -17,7 +17,10 @@ _NAME = re.compile(r"[a-z_][a-z0-9_$]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _LONGEST_TOKEN = 512
-_LOGIN_TEXTS = ("host", "unix_socket", "user", "ssl_mode", "ca_cert", "become_user")
+_LOGIN_TEXTS = ("unix_socket", "user", "ssl_mode", "ca_cert", "become_user")
+# libpq's words for which of several servers a session may be on, and those of a session that writes.
+_SESSION_ATTRIBUTES = ("any", "primary", "read-write", "prefer-standby", "read-only", "standby")
+_WRITING = ("any", "primary", "read-write")
 _MOST_CHARACTERS = 1000
 _MOST_SHOWN = 200
 # PostgreSQL reads the first two as something else than a role; the others are made by initdb.
@@ -124,6 +127,43 @@ def shown(value: Any) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
+def host_text(value: Any) -> str:
+    """A server, or several that are given by commas or as a list, as libpq takes them."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def host_problem(value: Any) -> str:
+    """Of a server, or several by commas or as a list; empty is none."""
+    for each in value if isinstance(value, (list, tuple)) else (value,):
+        problem = text_problem(each)
+        if problem:
+            return problem if each is value else f"is a list with an entry that {problem}"
+    hosts = host_text(value).split(",")
+    if len(hosts) > 1 and "" in hosts:
+        return f"is {shown(value)}, which names several servers, one of them without a name: remove the comma or the entry too many"
+    if any(re.search(r"\s", host) for host in hosts):
+        return f"is {shown(value)}, but no name of a server has a space: separate several by commas alone"
+    if len(hosts) > 1 and any(host.startswith(("/", "@")) for host in hosts):
+        return f"is {shown(value)}, but several servers are reached by their names or addresses: leave the socket out"
+    return ""
+
+
+def session_attributes_problem(value: Any, writes: bool = True) -> str:
+    """Of libpq's word for which of several servers a session may be on; empty is none.
+
+    Args:
+        writes: whether the session writes, which it cannot on a standby.
+    """
+    if value == "":
+        return ""
+    if value not in _SESSION_ATTRIBUTES:
+        words = _WRITING if writes else _SESSION_ATTRIBUTES
+        return f"is {shown(value)}, but it must be {', '.join(words[:-1])} or {words[-1]}, or '' for the default"
+    if writes and value not in _WRITING:
+        return f"is {value}, but a session that writes cannot be on a standby: set it to primary or read-write"
+    return ""
+
+
 def own_inputs(inputs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The variables that begin with a role's prefix, by the rest of their names."""
     return {name[len(prefix) :]: value for name, value in inputs.items() if name.startswith(prefix)}
@@ -134,6 +174,14 @@ def login_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     problem = number_problem(inputs["mission_control_login_port"], 1, 65535)
     if problem:
         yield f"mission_control_login_port {problem}."
+    host = inputs["mission_control_login_host"]
+    yield from problems_of(inputs, ("mission_control_login_host",), host_problem)
+    yield from problems_of(inputs, ("mission_control_login_target_session_attrs",), session_attributes_problem)
+    if "," in host_text(host) and inputs["mission_control_login_unix_socket"] != "":
+        yield (
+            f"mission_control_login_host is {shown(host)}, and several servers are reached over TCP: "
+            "set mission_control_login_unix_socket to ''."
+        )
     for name in _LOGIN_TEXTS:
         problem = text_problem(inputs[f"mission_control_login_{name}"])
         if problem:

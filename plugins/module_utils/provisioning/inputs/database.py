@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..files.env_file import value_problem
 from .checks import (
+    host_problem,
+    host_text,
     integer,
     is_taken,
     login_problems,
@@ -18,6 +20,7 @@ from .checks import (
     path_problem,
     problems_of,
     secret_problem,
+    session_attributes_problem,
     shown,
     text_problem,
 )
@@ -42,7 +45,7 @@ ROLE_KEYS = ("owner", "audit", "application", "readonly", "monitor", "service", 
 _OTHERS = ("mission_control_login_user", f"{_PREFIX}administrator")
 _TEXTS = (
     *("locale", "tablespace", "reporting_time_zone"),
-    *("env_file_owner", "env_file_group", "env_file_host", "remove_confirm", "remove_dump"),
+    *("env_file_owner", "env_file_group", "remove_confirm", "remove_dump"),
 )
 _LISTS = ("monitor_memberships", "service_memberships")
 # Of these none of our roles is a member.
@@ -76,6 +79,11 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     if problem:
         yield f"mission_control_login_db {problem}."
     yield from _text_problems(own)
+    yield from problems_of(own, ("env_file_host",), host_problem, _PREFIX)
+    attributes = own["env_file_target_session_attrs"]
+    problem = session_attributes_problem(attributes, writes=False)
+    if problem:
+        yield f"{_PREFIX}env_file_target_session_attrs {problem}."
     for name in (f"{login}connection_limit" for login in _LIMITED):
         number = integer(own[name])
         if number is None or not (number == -1 or 1 <= number <= _MOST_CONNECTIONS):
@@ -147,6 +155,6 @@ def _env_file_problems(inputs: Mapping[str, Any], path: Any) -> Iterator[str]:
     if path_problem(path) or str(path).endswith("/"):
         yield f"mission_control_database_env_file is {shown(path)}, but it must be the absolute path of a file."
     for name in _ENV_VALUES:
-        problem = value_problem(str(inputs[name]))
+        problem = value_problem(host_text(inputs[name]))
         if problem:
             yield f"The value of {name} {problem}: change it or set no mission_control_database_env_file."

@@ -7,12 +7,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .checks import (
+    host_problem,
+    host_text,
     name_problem,
     number_problems,
     own_inputs,
     path_problem,
     problems_of,
     secret_problem,
+    session_attributes_problem,
     text_problem,
 )
 
@@ -28,7 +31,7 @@ _NUMBERS = {
     "tool_results_days": (0, 36500),
     "database_port": (1, 65535),
 }
-_TEXTS = ("schedule", "database_host", "database_ssl_mode")
+_TEXTS = ("schedule", "database_ssl_mode")
 _NAMES = (
     "mission_control_database_name",
     "mission_control_database_schema",
@@ -50,10 +53,16 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     own = own_inputs(inputs, _PREFIX)
     yield from number_problems(own, _NUMBERS, _PREFIX)
     yield from problems_of(own, _TEXTS, _needed_text_problem, _PREFIX)
+    yield from problems_of(own, ("database_host",), _needed_host_problem, _PREFIX)
+    yield from problems_of(own, ("database_target_session_attrs",), session_attributes_problem, _PREFIX)
     yield from problems_of(inputs, _NAMES, name_problem)
     if inputs[_CA_CERT] != "":
         yield from problems_of(inputs, (_CA_CERT,), path_problem)
     yield from problems_of(inputs, (_PASSWORD,), secret_problem, "The password in ")
+
+
+def _needed_host_problem(value: Any) -> str:
+    return host_problem(value) or _needed_text_problem(host_text(value))
 
 
 def _needed_text_problem(value: Any) -> str:

@@ -16,6 +16,7 @@ from .maintenance import input_problem as maintenance_problem
 from .schema import input_problem as schema_problem
 from .server import input_problem as server_problem
 from .service import input_problem as service_problem
+from .standby import input_problem as standby_problem
 from .tool_executor import input_problem as tools_problem
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "mission_control_postgresql": server_problem,
     "mission_control_schema": schema_problem,
     "mission_control_service": service_problem,
+    "mission_control_standby": standby_problem,
     "mission_control_tools": tools_problem,
 }
 # Facts that the roles set.

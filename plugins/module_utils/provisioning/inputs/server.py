@@ -9,7 +9,17 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..certificates.names import name_kind
-from .checks import integer, login_problems, number_problem, own_inputs, path_problem, problems_of, shown, text_problem
+from .checks import (
+    host_text,
+    integer,
+    login_problems,
+    number_problem,
+    own_inputs,
+    path_problem,
+    problems_of,
+    shown,
+    text_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,6 +71,12 @@ def _problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     yield from login_problems(inputs)
     if existing:
         return
+    host = inputs["mission_control_login_host"]
+    if "," in host_text(host):
+        yield (
+            f"mission_control_login_host is {shown(host)}, but in mission_control_postgresql_mode package there is one server, on the host itself: "
+            "name one, or set the mode to existing."
+        )
     yield from _type_problems(own)
     yield from _cluster_problems(own)
     yield from problems_of(inputs, _NAMES, text_problem)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..files.env_file import value_problem
 from .checks import (
+    host_problem,
+    host_text,
     number_problem,
     number_problems,
     own_inputs,
     secret_problem,
+    session_attributes_problem,
     shown,
     text_problem,
     token_name_problems,
@@ -39,10 +42,10 @@ _NUMBERS = {
     "graceful_timeout": (1, 300),
     "database_port": (1, 65535),
 }
-_ENVIRONMENT, _CA_CERT = f"{_PREFIX}environment", f"{_PREFIX}database_ca_cert"
+_ENVIRONMENT, _HOST, _CA_CERT = f"{_PREFIX}environment", f"{_PREFIX}database_host", f"{_PREFIX}database_ca_cert"
 _TEXTS = (
     _ENVIRONMENT,
-    f"{_PREFIX}database_host",
+    _HOST,
     "mission_control_database_name",
     "mission_control_database_service_role",
     f"{_PREFIX}database_ssl_mode",
@@ -87,14 +90,19 @@ def _address_problems(own: Mapping[str, Any]) -> Iterator[str]:
 
 def _text_problems(inputs: Mapping[str, Any]) -> Iterator[str]:
     for name in _TEXTS:
-        value = inputs[name]
-        problem = text_problem(value) or value_problem(str(value))
+        value = host_text(inputs[name]) if name == _HOST else inputs[name]
+        problem = host_problem(inputs[name]) if name == _HOST else text_problem(value)
+        problem = problem or value_problem(str(value))
         if name == _ENVIRONMENT and len(str(value)) > _LONGEST_ENVIRONMENT:
             problem = f"is {shown(value)} with {len(str(value))} characters, but {_LONGEST_ENVIRONMENT} are the most"
         elif value == "" and name != _CA_CERT:
             problem = "is empty, but it is needed"
         if problem:
             yield f"{name} {problem}."
+    attributes = f"{_PREFIX}database_target_session_attrs"
+    problem = session_attributes_problem(inputs[attributes], writes=False)
+    if problem:
+        yield f"{attributes} {problem}."
     name = "mission_control_database_service_password"
     problem = secret_problem(inputs[name]) or value_problem(str(inputs[name]))
     if problem:

@@ -8,7 +8,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..files.env_file import value_problem
-from .checks import number_problem, secret_problem, shown, text_problem
+from .checks import (
+    host_problem,
+    host_text,
+    number_problem,
+    problems_of,
+    secret_problem,
+    session_attributes_problem,
+    shown,
+    text_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,16 +53,19 @@ def worker_problems(inputs: Mapping[str, Any], prefix: str, login: str, password
     problem = number_problem(inputs[f"{prefix}database_port"], 1, 65535)
     if problem:
         yield f"{prefix}database_port {problem}."
-    ca_cert = f"{prefix}database_ca_cert"
+    ca_cert, host = f"{prefix}database_ca_cert", f"{prefix}database_host"
+    yield from problems_of(inputs, (f"{prefix}database_target_session_attrs",), session_attributes_problem)
     for name in (
-        f"{prefix}database_host",
+        host,
         f"{prefix}database_ssl_mode",
         ca_cert,
         "mission_control_database_name",
         login,
     ):
-        problem = text_problem(inputs[name]) or value_problem(str(inputs[name]))
-        if not problem and inputs[name] == "" and name != ca_cert:
+        value = host_text(inputs[name]) if name == host else inputs[name]
+        problem = host_problem(inputs[name]) if name == host else text_problem(value)
+        problem = problem or value_problem(str(value))
+        if not problem and value == "" and name != ca_cert:
             problem = "is empty, but it is needed"
         if problem:
             yield f"{name} {problem}."

@@ -9,6 +9,7 @@ import os.path
 from typing import TYPE_CHECKING, Any
 
 from ..inputs.backup import moment
+from .backup import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,13 +28,20 @@ def choose_backup(info: Info, wanted: Info, now: float) -> dict[str, Any]:
 
     Args:
         info: what the module backup_info returned.
-        wanted: database, stanza, own_cluster, and restore_target, _cluster, _port and _repository by these names.
+        wanted: database, stanza, server_mode, own_cluster, and restore_target, _cluster, _port and _repository by these names.
         now: seconds since 1970.
     """
     number, stanza = wanted["restore_repository"], wanted["stanza"]
     repositories = info["repositories"]
+    if wanted["server_mode"] == "existing" and not wanted["restore_cluster"]:
+        return {
+            "problems": [
+                f"mission_control_postgresql_mode is existing, and a cluster of Patroni is not restored in its place: name a new cluster in "
+                f"{_PREFIX}restore_cluster, or restore on a host of its own on which mission_control_postgresql_mode is package."
+            ]
+        }
     if repositories["problem"]:
-        return {"problems": [f"The backups cannot be read: {repositories['problem']}."]}
+        return {"problems": [unreadable(repositories["problem"])]}
     backups = [each for each in repositories["backups"] if each["repository"] == number and not each["damaged"]]
     if not backups:
         others = sorted({each["repository"] for each in repositories["backups"] if not each["damaged"]})
@@ -143,7 +151,8 @@ def plan_restore(info: Info, server: Info, choice: Info, wanted: Info) -> dict[s
             for name in ("postgresql-common", f"postgresql-{version}", "pgbackrest", "python3-psycopg2")
             if name not in info["packages"]
         ],
-        "living": f"{living['version']}/{living['name']}" if living else "",
+        # What a standby replays comes to the repository from its primary.
+        "living": f"{living['version']}/{living['name']}" if living and not living["server"]["in_recovery"] else "",
         "archiving": not beside,
         "options": [
             f"--repo={wanted['restore_repository']}",

@@ -44,6 +44,7 @@ def plan_server(info: Info, wanted: Wanted) -> dict[str, Any]:
     # The first group with a problem is enough: what follows is often only its consequence.
     groups = (
         _become_problems(info, wanted),
+        _patroni_problems(label, target),
         _other_holder_problems(info, wanted, label, target),
         _package_problems(info, wanted, platform, version),
         _memory_problems(info, wanted),
@@ -160,6 +161,16 @@ def _become_problems(info: Info, wanted: Wanted) -> list[str]:
     ]
 
 
+def _patroni_problems(label: str, target: dict[str, Any] | None) -> list[str]:
+    """Return why Patroni's cluster is not ours to configure: what is written on one member is in force there alone, and overwritten."""
+    if target is None or not target["patroni"]:
+        return []
+    return [
+        f"The cluster {label} is run by Patroni, as {target['patroni']} shows, which owns its settings and its client authentication: "
+        "set mission_control_postgresql_mode to existing, and mission_control_login_host to where its leader is reached."
+    ]
+
+
 def memory_note(plan: dict[str, Any]) -> str:
     """Return a sentence with the memory that the server reserves if the role derived it; else an empty text."""
     chosen = re.search(r"^shared_buffers = '(\d+)MB'$", plan["drop_in"], re.MULTILINE)
@@ -241,7 +252,11 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
             f"The existing cluster {label} uses port {target['port']}, not {port}: set mission_control_postgresql_port to "
             f"{target['port']}, since clients may rely on it."
         )
-    if target["start"] == "disabled":
+    if target["start"] == "disabled" and target.get("fenced"):
+        problems.append(
+            f"The cluster {label} is no longer the primary: {target['fenced']}. Make it a standby with playbooks/rejoin.yml."
+        )
+    elif target["start"] == "disabled":
         problems.append(
             f"The cluster {label} is disabled in its start.conf: write auto there, or choose another cluster."
         )
@@ -254,7 +269,7 @@ def _target_problems(info: Info, wanted: Wanted, label: str, target: dict[str, A
         problems.append(f"{target['hba_file']} {way_in}")
     elif target["running"] and server is None:
         problems.append(f"The cluster {label} runs but cannot be queried: {target['server_problem']}.")
-    if server and server["in_recovery"]:
+    if server and server["in_recovery"] and not wanted.get("standby"):
         problems.append(f"The cluster {label} is a standby: run this on its primary.")
     if server and server["hba_file"] != target["hba_file"]:
         problems.append(

@@ -91,11 +91,12 @@ def settings_content(settings: dict[str, Any], kept: dict[str, str]) -> str:
         f"# Left alone, since another file of this cluster sets it: {name} = {value}"
         for name, value in sorted(kept.items())
     ]
-    lines += [f"{name} = {_quoted(value)}" for name, value in sorted(settings.items()) if value is not None]
+    lines += [f"{name} = {quoted(value)}" for name, value in sorted(settings.items()) if value is not None]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
+    """A value as PostgreSQL's configuration files have it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (list, tuple)):

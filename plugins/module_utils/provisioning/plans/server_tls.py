@@ -27,13 +27,14 @@ def plan_tls(info: Info, wanted: Wanted, target: dict[str, Any] | None) -> dict[
     """Return the part of the plan that is about TLS.
 
     `source` is keep, own_authority or given; `settings` go into the drop-in; `make` tells whether the pair `number` has to be made,
-    for `names`; `obsolete` are files of pairs that nothing uses any more; `reason` says why it is made.
+    for `names`; `obsolete` are files of pairs that nothing uses any more; `reason` says why it is made; `due` why it should be, where the
+    key of the authority is on another host, which alone can sign the pair `next`.
     """
     source = _source(wanted, target)
     names = certificate_names(info, wanted, target)
     known = info["certificates"]
-    plan: dict[str, Any] = {"source": source, "settings": {}, "make": False, "number": 0, "names": names}
-    plan.update({"obsolete": [], "reason": "", "authority": None, "directory": known["directory"]})
+    plan: dict[str, Any] = {"source": source, "settings": {}, "make": False, "number": 0, "next": 1, "names": names}
+    plan.update({"obsolete": [], "reason": "", "due": "", "authority": None, "directory": known["directory"]})
     if source == "keep":
         return plan
     owner = (target or {}).get("owner", "postgres")
@@ -41,7 +42,7 @@ def plan_tls(info: Info, wanted: Wanted, target: dict[str, Any] | None) -> dict[
     usable = [number for number, fault in faults.items() if not fault]
     number = usable[0] if usable else max(faults, default=0) + 1
     certificate, key = paths(known["directory"], number)
-    plan.update({"make": not usable, "number": number})
+    plan.update({"make": not usable, "number": number, "next": max(faults, default=0) + 1})
     plan["settings"] = {"ssl": True, "ssl_cert_file": certificate, "ssl_key_file": key}
     if plan["make"] and faults:
         plan["reason"] = next(iter(faults.values()))
@@ -49,6 +50,9 @@ def plan_tls(info: Info, wanted: Wanted, target: dict[str, Any] | None) -> dict[
     plan["obsolete"] = [path for path in others if not _named_elsewhere(path, info, target)]
     if source == "own_authority":
         plan["authority"] = known["authority"]
+        pair = next((each for each in known["pairs"] if each["number"] == number), None)
+        if pair and not plan["make"] and (known["authority"] or {}).get("elsewhere"):
+            plan["due"] = _renewal(pair, names, wanted)
     return plan
 
 
@@ -88,14 +92,20 @@ def _fault(
         return f"has a key that is not private to {owner}"
     if source == "given":
         return "" if pair["fingerprints"] == wanted["tls_given"]["fingerprints"] else "differs from the given one"
-    if not pair["trusted"] or not (known["authority"] or {}).get("key_matches"):
+    authority = known["authority"] or {}
+    # Another authority would be one that clients do not know, so what another host's has signed is kept as long as it is valid.
+    elsewhere = authority.get("elsewhere") and pair["days_left"] >= 0
+    if not pair["trusted"] or not (authority.get("key_matches") or elsewhere):
         return "is not signed by the authority of this host"
+    return ("" if elsewhere else _renewal(pair, names, wanted)) or ("is to be renewed" if wanted["tls_renew"] else "")
+
+
+def _renewal(pair: dict[str, Any], names: list[str], wanted: Wanted) -> str:
+    """Why a pair is to be followed by the next, as the end of a sentence; empty where it will do."""
     if pair["days_left"] < wanted["tls_renew_days"]:
         return f"expires on {pair['expires']}"
     missing = missing_names(names, pair["names"])
-    if missing:
-        return f"does not cover {missing[0]}"
-    return "is to be renewed" if wanted["tls_renew"] else ""
+    return f"does not cover {missing[0]}" if missing else ""
 
 
 def _named_elsewhere(path: str, info: Info, target: dict[str, Any] | None) -> bool:
@@ -145,6 +155,11 @@ def _given_problem(given: dict[str, Any], names: list[str], wanted: Wanted) -> s
 def tls_notes(wanted: Wanted, label: str, target: dict[str, Any] | None, plan: dict[str, Any]) -> list[str]:
     """Return sentences about a certificate that somebody else chose and that clients could not verify, or not for long."""
     served = ((target or {}).get("server") or {}).get("certificate")
+    if plan["due"]:
+        return [
+            f"The certificate of {label} {plan['due']}, and the key of its authority is on another host: run playbooks/standby.yml, or set "
+            "mission_control_postgresql_tls_renew to true for an authority of this host, whose certificate clients then need."
+        ]
     if plan["source"] != "keep" or not wanted["client_networks"] or not served:
         return []
     missing = missing_names(plan["names"], served["names"])

@@ -73,9 +73,17 @@ def _problem(info: dict[str, Any], wanted: dict[str, Any], holder: dict[str, Any
         )
     if f"/var/lib/postgresql/{new}" in info["unregistered_data_directories"]:
         return f"/var/lib/postgresql/{new} holds PostgreSQL data that belongs to no cluster: move it away."
+    if holder["patroni"]:
+        return f"The cluster {old} is run by Patroni, as {holder['patroni']} shows: upgrade all of its members as Patroni's documentation says."
     if server["in_recovery"]:
         return (
             f"The cluster {old} is a standby, which cannot be upgraded alone: upgrade its primary and create it anew."
+        )
+    if server["standby_slots"]:
+        slot = server["standby_slots"][0]
+        return (
+            f"The cluster {old} has a standby with the slot {slot}, which could not follow the new version: drop the standby's cluster with pg_dropcluster, "
+            f"then the slot with pg_drop_replication_slot('{slot}'), and make it anew with playbooks/standby.yml after the upgrade."
         )
     waiting = [*server["configuration_errors"], *server["hba_errors"]]
     if waiting:

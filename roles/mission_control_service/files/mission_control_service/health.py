@@ -8,15 +8,17 @@ import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from mission_control.health.budgets import without_names
 from mission_control.health.check import check_health
 from mission_control.health.inventory import silence
 from mission_control.health.prices import without_models
+from mission_control.health.replication import without_address
 from mission_control.health.tools import without_names as without_policies
 
 from .cached import Cached
 from .database import UnavailableError
+from .problems import ProblemError
 
 if TYPE_CHECKING:
     from mission_control.health.report import Check, HealthReport
@@ -78,8 +80,12 @@ class Health:
         """Seconds since the service was started."""
         return monotonic() - self._began
 
-    def not_ready_because(self) -> str | None:
-        """Why the service cannot do its work, as a sentence; None if it can."""
+    def not_ready_because(self, writable: bool = False) -> str | None:
+        """Why the service cannot do its work, as a sentence; None if it can.
+
+        Args:
+            writable: whether the database must take writes, which the service itself needs for little.
+        """
         report = self.report()
         if report is None:
             return NO_REPORT
@@ -89,6 +95,8 @@ class Health:
             check = report.check(name)
             if check.status != "pass":
                 return f"The schema is not known to be the one that this version expects: {public_message(check)}"
+        if writable and report.check("writable").data.get("writable") is not True:
+            return f"The database is not known to take writes: {public_message(report.check('writable'))}"
         return None
 
 
@@ -105,6 +113,8 @@ def public_message(check: Check) -> str:
         return without_models(check)
     if check.name == "tools" and "policies" in check.data:
         return without_policies(check)
+    if check.name == "replication" and "primary" in check.data:
+        return without_address(check)
     return _REFUSED if "sqlstate" in check.data else check.message
 
 
@@ -140,7 +150,10 @@ def health_blueprint(health: Health) -> Blueprint:
 
     @blueprint.get("/ready")
     def show_ready() -> tuple[Response, int]:
-        reason = health.not_ready_because()
+        writable = request.args.get("writable", "false")
+        if writable not in ("true", "false"):
+            raise ProblemError(400, f"writable must be true or false, not {writable!r}.", "writable")
+        reason = health.not_ready_because(writable == "true")
         answer = {"ready": reason is None, "timestamp": _now(), "version": health.version, "message": reason}
         return jsonify(answer), 200 if reason is None else 503
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mission_control.health.replication import ROLES
 from mission_control.inventory.snapshot import KINDS
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from .statistics import Statistics
 
 _PREFIX = "mission_control_"
+_OF_A_STANDBY = {
+    "receiving": "Whether a standby receives write-ahead log from its primary.",
+    "lag_bytes": "Of a standby: write-ahead log that it has received and not replayed.",
+    "lag_seconds": "Of a standby: age of what it has replayed, 0 where that is all.",
+}
 _MIGRATION_STATES = ("pending", "drifted", "out_of_order", "ahead")
 
 
@@ -98,6 +104,7 @@ def _health(health: Health, report: HealthReport | None) -> Iterator[Metric]:
     if "query_ms" in connection:
         yield _gauge("database_latency_seconds", "A trivial query.", "", {"": connection["query_ms"] / 1000})
     yield from _schema(report)
+    yield from _replication(report)
 
 
 def _schema(report: HealthReport) -> Iterator[Metric]:
@@ -117,6 +124,58 @@ def _schema(report: HealthReport) -> Iterator[Metric]:
     if "used" in limits and "limit" in limits:
         yield _gauge("server_connections", "Connections of the limit that is nearest.", "", {"": limits["used"]})
         yield _gauge("server_connections_limit", "That limit.", "", {"": limits["limit"]})
+
+
+def _replication(report: HealthReport) -> Iterator[Metric]:
+    """What is hidden from the service's login, or is not to be had on a standby or on a primary, is missing."""
+    writable = report.check("writable").data
+    if "writable" in writable:
+        yield _gauge("writable", "Whether the database takes writes.", "", {"": int(writable["writable"])})
+    found = report.check("replication").data
+    if "timeline" in found:
+        roles = {role: int(found["role"] == role) for role in ROLES}
+        yield _gauge("replication_role", "1 for what the server is.", "role", roles)
+        yield _gauge("replication_timeline", "Number of the timeline.", "", {"": found["timeline"]})
+        counts = {"connected": found["connected"]}
+        if not found["hidden"]:
+            counts["streaming"] = found["streaming"]
+            counts.update({name: found[name] for name in ("synchronous", "synchronous_wanted") if name in found})
+        yield _gauge("replication_standbys", "Standbys by state.", "state", counts)
+        yield from _standbys(found["standbys"])
+        for name, description in _OF_A_STANDBY.items():
+            if found.get(name) is not None:
+                yield _gauge(f"replication_{name}", description, "", {"": float(found[name])})
+        if found.get("waiting_commits") is not None:
+            description = "Commits that wait for a synchronous standby."
+            yield _gauge("replication_waiting_commits", description, "", {"": found["waiting_commits"]})
+    slots = report.check("replication_slots").data.get("slots", ())
+    for name, description, column in (
+        ("active", "Whether somebody uses a replication slot.", "active"),
+        ("retained_bytes", "Write-ahead log that a slot keeps on the server.", "retained_bytes"),
+        ("safe_bytes", "What it may still keep before it loses its place; only with a limit.", "safe_bytes"),
+    ):
+        values = {slot["name"]: float(slot[column]) for slot in slots if slot[column] is not None}
+        yield _gauge(f"replication_slot_{name}", description, "slot", values)
+
+
+def _standbys(standbys: Iterable[dict[str, Any]]) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        f"{_PREFIX}replication_standby", "1 for a standby that is connected.", labels=("standby", "state", "sync_state")
+    )
+    # Of several that go by one name it is the worst that counts.
+    known = {(each["name"], each["state"], each["sync_state"]) for each in standbys if each["state"] is not None}
+    for labels in sorted(known):
+        states.add_metric(labels, 1)
+    yield states
+    for name, description in (
+        ("lag_bytes", "Write-ahead log that a standby has not replayed; has not received, where its state is hidden."),
+        ("lag_seconds", "How long it takes until a standby has replayed what was written."),
+    ):
+        lags: dict[str, float] = {}
+        for each in standbys:
+            if each[name] is not None:
+                lags[each["name"]] = max(lags.get(each["name"], 0.0), float(each[name]))
+        yield _gauge(f"replication_standby_{name}", description, "standby", lags)
 
 
 def _pool_and_queries(health: Health) -> Iterator[Metric]:
