@@ -66,7 +66,7 @@ def test_the_host_that_takes_writes_is_found_wherever_it_stands(make_client, fir
     assert port(make_client(first, standby)) == first.port
     assert port(make_client(first, standby, target_session_attrs="prefer-standby")) == standby.port
     assert port(make_client(standby, first, target_session_attrs="any")) == standby.port
-    with pytest.raises(ConnectError, match="(session is read-only|server is in hot standby mode)"):
+    with pytest.raises(ConnectError, match=r"(session is read-only|server is in hot standby mode)"):
         make_client(standby, standby).connect()
 
 
