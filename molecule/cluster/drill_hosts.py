@@ -170,7 +170,28 @@ class Host:
         self._podman("stop", "--time", "60" if cleanly else "0")
 
     def switch_on(self) -> None:
-        self._podman("start")
+        # Podman 4 may need a second attempt where others make and remove networks at that moment.
+        last = StuckError(f"{self.name} does not start")
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                self._podman("start")
+                return
+            except StuckError as error:
+                last = error
+                time.sleep(1)
+        raise last
+
+    def repair(self) -> None:
+        """Undo what a drill has left that was stuck, whatever it was."""
+        if self.attempt("true")[0] != 0:
+            self.switch_on()
+            wait_until(lambda: self.attempt("true")[0] == 0, f"{self.name} to start")
+        self.attempt(
+            "iptables --flush; pkill --signal CONT --full '/bin/patroni '; pkill --signal CONT --full walreceiver; "
+            "rm --force /var/lib/postgresql/filler /var/lib/postgresql/rest; systemctl reset-failed; "
+            "for unit in etcd 'patroni@*' patroni-alive; do systemctl start --all --no-block \"$unit\"; done"
+        )
 
     @contextlib.contextmanager
     def rules(self, *rules: str) -> Iterator[None]:

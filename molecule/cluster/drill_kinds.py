@@ -304,6 +304,7 @@ def switch_over_in_migration(drill: Drill) -> None:
         drill.new_leader()
         drill.writes_go_on()
         drill.healed()
+        drill.whole()
         migration.fails_and_is_made_up_for()
 
 

@@ -132,6 +132,7 @@ class Drill:
         try:
             self._load.goes_on(BEFORE + 50)
             yield
+            self.whole()
         finally:
             self.moments.setdefault("fault", time.monotonic())
             self.moments.setdefault("healed", time.monotonic())
@@ -152,6 +153,11 @@ class Drill:
     def heal(self, work: Callable[[], Any]) -> None:
         self.healed()
         work()
+
+    def whole(self) -> None:
+        """Wait until the cluster is whole again, and note how long after it was healed that is."""
+        self.cluster.settle(self.kind.synchronous)
+        self.notes.setdefault("rejoin", round(time.monotonic() - self.moments["healed"], 2))
 
     def new_leader(self, *, any_host: bool = False) -> Host:
         """Wait until another host leads, or with any_host until one does."""
@@ -285,14 +291,16 @@ class Drills:
             kind.run(drill)
         except StuckError as error:
             stuck = str(error)
-        rejoining = max(drill.moments.get("healed", began), drill.moments.get("fault", began))
+            for host in (*self.cluster.members, self.cluster.client):
+                with contextlib.suppress(StuckError):
+                    host.repair()
         try:
             self.cluster.settle(kind.synchronous)
-            drill.note(rejoin=round(time.monotonic() - rejoining, 2))
-            result = drill.judged()
+            if drill.calls:
+                result = drill.judged()
         except StuckError as error:
             stuck = f"{stuck} {error}".strip()
-        if stuck:
+        if stuck or not drill.calls:
             drill.finding(f"Stuck: {stuck}")
         if not kind.synchronous:
             self.cluster.set_synchronous(True)

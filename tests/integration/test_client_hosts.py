@@ -66,7 +66,7 @@ def test_the_host_that_takes_writes_is_found_wherever_it_stands(make_client, fir
     assert port(make_client(first, standby)) == first.port
     assert port(make_client(first, standby, target_session_attrs="prefer-standby")) == standby.port
     assert port(make_client(standby, first, target_session_attrs="any")) == standby.port
-    with pytest.raises(ConnectError, match="session is read-only"):
+    with pytest.raises(ConnectError, match="(session is read-only|server is in hot standby mode)"):
         make_client(standby, standby).connect()
 
 
@@ -75,6 +75,14 @@ def test_a_session_that_only_reads_finds_it_too(make_client, first, standby):
     assert [port(db) for _each in range(3)] == [first.port] * 3
     with pytest.raises(QueryError, match="25006"):
         db.query(WRITE)
+    assert db.pool_stats().lost == 0
+
+
+def test_a_login_that_only_reads_finds_the_primary_too(make_client, first, standby):
+    first.query("CREATE ROLE reader LOGIN; ALTER ROLE reader SET default_transaction_read_only = on")
+    standby.wait_until_caught_up()
+    db = make_client(standby, first, user="reader", pool_check_after=0)
+    assert [port(db) for _each in range(3)] == [first.port] * 3
     assert db.pool_stats().lost == 0
 
 

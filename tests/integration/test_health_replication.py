@@ -42,6 +42,8 @@ def standby(database):
 
 @pytest.fixture
 def caught_up(standby):
+    # It knows only of transactions since its start how old they are.
+    standby.primary.query(A_COMMIT)
     standby.wait_until_caught_up()
     wait_for(
         lambda: standby.primary.value("SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication")
@@ -387,26 +389,46 @@ def test_a_standby_that_follows_an_archive_alone_is_judged_by_its_age(database, 
 
 def test_a_transaction_after_a_long_rest_is_no_lag(database, caught_up, monkeypatch):
     """It looks as old as the one before it, until it is replayed: the check looks again."""
-    monkeypatch.setattr(replication_checks, "_SECOND_LOOK", 2)
     strict = Thresholds(replication_lag_warn_seconds=0)
-    looks_again = (
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%pg_sleep%%' AND wait_event = 'PgSleep' AND pid <> %s"
-    )
-
-    def resume():
-        wait_for(lambda: caught_up.query(looks_again, 0))
-        caught_up.query("SELECT pg_wal_replay_resume()")
-
     with caught_up.paused():
         database.cluster.query(A_COMMIT)
         wait_for(lambda: caught_up.value("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"))
         late = replication(on(caught_up, database), thresholds=strict)
-        thread = threading.Thread(target=resume)
+        monkeypatch.setattr(replication_checks, "_PATIENCE", 20)
+        thread = threading.Thread(target=resume_at_the_second_look, args=[caught_up])
         thread.start()
         in_time = replication(on(caught_up, database), thresholds=strict)
         thread.join()
     assert (late.status, late.data["lag_seconds"] > 0) == ("warn", True)
     assert (in_time.status, in_time.data["lag_seconds"]) == ("pass", 0)
+
+
+def test_a_question_in_the_way_of_what_is_replayed_is_asked_again(database, server_version, monkeypatch):
+    """The standby ends such a session."""
+    monkeypatch.setattr(replication_checks, "_STEP", 10)
+    strict = Thresholds(replication_lag_warn_seconds=0)
+    with Standby(database.cluster, "impatient", max_standby_streaming_delay="0") as standby:
+        database.session().run("CREATE TABLE rows AS SELECT 1 AS n")
+        standby.wait_until_caught_up()
+        with standby.paused():
+            # Takes away what a question that is being asked could still see.
+            database.session().run("DELETE FROM rows")
+            database.session().run("VACUUM rows")
+            wait_for(lambda: standby.value("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"))
+            thread = threading.Thread(target=resume_at_the_second_look, args=[standby])
+            thread.start()
+            report = health(on(standby, database), "monitor", None, strict, timeout=60)
+            thread.join()
+        conflicts = "SELECT confl_snapshot FROM pg_stat_database_conflicts WHERE datname = %s"
+        wait_for(lambda: standby.value(conflicts, database.name) == 1)
+    assert report.check("connection").status == "pass"
+    assert report.check("replication").message.startswith("A standby on timeline 1 ")
+
+
+def resume_at_the_second_look(standby):
+    looks = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
+    wait_for(lambda: standby.query(looks))
+    standby.query("SELECT pg_wal_replay_resume()")
 
 
 def test_the_password_of_replication_is_never_shown(database, standby):

@@ -48,7 +48,7 @@ def test_archiving_is_asked_for_until_patroni_has_it(cluster, backup, run_playbo
     leader = cluster.leader()
     for member in cluster.members:
         member.run(f"install --directory --owner postgres --mode 0750 {REPOSITORY}")
-    asked_for = "archive_command: '/usr/local/sbin/mission-control-pgbackrest-push \"%p\"'"
+    asked_for = f"archive_command: {ARCHIVING['archive_command']}"
     assert asked_for in backup().output
     assert leader.sql("SHOW archive_command") == "(disabled)"
 
@@ -101,6 +101,7 @@ def test_a_single_host_gets_it_all_back(cluster, run_playbook, project, scenario
         "mission_control_login_ssl_mode": "prefer",
         "mission_control_login_ca_cert": "",
         "mission_control_login_become_user": "postgres",
+        "mission_control_health_thresholds": {},
         "mission_control_backup_enabled": True,
         "mission_control_backup_repository": REPOSITORY,
         "mission_control_backup_cipher_password": "{{ lookup('ansible.builtin.file', hostvars['ha1'].cluster_secrets ~ '/backup') }}",

@@ -419,6 +419,8 @@ class Pool:
             except Exception as error:
                 failure = ConnectError(f"Cannot connect to the {self._settings.describe()}: {type(error).__name__}")
             if failure is None and session is not None:
+                if session.settings is not settings and self._settings is settings:
+                    self._settings = session.settings
                 self._add(session)
                 return
             with self._changed:

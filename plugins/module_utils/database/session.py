@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import re
@@ -16,7 +17,7 @@ from logging import DEBUG, getLogger
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
-from ..errors import ConnectionLostError, MissionControlError, RowCountError
+from ..errors import ConnectError, ConnectionLostError, MissionControlError, RowCountError
 from . import interruption
 from .driver import (
     DRIVER_ERRORS,
@@ -38,8 +39,6 @@ from .overdue import begin_wait, end_wait
 from .results import QueryResult, dict_rows, model_rows, name_twice
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from .settings import Settings
 
 logger = getLogger("mission_control")
@@ -53,9 +52,48 @@ _NEVER = float("inf")
 _READ_ONLY = "25006"
 # What a server reports of itself when it takes no writes any more, by which server is wanted.
 _UNWANTED = {"read-write": ("in_hot_standby", "default_transaction_read_only"), "primary": ("in_hot_standby",)}
+# What libpq says of such a server, and where the setting of a login comes from.
+_NO_WRITES = "session is read-only"
+_OF_LOGIN = ("user", "database user", "database")
 # The server shuts down, has crashed, or takes no calls yet.
 _GOING = ("57P01", "57P02", "57P03")
+# Logins that have got a read-write server.
+_writers: set[tuple[Any, ...]] = set()
 _counting = threading.Lock()
+
+
+def _opened(settings: Settings) -> tuple[Any, str, Settings]:
+    """A connection, as of `open_connection`, and the settings that it has.
+
+    libpq finds no read-write server for a login that is read-only by itself: for that one it is the primary.
+    """
+    login = (settings.host, settings.port, settings.user, settings.database)
+    failure: ConnectError
+    try:
+        opened = open_connection(settings)
+        if settings.wanted_server == "read-write":
+            _writers.add(login)
+        return (*opened, settings)
+    except ConnectError as error:
+        # It says the same of a standby, and while a primary is looked for no time is to be lost.
+        if settings.wanted_server != "read-write" or login in _writers or _NO_WRITES not in str(error):
+            raise
+        failure = error
+    settings = dataclasses.replace(settings, target_session_attrs="primary")
+    try:
+        connection, local = open_connection(settings)
+    except ConnectError:
+        connection = None
+    if connection is None:
+        raise failure
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT source FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'")
+        ((source,),) = cursor.fetchall()
+    if source in _OF_LOGIN:
+        return connection, local, settings
+    # The server is, which may be an old primary that was fenced.
+    connection.close()
+    raise failure
 
 
 class Session:
@@ -63,6 +101,7 @@ class Session:
 
     Attributes:
         connection: psycopg2's, always in autocommit mode.
+        settings: those it was opened with; other ones than were given where the login is read-only by itself.
         server, backend_pid: which host and port of several it is on, and its process there.
         check_at: when a mere look at the socket is no longer enough before the next use (monotonic).
         expires_at: when it is to be replaced.
@@ -105,14 +144,15 @@ class Session:
         "overdue_at",
         "poll",
         "server",
+        "settings",
         "silent",
         "status",
         "taken_at",
     )
 
     def __init__(self, settings: Settings) -> None:
-        self.connection, self._local = open_connection(settings)
-        self._settings = settings
+        self.connection, self._local, settings = _opened(settings)
+        self._settings = self.settings = settings
         self._slow = settings.slow_query
         self._cursor = self.connection.cursor()
         # The list to which psycopg2 adds what the server says beside its answers.
@@ -161,30 +201,33 @@ class Session:
         """Ask the server a question. False if there is no answer, or if it is time for another connection."""
         if monotonic() >= self.expires_at:
             return False
+        self._expect_soon()
         try:
-            with self._answered_soon():
-                self._cursor.execute("SELECT 1")
+            self._cursor.execute("SELECT 1")
         except DRIVER_ERRORS:
             return False
+        finally:
+            self._expected()
         # What a server reports by itself, as that it is to take no writes from now on, was read before the answer.
         return self.status() == IDLE and not is_read_only(self.connection, self._unwanted)
 
     def begin(self, sql: str) -> None:
         """Begin a transaction; where there is another host, within the time that a server needs at most to say yes."""
-        with self._answered_soon():
+        self._expect_soon()
+        try:
             self.command(sql)
+        finally:
+            self._expected()
 
-    @contextlib.contextmanager
-    def _answered_soon(self) -> Generator[None, None, None]:
+    def _expect_soon(self) -> None:
         self._beginning = True
         if self._patience is not None:
             self._begin_wait(monotonic() + self._patience, asks_first=False)
-        try:
-            yield
-        finally:
-            self._beginning = False
-            if self._patience is not None:
-                end_wait(self)
+
+    def _expected(self) -> None:
+        self._beginning = False
+        if self._patience is not None:
+            end_wait(self)
 
     def _begin_wait(self, overdue_at: float, asks_first: bool) -> None:
         self.number += 1

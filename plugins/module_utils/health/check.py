@@ -85,9 +85,12 @@ def _all_checks(
         except MissionControlError as error:
             lost = isinstance(error, ConnectionLostError)
             cut = lost and monotonic() >= deadline
-            # Once more, since a connection that stood idle in the pool may have ended without a sign.
-            if lost and not (cut or tried or checks):
+            # Once more, since a connection that stood idle in the pool may have ended without a sign, and a standby ends sessions that are in
+            # the way of what it replays.
+            on_standby = any(check.data.get("role") == "standby" for check in checks)
+            if lost and not (cut or tried) and (on_standby or not checks):
                 tried = True
+                checks.clear()
                 continue
             message = f"The server did not answer within {timeout:g} s." if cut else str(error)
             data = {**(checks[0].data if checks else {}), "error": type(error).__name__}

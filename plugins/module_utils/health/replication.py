@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
@@ -24,7 +25,8 @@ _DEFAULT_OF_ALL = ("configuration file", "command line", "global", "database", "
 _NOT_WAITING = ("off", "local")
 _PRIORITY_OR_QUORUM = re.compile(r"\s*(?:(?:first|any)\b\s*)?(\d+)\s*\(", re.IGNORECASE)
 # How long a standby that seems late by its clock is given to catch up with what it has received.
-_SECOND_LOOK = 0.2
+_PATIENCE = 0.3
+_STEP = 0.05
 # A slot with a limit is warned of when less than this share of the limit is left.
 _NEARLY_LOST = 0.25
 _MOST_NAMES = 3
@@ -234,10 +236,13 @@ def _standby(probe: Probe, data: Row, late: list[Row]) -> Check:
 
 def _catches_up(probe: Probe, position: str) -> bool:
     """Whether all of the log up to a position is replayed within a moment."""
-    probe.row("SELECT pg_sleep(%(seconds)s) IS NULL AS slept", {"seconds": _SECOND_LOOK})
-    return bool(
-        probe.row("SELECT pg_last_wal_replay_lsn() >= %(position)s::pg_lsn AS there", {"position": position})["there"]
-    )
+    began = monotonic()
+    while monotonic() - began < _PATIENCE:
+        probe.row("SELECT pg_sleep(%(seconds)s) IS NULL AS slept", {"seconds": _STEP})
+        asked = "SELECT pg_last_wal_replay_lsn() >= %(position)s::pg_lsn AS there"
+        if probe.row(asked, {"position": position})["there"]:
+            return True
+    return False
 
 
 def _is_late(probe: Probe, standby: Row) -> bool:
