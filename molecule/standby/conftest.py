@@ -25,7 +25,8 @@ from processes import kill_with_descendants  # noqa: E402
 PAIRS = {"bookworm": ("one", "two"), "trixie": ("three", "four")}
 CALLS = [*["pair"] * 8, "batch", "event"]
 BEFORE = 1000
-NOBODY = "mission-control-standby-nobody"
+# Nobody listens there.
+NOBODY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
 class Run:
@@ -67,7 +68,7 @@ class Pair:
             (place / "group_vars").symlink_to(self._scenario / "inventory/group_vars")
         hosts: dict[str, dict[str, Any]] = {name: {"test_host_suite": self.suite} for name in self.names}
         if unreachable:
-            hosts[unreachable]["ansible_host"] = NOBODY
+            hosts[unreachable].update(NOBODY)
         groups = {"mission_control": self.primary, "mission_control_standby": self.standby}
         content: dict[str, Any] = {group: {"hosts": {name: hosts[name]}} for group, name in groups.items()}
         content["test_hosts"] = {"children": dict.fromkeys(groups)}

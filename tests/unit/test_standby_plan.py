@@ -340,6 +340,13 @@ def test_one_without_checksums_and_hints_is_copied():
     assert not back(DEAD | {"control": {"system_identifier": "7", "timeline": 1, "rewindable": False}})["rewind"]
 
 
+def test_a_standby_that_fell_too_far_behind_is_copied():
+    slots = {"slots": {"mission_control_two": "lost"}}
+    new = cluster(server={"timeline": 1, **slots})
+    assert not back(follower(server={"receiver": None}), new)["rewind"]
+    assert back(follower(server={"receiver": None}))["rewind"]
+
+
 def test_one_of_a_history_that_the_new_one_does_not_know_is_copied():
     assert not back(DEAD | {"control": {"system_identifier": "7", "timeline": 3, "rewindable": True}})["rewind"]
 

@@ -445,7 +445,7 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
     drop_in_content, drop_in_encoding = _read_exactly(drop_in)
     hba_content, hba_encoding = _read_exactly(hba_file)
     return {
-        "patroni": _shows_patroni(cluster, configuration),
+        "patroni": shows_patroni(cluster, configuration),
         "has_data": os.path.exists(os.path.join(cluster.data_directory, "PG_VERSION")),
         "start": start.group(1) if start else "auto",
         "fenced": fence.group(1) if fence else "",
@@ -463,7 +463,7 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
     }
 
 
-def _shows_patroni(cluster: Cluster, configuration: str) -> str:
+def shows_patroni(cluster: Cluster, configuration: str) -> str:
     """What shows that Patroni runs the cluster, the path of a file or the name of a program; empty where nothing does."""
     if cluster.patroni:
         return "pg_lsclusters"

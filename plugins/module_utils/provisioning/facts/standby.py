@@ -89,7 +89,7 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         start_conf = _text(os.path.join(configuration, "start.conf")) or ""
         signal = os.path.lexists(os.path.join(data, "standby.signal"))
         has_data = os.path.lexists(os.path.join(data, "PG_VERSION"))
-        has_patroni = os.path.lexists(os.path.join(data, "patroni.dynamic.json"))
+        patroni = clusters.shows_patroni(cluster, configuration)
         where = clusters.postmaster(data) if cluster.running else None
         history = read_history(data)
         free = _free_bytes(os.path.dirname(data))
@@ -109,7 +109,7 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         "fenced": fence.group(1) if fence else "",
         "standby_signal": signal,
         "has_data": has_data,
-        "patroni": has_patroni,
+        "patroni": patroni != "",
         "control": control_data(cluster) if has_data else {},
         "history": history,
         "free_bytes": free,

@@ -61,7 +61,7 @@ def plan_pair(found: Found, wanted: Wanted) -> dict[str, Any]:
         "problems": [],
         "make": make,
         "streams": streams,
-        "create_slot": slot not in server["slots"],
+        "create_slot": server["slots"].get(slot, "lost") == "lost",
         "turn_on": bool(wanted["synchronous"]) and not waits and not keeps_waiting,
         "files": files,
         "notes": [],
@@ -394,7 +394,7 @@ def plan_promotion(found: Found, wanted: Wanted, *, reachable: bool, switchover:
         (plan["fence"], f"Fence {old}: its cluster does not start again before playbooks/rejoin.yml."),
         (not plan["done"], f"Promote {new}."),
         (
-            wanted["hosts"][old]["slot"] not in cluster["server"]["slots"],
+            plan["create_slot"],
             f"Create the replication slot {wanted['hosts'][old]['slot']} on {new}.",
         ),
     ]
@@ -416,7 +416,7 @@ def _promotion(wanted: Wanted, cluster: dict[str, Any]) -> dict[str, Any]:
         "settled": False,
         "stop": False,
         "fence": False,
-        "create_slot": wanted["hosts"][wanted["primary"]]["slot"] not in cluster["server"]["slots"],
+        "create_slot": cluster["server"]["slots"].get(wanted["hosts"][wanted["primary"]]["slot"], "lost") == "lost",
     }
 
 
@@ -444,6 +444,8 @@ def plan_rejoin(found: Found, wanted: Wanted) -> dict[str, Any]:
     done = bool(cluster["standby_signal"] and not cluster["fenced"] and server and _streams(cluster))
     timeline = cluster["control"].get("timeline", 0)
     fork = writer["history"].get(str(timeline), "")
+    # A standby that fell too far behind needs no rewind, and would find no log.
+    behind = cluster["standby_signal"] and writer["server"]["slots"].get(wanted["hosts"][name]["slot"]) == "lost"
     diverged = timeline != writer["server"]["timeline"] and not fork
     plan: dict[str, Any] = {
         "problems": [],
@@ -452,7 +454,7 @@ def plan_rejoin(found: Found, wanted: Wanted) -> dict[str, Any]:
         "fence": not cluster["fenced"] and not done,
         "timeline": timeline,
         "fork": fork,
-        "rewind": bool(cluster["control"].get("rewindable")) and not diverged,
+        "rewind": bool(cluster["control"].get("rewindable")) and not diverged and not behind,
         "enough_room": cluster["free_bytes"] > int(writer["server"]["size"]) * 11 // 10,
         "notes": [],
     }
