@@ -11,9 +11,10 @@ import json
 import os
 import select
 import shlex
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -28,6 +29,16 @@ SELECT json_build_object(
   'standbys', (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'sync', sync_state)), '[]')
     FROM pg_stat_replication))
 """
+
+
+# Rules of iptables for a host that nobody hears.
+_SILENT = ("INPUT ! -i lo -j DROP", "OUTPUT ! -o lo -j DROP")
+
+
+def _restored(verb: str, rules: Sequence[str]) -> str:
+    """A command that puts these rules at the front (-I) or removes them (-D), all at one moment."""
+    lines = "\\n".join(["*filter", *(f"{verb} {rule}" for rule in rules), "COMMIT"])
+    return f"printf '{lines}\\n' | iptables-restore --noflush"
 
 
 class StuckError(Exception):
@@ -106,6 +117,8 @@ class Host:
     def __init__(self, name: str, container: str) -> None:
         self.name, self.container = name, container
         self._shell: Shell | None = None
+        question = ["podman", "inspect", "--format", "{{.State.Pid}}", container]
+        self._first = int(subprocess.run(question, check=True, capture_output=True, text=True).stdout)
         self.address = self.run("hostname --all-ip-addresses").split()[0]
 
     def __repr__(self) -> str:
@@ -159,58 +172,45 @@ class Host:
         """Processes of this host whose command line matches."""
         return self.attempt(f"pgrep --full {shlex.quote(pattern)}")[1].split()
 
-    def _podman(self, *arguments: str) -> None:
-        done = subprocess.run(["podman", *arguments, self.container], check=False, capture_output=True, timeout=180)
-        if done.returncode != 0:
-            raise StuckError(f"podman {' '.join(arguments)} {self.container}: {done.stderr.decode(errors='replace')}")
-
     def switch_off(self, *, cleanly: bool) -> None:
-        """As by the plug, which is the kernel's own end of all processes at once, or by systemd, which stops its services first."""
-        # `podman kill` returns before the network is given back, and a loaded machine starts the host again while it is not.
-        self._podman("stop", "--time", "60" if cleanly else "0")
+        """As by systemd, which stops its services first, or by the plug: it is silent at once, and all its processes are gone.
+
+        Only its first process is left, which is stopped, so that nothing is started again. Podman itself is not asked: version 4 loses
+        addresses where a loaded machine ends and starts containers.
+        """
+        if cleanly:
+            self.run("systemctl stop 'patroni@*' patroni-alive etcd", timeout=120)
+        self.run(_restored("-I", _SILENT))
+        if not cleanly:
+            os.kill(self._first, signal.SIGSTOP)
+            self.run("kill -9 -1; true")
 
     def switch_on(self) -> None:
-        # Podman 4 may need a second attempt where others make and remove networks at that moment.
-        last = StuckError(f"{self.name} does not start")
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                self._podman("start")
-                return
-            except StuckError as error:
-                last = error
-                time.sleep(1)
-        raise last
+        """Start what systemd starts with the host."""
+        os.kill(self._first, signal.SIGCONT)
+        self.run("iptables --flush; systemctl reset-failed; systemctl start --no-block multi-user.target")
 
     def repair(self) -> None:
         """Undo what a drill has left that was stuck, whatever it was."""
-        if self.attempt("true")[0] != 0:
-            self.switch_on()
-            wait_until(lambda: self.attempt("true")[0] == 0, f"{self.name} to start")
+        self.switch_on()
         self.attempt(
-            "iptables --flush; pkill --signal CONT --full '/bin/patroni '; pkill --signal CONT --full walreceiver; "
-            "rm --force /var/lib/postgresql/filler /var/lib/postgresql/rest; systemctl reset-failed; "
-            "for unit in etcd 'patroni@*' patroni-alive; do systemctl start --all --no-block \"$unit\"; done"
+            "pkill --signal CONT --full '/bin/patroni '; pkill --signal CONT --full walreceiver; "
+            "rm --force /var/lib/postgresql/filler /var/lib/postgresql/rest"
         )
 
     @contextlib.contextmanager
     def rules(self, *rules: str) -> Iterator[None]:
         """With these rules of iptables at the front, all at one moment."""
-
-        def restore(verb: str) -> str:
-            lines = "\\n".join(["*filter", *(f"{verb} {rule}" for rule in rules), "COMMIT"])
-            return f"printf '{lines}\\n' | iptables-restore --noflush"
-
-        self.run(restore("-I"))
+        self.run(_restored("-I", rules))
         try:
             yield
         finally:
-            self.run(restore("-D"))
+            self.run(_restored("-D", rules))
 
     def cut_off(self, ports: str = "") -> contextlib.AbstractContextManager[None]:
         """Packets vanish on the way to and from all other hosts; with ports only those of these."""
         if not ports:
-            return self.rules("INPUT ! -i lo -j DROP", "OUTPUT ! -o lo -j DROP")
+            return self.rules(*_SILENT)
         return self.rules(
             *(
                 f"{chain} {device} -p tcp -m multiport --{side} {ports} -j DROP"

@@ -7,6 +7,7 @@ application writes in between, and has at least a thousand acknowledgements when
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -278,6 +279,9 @@ def set_clock_back(drill: Drill) -> None:
         with drill.load():
             drill.fault(lambda: host.run(f"printf -- -3600s >{offset}"))
             drill.while_nothing_is_renewed()
+            behind = time.time() - float(host.sql("SELECT extract(epoch FROM clock_timestamp())"))
+            if behind < 3500:
+                drill.finding(f"The clock of {host} was not set back: it is {behind:.0f} s behind.")
             drill.writes_go_on()
             drill.heal(lambda: host.run(f"printf +0s >{offset}"))
             drill.writes_go_on()
