@@ -64,7 +64,7 @@ def test_archiving_is_asked_for_until_patroni_has_it(cluster, backup, run_playbo
 
 
 def version(member):
-    return member.run("ls /var/lib/postgresql | grep '^[0-9]'")
+    return member.run("ls /var/lib/postgresql | grep --line-regexp '[0-9]*'")
 
 
 def test_whoever_leads_makes_the_backups(cluster, backup):
