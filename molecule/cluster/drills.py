@@ -52,7 +52,13 @@ class Load:
     def goes_on(self, calls: int) -> None:
         """Return when so many more calls were acknowledged than until now."""
         before = self.acknowledged()
-        wait_until(lambda: self.acknowledged() >= before + calls, f"{calls} more acknowledgements")
+
+        def enough() -> bool:
+            if self.client.attempt(f"test -e {self.place}/ended || ! systemctl is-active {self.unit}")[0] == 0:
+                raise StuckError("the application has ended")
+            return self.acknowledged() >= before + calls
+
+        wait_until(enough, f"{calls} more acknowledgements")
 
     def stop(self) -> str:
         """Let it end; what it says of errors that are not the library's."""
@@ -249,7 +255,7 @@ class Drills:
         if way == "list":
             # The one that is about to be the stale one comes first.
             hosts = [leader, *(each for each in self.cluster.members if each is not leader)]
-            settings["host"] = ",".join(each.name for each in hosts)
+            settings["host"] = ",".join(each.address for each in hosts)
         return {"settings": settings, "reader": self.settings["reader"]}
 
     def broken_chains(self, leader: Host) -> list[str]:
