@@ -19,7 +19,7 @@ def names_of(*paths):
 
 
 def test_every_test_of_a_fault_is_named_and_every_named_one_exists():
-    table = PAGE.partition("## What was tried")[2].partition("\n## ")[0]
+    table = PAGE.partition("## What was tried")[2].partition("\n##")[0]
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
     assert all(re.search(r"\| (the same|`test_\w+`(, `test_\w+`)*) \|$", row) for row in rows)
     named = set(re.findall(r"`(test_\w+)`", "\n".join(rows)))

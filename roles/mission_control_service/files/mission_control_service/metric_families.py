@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from .statistics import Statistics
 
 _PREFIX = "mission_control_"
-_OF_A_STANDBY = {
+_OF_ONE_ROLE = {
     "receiving": "Whether a standby receives write-ahead log from its primary.",
     "lag_bytes": "Of a standby: write-ahead log that it has received and not replayed.",
     "lag_seconds": "Of a standby: age of what it has replayed, 0 where that is all.",
+    "waiting_commits": "Of a primary: commits that wait for a synchronous standby.",
 }
 _MIGRATION_STATES = ("pending", "drifted", "out_of_order", "ahead")
 
@@ -142,12 +143,9 @@ def _replication(report: HealthReport) -> Iterator[Metric]:
             counts.update({name: found[name] for name in ("synchronous", "synchronous_wanted") if name in found})
         yield _gauge("replication_standbys", "Standbys by state.", "state", counts)
         yield from _standbys(found["standbys"])
-        for name, description in _OF_A_STANDBY.items():
-            if found.get(name) is not None:
-                yield _gauge(f"replication_{name}", description, "", {"": float(found[name])})
-        if found.get("waiting_commits") is not None:
-            description = "Commits that wait for a synchronous standby."
-            yield _gauge("replication_waiting_commits", description, "", {"": found["waiting_commits"]})
+        for name, description in _OF_ONE_ROLE.items():
+            known = {} if found.get(name) is None else {"": float(found[name])}
+            yield _gauge(f"replication_{name}", description, "", known)
     slots = report.check("replication_slots").data.get("slots", ())
     for name, description, column in (
         ("active", "Whether somebody uses a replication slot.", "active"),
