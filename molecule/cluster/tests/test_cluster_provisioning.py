@@ -66,7 +66,6 @@ def test_provisioning_changes_nothing_whoever_leads(cluster, run_playbook, proje
     for way in ({}, by_list()):
         run = site(run_playbook, project, way)
         assert (run.returncode, run.changed) == (0, 0), run.output
-        assert "The database is healthy" in run.output
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,8 @@ def earlier_version(project, tmp_path_factory):
 
 def lab(cluster, statement, password, port=5000):
     where = f"host=localhost port={port} dbname=lab user=lab_user sslmode=verify-full sslrootcert={CA}"
-    return cluster.client.attempt(f'PGPASSWORD={password} psql -XAtq -d "{where}" -c "{statement}"')
+    code, output = cluster.client.attempt(f'PGPASSWORD={password} psql -XAtq -d "{where}" -c "{statement}"')
+    return code, output.strip()
 
 
 def test_a_filled_database_of_an_earlier_version_is_upgraded(

@@ -129,3 +129,10 @@ def test_a_single_host_gets_it_all_back(cluster, run_playbook, project, scenario
         for member in cluster.members:
             member.run(f"systemctl start patroni@{version(member)}-main")
     cluster.settle()
+    # The repository belongs to the single host now.
+    leader = cluster.leader()
+    nothing = " ".join(f"--set postgresql.parameters.{name}=null" for name in ARCHIVING)
+    cluster.patronictl(leader, f"edit-config --force --quiet {nothing}")
+    cluster.patronictl(leader, f"restart {version(leader)}-main --force", timeout=120)
+    cluster.settle()
+    assert leader.sql("SHOW archive_mode") == "off"
