@@ -132,8 +132,14 @@ def _begin_anew() -> None:
     _watch = _Watch()
 
 
+# Looked up when they are called: a child has a watch of its own.
+def _stop_before_fork() -> None:
+    _watch.stop()
+
+
+def _resume_after_fork() -> None:
+    _watch.resume()
+
+
 if hasattr(os, "register_at_fork"):
-    # Looked up when they are called: a child has a watch of its own.
-    os.register_at_fork(
-        before=lambda: _watch.stop(), after_in_parent=lambda: _watch.resume(), after_in_child=_begin_anew
-    )
+    os.register_at_fork(before=_stop_before_fork, after_in_parent=_resume_after_fork, after_in_child=_begin_anew)
