@@ -1,6 +1,7 @@
 """Commits that wait for a synchronous standby: one whose wait was cancelled, cut or given up is never called done."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 from ansible_collections.homelab.mission_control.plugins.module_utils.client.client import Client
+from ansible_collections.homelab.mission_control.plugins.module_utils.database import overdue
 from ansible_collections.homelab.mission_control.plugins.module_utils.database import pool as pool_module
 from ansible_collections.homelab.mission_control.plugins.module_utils.errors import ConnectionLostError
 from client_threads import eventually
@@ -127,11 +129,12 @@ def assert_not_done(error, sentence=ONE_SERVER_ONLY):
 
 
 @pytest.mark.parametrize("name", WORKS)
-def test_a_wait_that_somebody_cancelled_is_no_success(make_client, database, away, name):
+@pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_wait_that_somebody_cancelled_is_no_success(make_client, database, away, name, function):
     db = make_client()
     error = begun(WORKS[name], db)
     eventually(lambda: waiting(away), "it waits for its standby")
-    away.query(f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {OURS}")
+    away.query(f"SELECT {function}(pid) FROM pg_stat_activity WHERE {OURS}")
     assert_not_done(error())
     assert written(database) == 1
     # Nor does the next caller get the session, which may still have something to say.
@@ -272,6 +275,17 @@ except ConnectionLostError as error:
     process = start(database, program)
     assert process.communicate(timeout=60) == ("True\nTrue\n", "")
     assert process.returncode == 0
+
+
+def test_a_fork_while_nothing_runs_ends_no_watch(make_client, away):
+    db = make_client(commit_timeout=0.3)
+    db.query("SELECT 1")
+    eventually(lambda: overdue._watch.asleep, "the watcher sleeps")
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert_not_done(begun(single, db)())
 
 
 def test_a_later_acknowledged_write_speaks_for_all_before_it(make_client, away):

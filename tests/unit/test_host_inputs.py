@@ -57,6 +57,8 @@ def test_one_server_or_several_are_taken(value, text):
         (["db-1", "db\n2"], "is a list with an entry that is 'db\\n2', which holds a character that cannot be printed"),
         ({"db": 1}, "is {'db': 1}, but it must be a text"),
         (True, "is True, but it must be a text"),
+        ("db-1:5432,db-2:5432", "is 'db-1:5432,db-2:5432', but it is the name or the address alone: give the port"),
+        ("postgresql://bob:secret@db-1/lab", "is a URL, but the name or the address of a server is needed"),
     ],
 )  # fmt: skip
 def test_what_is_no_server_is_named(value, words):

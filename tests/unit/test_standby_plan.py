@@ -55,6 +55,7 @@ def cluster(**changes):
         "fenced": "",
         "has_data": True,
         "standby_signal": False,
+        "backup_label": False,
         "start_path": "/etc/postgresql/15/main/start.conf",
         "settings_content": None,
         "hba_content": HBA,
@@ -236,15 +237,23 @@ def test_the_replicator_comes_in_from_the_other_host_alone_and_to_no_database():
             pair(two=cluster(control={"system_identifier": "8"}, server={"databases": ["theirs"]}), making=True),
             "holds the database theirs",
         ),
+        (
+            pair(two=cluster(control={"system_identifier": "8"}) | {"server": None}, making=True),
+            "cannot be asked what it holds",
+        ),
+        # Promoted before the mark of its making was gone, or an old primary whose data could not be moved aside.
+        (pair(two=cluster(history={"1": "0/5"}, server={"timeline": 2}), making=True), "rejoin_confirm=two"),
+        (pair(two=cluster(fenced="one was promoted") | {"server": None}, making=True), "rejoin_confirm=two"),
     ],
 )
 def test_what_cannot_be_a_pair_is_refused_in_a_sentence(found, sentence):
     assert sentence in problem(found)
 
 
-def test_a_copy_that_was_left_unfinished_is_made_again():
-    empty = cluster(has_data=False, control={}, running=False, server={}) | {"server": None}
-    assert plans.plan_pair(pair(two=empty, making=True), wanted())["make"]
+@pytest.mark.parametrize("left", [{"has_data": False, "control": {}}, {"control": {}}, {"backup_label": True}])
+def test_a_copy_that_was_left_unfinished_is_made_again(left):
+    unfinished = cluster(running=False, **left) | {"server": None}
+    assert plans.plan_pair(pair(two=unfinished, making=True), wanted())["make"]
 
 
 def test_two_directories_of_passwords_are_refused():
@@ -277,6 +286,7 @@ def test_a_dead_primary_is_fenced_and_its_standby_promoted():
     [
         (cluster(), follower(), {"answers": True}, "set mission_control_standby_switchover to true"),
         (cluster(), follower(), {"reachable": False, "answers": True}, "two primaries would take writes"),
+        (DEAD, follower(), {"answers": True}, "does not run: two primaries would take writes"),
         (cluster(), DEAD, {}, "cannot be asked: it is not running"),
         (cluster(), cluster(), {}, "was never promoted"),
         (cluster(), follower(patroni=True), {}, "patronictl"),

@@ -48,8 +48,9 @@ class _Watch:
                 try:
                     self._thread.start()
                 except RuntimeError:
-                    # At the interpreter's exit no thread is to be had: the statement waits as long as the server does.
+                    # At the interpreter's exit no thread is to be had: the statement waits as long as the server does. The next one tries again.
                     self._thread = None
+                    self.asleep = True
 
     def stop(self) -> None:
         """Before a fork, which is for processes of one thread."""
@@ -77,7 +78,9 @@ class _Watch:
                 # A statement that began in between saw it awake.
                 if not self.sessions:
                     self._news.wait()
-                self.asleep = False
+                with self._lock:
+                    # Whoever stopped it has written down that nobody watches.
+                    self.asleep = self._ended
                 idle_rounds = 0
             self._news.clear()
 

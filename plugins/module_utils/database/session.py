@@ -331,6 +331,11 @@ class Session:
         settings = self._settings
         if self._beginning:
             return problem
+        if any(map(is_cancelled_wait, self._notices)):
+            # Whoever ends a session that waits cancels its wait, and so does a server that is shut down.
+            return ConnectionLostError(
+                f"{problem} What it wrote is durable on this server and perhaps on no other.", True
+            )
         if self.silent and sql == _COMMIT:
             return ConnectionLostError(
                 f"COMMIT had no answer within {settings.commit_timeout:g} s (commit_timeout), so the connection to the "

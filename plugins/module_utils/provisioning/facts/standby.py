@@ -88,6 +88,7 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         rules, encoding = _exactly(os.path.join(configuration, "pg_hba.conf"))
         start_conf = _text(os.path.join(configuration, "start.conf")) or ""
         signal = os.path.lexists(os.path.join(data, "standby.signal"))
+        backup_label = os.path.lexists(os.path.join(data, "backup_label"))
         has_data = os.path.lexists(os.path.join(data, "PG_VERSION"))
         patroni = clusters.shows_patroni(cluster, configuration)
         where = clusters.postmaster(data) if cluster.running else None
@@ -108,6 +109,7 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         "start_content": start_conf,
         "fenced": fence.group(1) if fence else "",
         "standby_signal": signal,
+        "backup_label": backup_label,
         "has_data": has_data,
         "patroni": patroni != "",
         "control": control_data(cluster) if has_data else {},

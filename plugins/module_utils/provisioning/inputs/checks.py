@@ -143,6 +143,11 @@ def host_problem(value: Any) -> str:
         return f"is {shown(value)}, which names several servers, one of them without a name: remove the comma or the entry too many"
     if any(re.search(r"\s", host) for host in hosts):
         return f"is {shown(value)}, but no name of a server has a space: separate several by commas alone"
+    if "://" in host_text(value):
+        # It may hold a password.
+        return "is a URL, but the name or the address of a server is needed"
+    if any(re.fullmatch(r"[^:/]+:[0-9]+", host) for host in hosts):
+        return f"is {shown(value)}, but it is the name or the address alone: give the port in its own variable"
     if len(hosts) > 1 and any(host.startswith(("/", "@")) for host in hosts):
         return f"is {shown(value)}, but several servers are reached by their names or addresses: leave the socket out"
     return ""

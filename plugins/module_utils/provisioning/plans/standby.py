@@ -281,17 +281,14 @@ def _standby_problem(found: Found, wanted: Wanted) -> str:
     if cluster["patroni"]:
         return f"{label} is run by Patroni, which makes standbys itself: take {name} out of the group mission_control_standby."
     if found[name]["making"]:
-        return _foreign_problem(cluster, label, primary) or _smaller_problem(cluster, label, primary, wanted)
+        return _foreign_problem(cluster, label, primary, wanted) or _smaller_problem(cluster, label, primary, wanted)
     if cluster["control"].get("system_identifier") != primary["server"]["system_identifier"]:
         return (
             f"{label} holds other data than {wanted['primary']}, which a standby would take the place of: move it away with pg_dropcluster, or name another "
             "host."
         )
     if not cluster["standby_signal"]:
-        return (
-            f"{label} was a primary of the same data and is no standby: take it back with playbooks/rejoin.yml -e "
-            f"mission_control_standby_rejoin_confirm={name}."
-        )
+        return _was_primary(label, wanted)
     if cluster["fenced"]:
         return f"{label} is fenced: {cluster['fenced']}. Take it back with playbooks/rejoin.yml -e mission_control_standby_rejoin_confirm={name}."
     if primary["server"]["slots"].get(wanted["hosts"][name]["slot"]) == "lost":
@@ -302,13 +299,31 @@ def _standby_problem(found: Found, wanted: Wanted) -> str:
     return _smaller_problem(cluster, label, primary, wanted)
 
 
-def _foreign_problem(cluster: dict[str, Any], label: str, primary: dict[str, Any]) -> str:
-    """A cluster that a run of ours made and left unfinished is replaced, unless somebody has used it since."""
+def _foreign_problem(cluster: dict[str, Any], label: str, primary: dict[str, Any], wanted: Wanted) -> str:
+    """A cluster that a run of ours made and left unfinished is replaced, unless somebody has used it since.
+
+    A copy that is not complete has no control data, or the label of its backup, which its first start takes away. Without one it was a
+    primary, whatever the mark says: one that was promoted, or whose data could not be moved aside.
+    """
+    identifier = cluster["control"].get("system_identifier")
+    if identifier == primary["server"]["system_identifier"]:
+        return "" if cluster["standby_signal"] or cluster["backup_label"] else _was_primary(label, wanted)
+    if identifier and cluster["server"] is None:
+        return (
+            f"{label} was left unfinished by an earlier run and cannot be asked what it holds ({cluster['server_problem']}): start it, or remove it with "
+            "pg_dropcluster if nobody needs it."
+        )
     databases = set((cluster["server"] or {}).get("databases", ())) - {"postgres", "template0", "template1"}
-    same = cluster["control"].get("system_identifier") == primary["server"]["system_identifier"]
-    if databases and not same:
+    if databases:
         return f"{label} was left unfinished by an earlier run and holds the database {min(databases)} since: move that away first."
     return ""
+
+
+def _was_primary(label: str, wanted: Wanted) -> str:
+    return (
+        f"{label} was a primary of the same data and is no standby: take it back with playbooks/rejoin.yml -e "
+        f"mission_control_standby_rejoin_confirm={wanted['standby']}."
+    )
 
 
 def _smaller_problem(cluster: dict[str, Any], label: str, primary: dict[str, Any], wanted: Wanted) -> str:
@@ -380,6 +395,11 @@ def plan_promotion(found: Found, wanted: Wanted, *, reachable: bool, switchover:
         problem = (
             f"The server of {old} answers {new}, but Ansible cannot reach the host to stop it: two primaries would take writes. Stop it there, or take its "
             "network away, and run again."
+        )
+    elif reachable and not runs and found[new]["peer_answers"]:
+        problem = (
+            f"A server answers {new} at {wanted['hosts'][old]['address']} port {wanted['port']}, but the cluster of {old} that would be stopped does not run: "
+            "two primaries would take writes. Stop what answers there, and run again."
         )
     elif runs and was and not was["standby_signal"] and not switchover:
         problem = f"The server of {old} runs: set mission_control_standby_switchover to true to stop it and let {new} take its place, or stop it yourself."
