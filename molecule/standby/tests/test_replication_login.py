@@ -31,7 +31,7 @@ def test_it_comes_in_from_the_other_host_alone_and_to_no_database(pair, client):
 
 def test_a_new_password_reaches_both_hosts_and_stands_nowhere_else(pair, scenario):
     kept = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"passwords-{pair.suite}/{ROLE}.password"
-    secret = "a-New_password-of-the-standby-4711"
+    secret = "a-New_WordOfTheStandby4711-x"
     kept.write_text(f"{secret}\n")
     hosts = {name: testinfra.get_host(f"podman://mission-control-{scenario.name}-{name}") for name in pair.names}
     with contextlib.ExitStack() as watches:
