@@ -13,8 +13,8 @@ CHOSEN = list(enumerate(chosen(DRILLS, SEED), 1))
     [pytest.param(number, kind, way, id=f"{number}-{kind.name}-{way}") for number, (kind, way) in CHOSEN],
 )
 def test_drill(drills: Drills, number, kind, way):
-    problem = drills.cluster.problem(synchronous=True)
-    assert not problem, f"An earlier drill has left the cluster so that no other can begin: {problem}."
+    # After the drill before, Patroni may choose another synchronous standby once more.
+    drills.cluster.settle(synchronous=True)
     result = drills.run(number, kind, way)
     print(line(result))
     assert not result["findings"], f"MISSION_CONTROL_ATTACK_SEED={SEED}, {line(result)}\n" + "\n".join(
