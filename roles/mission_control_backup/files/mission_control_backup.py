@@ -120,6 +120,10 @@ def run(settings: Settings, kind: str) -> int:
     if kind == "dump":
         backups = [attempt(dump, settings, began, head, Backup(""))]
     else:
+        # Until a checkpoint after a promotion the control file has the timeline before it, which pgBackRest refuses. Where the server does
+        # not answer, the backup says why.
+        with contextlib.suppress(BackupError):
+            ask(settings, "CHECKPOINT")
         backups = [attempt(back_up, settings, kind, head, Backup(str(number))) for number in settings["repositories"]]
     for backup in backups:
         where = f" to repository {backup.repository}" if kind != "dump" else ""
