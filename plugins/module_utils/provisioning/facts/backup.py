@@ -10,7 +10,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from .cluster import ProbeError, read_text, session_options
+from .cluster import PATRONI_FILE, ProbeError, read_text, session_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,8 +93,6 @@ SELECT pg_catalog.json_build_object(
         SELECT coalesce(pg_catalog.json_agg(name ORDER BY name), '[]') FROM pg_catalog.pg_settings
         WHERE pending_restart AND name IN ('archive_mode', 'wal_level')))
 """
-# Patroni's own copy of what the members share.
-_PATRONI_FILE = "patroni.dynamic.json"
 
 
 def describe_member(socket_directory: str, port: int, login: str, user: str) -> dict[str, Any]:
@@ -118,12 +116,12 @@ def describe_member(socket_directory: str, port: int, login: str, user: str) -> 
     directory = said["data_directory"]
     try:
         owner = _owner_of(directory)
-        by_patroni = os.path.exists(os.path.join(directory, _PATRONI_FILE))
+        by_patroni = os.path.exists(os.path.join(directory, PATRONI_FILE))
     except OSError as error:
         return {"problem": f"{directory} cannot be read: {error.strerror}"}
     if not by_patroni:
         return {
-            "problem": f"the server that answers is not one that Patroni runs: there is no {_PATRONI_FILE} in {directory}"
+            "problem": f"the server that answers is not one that Patroni runs: there is no {PATRONI_FILE} in {directory}"
         }
     if owner != user:
         return {"problem": f"{directory} belongs to {owner}: set mission_control_backup_user to {owner}"}

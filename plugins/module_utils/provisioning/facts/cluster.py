@@ -30,7 +30,9 @@ DATA_ROOT = "var/lib/postgresql"
 # cgroup v1 writes "no limit" as the largest multiple of the page size.
 NO_LIMIT = 1 << 60
 # What the role mission_control_standby writes into the start.conf of a primary whose standby was promoted, and why.
-FENCE = r"^# Fenced by mission_control_standby: (.*?)\.?$"
+_FENCE = re.compile(r"^# Fenced by mission_control_standby: (.*?)\.?$", re.MULTILINE)
+# In the data directory: Patroni's own copy of what the members share.
+PATRONI_FILE = "patroni.dynamic.json"
 # As in PostgreSQL.
 _DEEPEST_INCLUDE = 10
 
@@ -63,7 +65,7 @@ def read_text(path: str) -> str | None:
     return None if content is None else content.decode(errors="replace").replace("\r\n", "\n")
 
 
-def _read_exactly(path: str) -> tuple[str | None, str]:
+def read_exactly(path: str) -> tuple[str | None, str]:
     """Return a file's content, None if there is no such file, and the encoding that makes the same bytes of it."""
     try:
         content = content_of(path)
@@ -321,18 +323,33 @@ def ask_server(
     """
     if where is None or not where["socket_directory"]:
         return None, "it listens on no Unix socket"
+    server, problem = ask_any_database(cluster, where, {"drop_in": drop_in}, SERVER_QUERY)
+    if server is None:
+        return None, problem
+    server["database_problem"] = ""
+    if ours in server["databases"]:
+        tried = run_query(cluster, where, ours, {}, "SELECT 1")
+        server["database_problem"] = " ".join(tried.stderr.split()) if tried.returncode else ""
+    return server, ""
+
+
+def ask_any_database(
+    cluster: Cluster, where: dict[str, Any], values: dict[str, str], query: str
+) -> tuple[dict[str, Any] | None, str]:
+    """Ask a running cluster in the first database that lets the administrator in; return `where` with the answer, or None and why there is none.
+
+    Args:
+        cluster, where, values: as of run_query().
+        query: what returns one row of JSON.
+    """
     problems = []
     for database in MAINTENANCE_DATABASES:
         try:
-            answer = run_query(cluster, where, database, {"drop_in": drop_in}, SERVER_QUERY)
+            answer = run_query(cluster, where, database, values, query)
         except (OSError, KeyError, subprocess.TimeoutExpired) as error:
             return None, f"psql cannot query it: {error}"
         if answer.returncode == 0:
-            server = {**where, **json.loads(answer.stdout), "database_problem": ""}
-            if ours in server["databases"]:
-                tried = run_query(cluster, where, ours, {}, "SELECT 1")
-                server["database_problem"] = " ".join(tried.stderr.split()) if tried.returncode else ""
-            return server, ""
+            return {**where, **json.loads(answer.stdout)}, ""
         problems.append(" ".join(answer.stderr.split()))
     return None, problems[0]
 
@@ -441,14 +458,13 @@ def _describe_files(cluster: Cluster, configuration: str, drop_in: str) -> dict[
     settings.update(read_settings(os.path.join(cluster.data_directory, "postgresql.auto.conf"))[0])
     start_conf = read_text(os.path.join(configuration, "start.conf")) or ""
     start = re.search(r"^\s*(auto|manual|disabled)\b", start_conf, re.MULTILINE)
-    fence = re.search(FENCE, start_conf, re.MULTILINE)
-    drop_in_content, drop_in_encoding = _read_exactly(drop_in)
-    hba_content, hba_encoding = _read_exactly(hba_file)
+    drop_in_content, drop_in_encoding = read_exactly(drop_in)
+    hba_content, hba_encoding = read_exactly(hba_file)
     return {
         "patroni": shows_patroni(cluster, configuration),
         "has_data": os.path.exists(os.path.join(cluster.data_directory, "PG_VERSION")),
         "start": start.group(1) if start else "auto",
-        "fenced": fence.group(1) if fence else "",
+        "fenced": fence_of(start_conf),
         "configuration_directory": configuration,
         "reads_conf_d": os.path.dirname(drop_in) in included,
         "settings": settings,
@@ -471,8 +487,14 @@ def shows_patroni(cluster: Cluster, configuration: str) -> str:
     if "overwritten by Patroni" in (read_text(settings) or ""):
         return settings
     # Its copy of what all members share; also where it keeps the configuration elsewhere, and while the server is stopped.
-    shared = os.path.join(cluster.data_directory, "patroni.dynamic.json")
+    shared = os.path.join(cluster.data_directory, PATRONI_FILE)
     return shared if os.path.exists(shared) else ""
+
+
+def fence_of(start_conf: str) -> str:
+    """Why a cluster is fenced, by the text of its start.conf; empty where it is not."""
+    fence = _FENCE.search(start_conf)
+    return fence.group(1) if fence else ""
 
 
 def _write_problem(path: str, owner: str, *, follow: bool) -> str:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -13,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from ..certificates.facts import describe_directory
-from ..files.owned import OwnedFileError, acting_as, content_of, decoded
+from ..files.owned import acting_as
 from . import cluster as clusters
 from .host_names import address_towards
 
@@ -84,9 +83,9 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
     configuration = os.path.join(root, clusters.CONFIGURATION_ROOT, cluster.version, cluster.name)
     data = cluster.data_directory
     with acting_as(cluster.owner):
-        settings = _text(os.path.join(configuration, "conf.d", SETTINGS_FILE))
-        rules, encoding = _exactly(os.path.join(configuration, "pg_hba.conf"))
-        start_conf = _text(os.path.join(configuration, "start.conf")) or ""
+        settings, _encoding = clusters.read_exactly(os.path.join(configuration, "conf.d", SETTINGS_FILE))
+        rules, encoding = clusters.read_exactly(os.path.join(configuration, "pg_hba.conf"))
+        start_conf = clusters.read_text(os.path.join(configuration, "start.conf")) or ""
         signal = os.path.lexists(os.path.join(data, "standby.signal"))
         backup_label = os.path.lexists(os.path.join(data, "backup_label"))
         has_data = os.path.lexists(os.path.join(data, "PG_VERSION"))
@@ -94,8 +93,11 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         where = clusters.postmaster(data) if cluster.running else None
         history = read_history(data)
         free = _free_bytes(os.path.dirname(data))
-    server, problem = _ask(cluster, where, replicator) if where else (None, "it is not running")
-    fence = re.search(clusters.FENCE, start_conf, re.MULTILINE)
+    server, problem = (
+        clusters.ask_any_database(cluster, where, {"replicator": replicator}, QUERY)
+        if where
+        else (None, "it is not running")
+    )
     return {
         **cluster._asdict(),
         "label": f"{cluster.version}/{cluster.name}",
@@ -103,11 +105,11 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         "settings_path": os.path.join(configuration, "conf.d", SETTINGS_FILE),
         "settings_content": settings,
         "hba_path": os.path.join(configuration, "pg_hba.conf"),
-        "hba_content": rules,
+        "hba_content": rules or "",
         "hba_encoding": encoding,
         "start_path": os.path.join(configuration, "start.conf"),
         "start_content": start_conf,
-        "fenced": fence.group(1) if fence else "",
+        "fenced": clusters.fence_of(start_conf),
         "standby_signal": signal,
         "backup_label": backup_label,
         "has_data": has_data,
@@ -118,16 +120,6 @@ def describe(cluster: clusters.Cluster, replicator: str, root: str = "/") -> dic
         "server": server,
         "server_problem": problem,
     }
-
-
-def _text(path: str) -> str | None:
-    content = content_of(path)
-    return None if content is None else content.decode(errors="replace")
-
-
-def _exactly(path: str) -> tuple[str, str]:
-    content = content_of(path)
-    return ("", "utf-8") if content is None else decoded(content)
 
 
 def _free_bytes(directory: str) -> int:
@@ -147,8 +139,8 @@ def read_history(data_directory: str) -> dict[str, str]:
         return {}
     text = ""
     if names:
-        with contextlib.suppress(OwnedFileError):
-            text = _text(os.path.join(directory, names[-1])) or ""
+        with contextlib.suppress(clusters.ProbeError):
+            text = clusters.read_text(os.path.join(directory, names[-1])) or ""
     return parse_history(text)
 
 
@@ -248,19 +240,6 @@ def authority(directory: str) -> dict[str, Any]:
     """The certificate of the authority in a directory, and whether its key is there."""
     known = describe_directory(directory)["authority"] or {}
     return {"certificate": known.get("certificate", ""), "has_key": bool(known.get("key_matches"))}
-
-
-def _ask(cluster: clusters.Cluster, where: dict[str, Any], replicator: str) -> tuple[dict[str, Any] | None, str]:
-    problems = []
-    for database in clusters.MAINTENANCE_DATABASES:
-        try:
-            answer = clusters.run_query(cluster, where, database, {"replicator": replicator}, QUERY)
-        except (OSError, KeyError, subprocess.TimeoutExpired) as error:
-            return None, f"psql cannot query it: {error}"
-        if answer.returncode == 0:
-            return {**where, **json.loads(answer.stdout)}, ""
-        problems.append(" ".join(answer.stderr.split()))
-    return None, problems[0]
 
 
 def _run(

@@ -19,7 +19,7 @@ import os
 import re
 from typing import Any
 
-from ..facts.standby import AT_LEAST_AS_PRIMARY, number_of
+from ..facts.standby import AT_LEAST_AS_PRIMARY
 from .server_settings import quoted
 from .server_tls import PACKAGED_CERTIFICATE
 
@@ -487,11 +487,6 @@ def plan_rejoin(found: Found, wanted: Wanted) -> dict[str, Any]:
     ]
     plan["actions"] = [sentence for condition, sentence in sentences if condition]
     return plan
-
-
-def lag_of(position: str, end: str) -> int:
-    """How many bytes of log are between two positions; 0 where the first is not before the second."""
-    return max(number_of(end) - number_of(position), 0)
 
 
 def lost_sentence(name: str, ahead: dict[str, Any] | None) -> str:
